@@ -1,0 +1,1 @@
+"""The `geounet` command: parses, calls one library function, reports."""

@@ -1,0 +1,5 @@
+"""geounet baseline."""
+
+
+def baseline() -> None:
+    """Not written yet."""

@@ -1,0 +1,5 @@
+"""geounet configs."""
+
+
+def configs() -> None:
+    """Not written yet."""

@@ -1,0 +1,59 @@
+"""What a person sees on the way: progress and warnings, on stderr."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import typer
+
+T = TypeVar("T")
+
+
+class _OneLine(logging.Handler):
+    """Writes the library's log records to stderr, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        typer.echo(prefix + record.getMessage(), err=True)
+
+
+def show_warnings() -> None:
+    """Show what `geounet` logs; other libraries' chatter stays with their own handlers."""
+    logger = logging.getLogger("geounet")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [_OneLine()]
+    logger.propagate = False
+
+
+def progress(items: Iterable[T], *, label: str, total: int | None) -> Iterator[T]:
+    """Show a bar with rate and time left while `items` are worked on; quiet without a terminal."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console  # half of the time that --help may take
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task(label, total=total, rate="")
+        for item in items:
+            yield item
+            bar.advance(task)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.1f}/s" if speed else "")

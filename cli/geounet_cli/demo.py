@@ -1,0 +1,5 @@
+"""geounet demo."""
+
+
+def demo() -> None:
+    """Not written yet."""

@@ -1,0 +1,5 @@
+"""geounet doctor."""
+
+
+def doctor() -> None:
+    """Not written yet."""

@@ -1,0 +1,5 @@
+"""geounet evaluate."""
+
+
+def evaluate() -> None:
+    """Not written yet."""

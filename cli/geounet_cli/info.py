@@ -1,0 +1,5 @@
+"""geounet info."""
+
+
+def info() -> None:
+    """Not written yet."""

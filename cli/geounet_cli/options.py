@@ -1,0 +1,73 @@
+"""Options that several commands share, so that they are said once and mean the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Scenes = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Scenes: each a GeoTIFF, COG or VRT, a folder of single-band files, or a YAML file "
+        "naming band and path.",
+        show_default=False,
+    ),
+]
+Scene = Annotated[
+    Path,
+    typer.Argument(
+        help="A GeoTIFF, COG or VRT, a folder of single-band files, or a YAML file naming band "
+        "and path.",
+        show_default=False,
+    ),
+]
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        help="Names of the scene's bands in file order, by commas: B02,B03,B04,B08. Use - for a "
+        "band to leave out.",
+        show_default=False,
+        rich_help_panel="Scene",
+    ),
+]
+Sensor = Annotated[
+    str | None,
+    typer.Option(
+        help="Sensor that the band names are of: s2, l5, l7, l8 or l9.",
+        show_default=False,
+        rich_help_panel="Scene",
+    ),
+]
+Level = Annotated[
+    str | None,
+    typer.Option(
+        help="Processing level: L1C or L2A (Sentinel-2), L1 or L2 (Landsat).",
+        show_default=False,
+        rich_help_panel="Scene",
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="reflectance = (DN + offset) × scale; 0.0001 for Sentinel-2.",
+        show_default=False,
+        rich_help_panel="Scene",
+    ),
+]
+Offset = Annotated[
+    float | None,
+    typer.Option(
+        help="Added to DN before scaling; -1000 for Sentinel-2 from baseline 04.00.",
+        show_default=False,
+        rich_help_panel="Scene",
+    ),
+]
+Nodata = Annotated[
+    str | None,
+    typer.Option(
+        help="Value that means no data, where the file does not say; nan is one.",
+        show_default=False,
+        rich_help_panel="Scene",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]

@@ -1,0 +1,5 @@
+"""geounet predict."""
+
+
+def predict() -> None:
+    """Not written yet."""

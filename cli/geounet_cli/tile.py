@@ -1,0 +1,5 @@
+"""geounet tile."""
+
+
+def tile() -> None:
+    """Not written yet."""

@@ -1,0 +1,5 @@
+"""geounet train."""
+
+
+def train() -> None:
+    """Not written yet."""

@@ -1,0 +1,37 @@
+"""Errors that a user can fix; commands print them in one line, without a traceback.
+
+A caller's mistake is a `ValueError`; these are for what is wrong in files, settings and machines.
+Every message says what is wrong, where, what there is instead, and what to do.
+"""
+
+
+class GeounetError(Exception):
+    """Something that the user can put right."""
+
+
+class SceneError(GeounetError):
+    """A scene cannot be read or understood: not a raster, truncated, no CRS, no scale."""
+
+
+class BandError(GeounetError):
+    """Bands are missing, unnamed or ambiguous."""
+
+
+class LabelError(GeounetError):
+    """Labels cannot be read, hold unknown values, or do not touch the scene."""
+
+
+class ChipsError(GeounetError):
+    """A chip folder is not one, is damaged, or has an empty split."""
+
+
+class ConfigError(GeounetError):
+    """A configuration has an unknown key, a wrong value, or disagrees with the chips."""
+
+
+class ModelFileError(GeounetError):
+    """A model file is not one of geounet's, is damaged, or is of a newer format."""
+
+
+class OutputError(GeounetError):
+    """Results cannot be written: they exist, the folder is read-only, or the disk is full."""
