@@ -1,0 +1,52 @@
+# README's two commands are `make demo` and `make test`; both install what they need first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: install demo test check lint types layers unit slow wheel bench clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "geounet needs Python 3.11 or later; say PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## the main job, on a synthetic coast
+	$(BIN)/geounet demo --out demo --overwrite
+
+test: install  ## what CI runs
+	$(MAKE) check
+
+check: lint types layers unit  ## the same, without installing
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+layers:
+	$(BIN)/lint-imports
+
+unit:
+	$(BIN)/pytest -m "not slow and not gpu" -n auto --dist worksteal
+
+slow: install  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+wheel: install  ## build, install elsewhere, and use what was built
+	rm -rf build/dist
+	$(BIN)/python -m build --outdir build/dist .
+	$(PYTHON) -m venv --clear build/venv
+	build/venv/bin/pip install --quiet --constraint constraints.txt build/dist/*.whl
+	cd build && venv/bin/geounet configs && ! venv/bin/python -c "import cli" 2>/dev/null
+
+bench: install  ## benchmarks, each a ratio in one run
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf build demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
