@@ -1,5 +1,7 @@
 """What all tests share."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,3 +18,39 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real scenes in {folder}")
     return folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a command ended and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line on stderr that says what is wrong."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, f"not one error line:\n{self.err}"
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+@pytest.fixture
+def geounet(capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    """The command line, in this process: `geounet("tile", scene, "--out", folder)`."""
+    from geounet_cli.main import main
+
+    def run(*arguments: object) -> Run:
+        capfd.readouterr()
+        try:
+            main([str(a) for a in arguments])
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        else:
+            status = 0
+        said = capfd.readouterr()
+        return Run(status, said.out, said.err)
+
+    return run

@@ -36,11 +36,15 @@ def root(
         raise typer.Exit
 
 
-def main() -> None:
-    """Run the command; report what the user can fix without a traceback."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; report what the user can fix without a traceback.
+
+    Args:
+        arguments: What follows `geounet` on the command line; by default the process's own.
+    """
     show_warnings()
     try:
-        app()
+        app(args=arguments)
     except GeounetError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None
