@@ -3,20 +3,29 @@
 Files are written in a hidden folder beside their place and renamed when all are there; the record
 `NAME.json` comes last and lists every file with size and hash. So a set is complete if and only if
 its record is there and agrees with the files; anything else is litter, which the next run clears.
+What may be cleared is known exactly: before the first rename, the hidden folder gets a list of the
+files that are about to come and go, and only what agrees with it in name, size and hash is removed.
 """
 
 import errno
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from geounet.errors import OutputError
+
+LOCK = ".lock"
+COMING_AND_GOING = ".coming-and-going.json"
+TEMPORARY = "temporary"
+SPARE_BYTES = 8 << 20
+"""Free space below which the disk counts as full: more than GDAL writes at once."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Stage:
 
     def temporary(self, filename: str) -> Path:
         """Return a path for a file that is needed on the way only and never appears."""
-        folder = self.scratch / "temporary"
+        folder = self.scratch / TEMPORARY
         folder.mkdir(exist_ok=True)
         return folder / filename
 
@@ -57,43 +66,86 @@ def stage_set(
     Raises:
         OutputError: The set exists, another run is writing it, or it cannot be written.
     """
-    record_path = folder / f"{name}.json"
-    with _readable_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not overwrite and (there := existing_files(folder, name)):
-        raise OutputError(
-            f"{there[0]} exists already. Use --overwrite to replace it, or another --out."
-        )
-    with _locked_scratch(folder / f".{name}.partial") as scratch:
+    with _made(folder), _locked(folder / f".{name}.partial") as scratch:
+        _clear_killed(folder, name, scratch)
+        _empty(scratch)
+        if (there := existing_files(folder, name)) and not overwrite:
+            raise OutputError(
+                f"{there[0]} exists already. Use --overwrite to replace it, or another --out."
+            )
         stage, record = Stage(name, scratch), dict[str, Any]()
-        with _readable_errors(folder):
+        with _readable_errors(scratch):
             yield stage, record
-            shutil.rmtree(scratch / "temporary", ignore_errors=True)
-            files = sorted(p for p in scratch.iterdir() if p.name != LOCK)
-            record["files"] = {
-                p.name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for p in files
-            }
-            draft = scratch / record_path.name
-            draft.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-            record_path.unlink(missing_ok=True)
-            for stale in existing_files(folder, name):
-                stale.unlink()
-            for file in files:
-                file.replace(folder / file.name)
-            draft.replace(record_path)
+            _reserve(scratch, SPARE_BYTES)
+            shutil.rmtree(scratch / TEMPORARY, ignore_errors=True)
+            _reveal(folder, stage, record, overwrite=overwrite)
+
+
+def _reveal(folder: Path, stage: Stage, record: dict[str, Any], *, overwrite: bool) -> None:
+    """Let the staged files take their places in `folder`, and the record last."""
+    record_path = folder / f"{stage.name}.json"
+    files = sorted(p for p in stage.scratch.iterdir() if p.name not in (LOCK, COMING_AND_GOING))
+    coming = {p.name: _fingerprint(p) for p in files}
+    record["files"] = coming
+    draft = stage.scratch / record_path.name
+    draft.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    _, *replaced = existing_files(folder, stage.name) or [record_path]
+    for path in (folder / name for name in coming):
+        if path.is_dir() or (path.exists() and path not in replaced and not overwrite):
+            raise OutputError(
+                f"{path} is in the way, and no record says that it is a result of ours. "
+                "Move it, or give another --out."
+            )
+    going = {p.name: _fingerprint(p) for p in replaced}
+    (stage.scratch / COMING_AND_GOING).write_text(json.dumps([coming, going]), encoding="utf-8")
+    try:
+        record_path.unlink(missing_ok=True)
+        for path in replaced:
+            path.unlink()
+        for file in files:
+            file.replace(folder / file.name)
+        draft.replace(record_path)
+    except BaseException:
+        _clear_killed(folder, stage.name, stage.scratch)
+        raise
+
+
+def _clear_killed(folder: Path, name: str, scratch: Path) -> None:
+    """Remove what a run left that ended between the first rename and the record.
+
+    A file of the same name that somebody has put there since is not touched: it has other bytes.
+    """
+    if (folder / f"{name}.json").exists():
+        return  # the run ended before the first rename, or after the last
+    try:
+        listings = json.loads((scratch / COMING_AND_GOING).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return  # no list, or one cut short: it is written before anything moves
+    for listing in listings:
+        for filename, fingerprint in listing.items():
+            path = folder / filename
+            if path.is_file() and _fingerprint(path) == fingerprint:
+                path.unlink()
 
 
 @contextmanager
 def stage_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on a clean exit it takes that name, else it is gone."""
-    draft = path.with_name(f".{path.name}.partial")
-    with _readable_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield draft
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+    """Yield a temporary path; on a clean exit that file takes the place of `path`, else it is gone.
+
+    Raises:
+        OutputError: Another run is writing it, or it cannot be written.
+    """
+    with (
+        _made(path.parent),
+        _locked(path.with_name(f".{path.name}.partial")) as scratch,
+        _readable_errors(scratch),
+    ):
+        _empty(scratch)
+        draft = scratch / path.name
+        yield draft
+        _reserve(scratch, SPARE_BYTES)
+        draft.replace(path)
 
 
 @contextmanager
@@ -108,6 +160,7 @@ def stage_folder(folder: Path, *, overwrite: bool, mark: str) -> Iterator[Path]:
     Raises:
         OutputError: The folder exists, another run is writing it, or it cannot be written.
     """
+    folder = folder.resolve()  # `--out .` has no name of its own
     occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if occupied and not overwrite:
         raise OutputError(
@@ -118,85 +171,175 @@ def stage_folder(folder: Path, *, overwrite: bool, mark: str) -> Iterator[Path]:
             f"{folder} holds other files than ours (no {mark}), so --overwrite does not touch it. "
             "Give another --out."
         )
-    with _readable_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch_path = folder.with_name(f".{folder.name}.partial")
-    with _locked_scratch(scratch_path) as scratch, _readable_errors(folder):
-        yield scratch
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        (scratch / LOCK).unlink()
-        scratch.replace(folder)
-
-
-LOCK = ".lock"
+    with (
+        _made(folder.parent),
+        _locked(folder.with_name(f".{folder.name}.partial")) as scratch,
+        _readable_errors(scratch),
+    ):
+        _empty(scratch)
+        draft = scratch / "new"
+        draft.mkdir()
+        yield draft
+        _reserve(scratch, SPARE_BYTES)
+        if folder.is_dir():  # moved away whole: killed halfway, no folder of that name is left
+            folder.replace(scratch / "old")
+        draft.replace(folder)
 
 
 @contextmanager
-def _locked_scratch(scratch: Path) -> Iterator[Path]:
-    """Make an empty scratch folder that no other run writes in; remove it at the end."""
-    with _readable_errors(scratch):
-        scratch.mkdir(exist_ok=True)
-        lock = (scratch / LOCK).open("w")
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; where the work in it fails, remove it again if it was not there before."""
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    with _readable_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        _lock(lock, scratch)
-        for litter in scratch.iterdir():  # of a run that was killed
-            if litter.name != LOCK:
-                shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
-        try:
-            yield scratch
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        yield
+    except BaseException:
+        for path in made:
+            with suppress(OSError):  # no longer empty: another run's
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def _locked(scratch: Path) -> Iterator[Path]:
+    """Make a scratch folder that no other run writes in; remove it at the end.
+
+    What a killed run left in it is still there.
+    """
+    with _readable_errors(scratch):
+        lock = _lock(scratch)
+    try:
+        yield scratch
     finally:
+        # The lock goes after all else: once it is gone, the folder may be the next run's.
+        with suppress(OSError):
+            _empty(scratch)
+            (scratch / LOCK).unlink()
+            scratch.rmdir()
         lock.close()
 
 
-def _lock(file: TextIO, scratch: Path) -> None:
+def _lock(scratch: Path) -> TextIO:
+    """Return the open lock file of `scratch`, held by this run alone until it is closed."""
+    while True:
+        scratch.mkdir(exist_ok=True)
+        try:
+            file = (scratch / LOCK).open("w")
+        except FileNotFoundError:
+            continue  # its last holder removed the folder just now
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if (scratch / LOCK).stat().st_ino == os.fstat(file.fileno()).st_ino:
+                    return file
+            file.close()  # a lock on what its last holder removed just now keeps nobody out
+        except BlockingIOError:
+            file.close()
+            name = scratch.name.removeprefix(".").removesuffix(".partial")
+            raise OutputError(
+                f"Another run is writing {name} in {scratch.parent}. "
+                "Wait for it, or give another --out."
+            ) from None
+        except OSError:
+            file.close()
+            raise
+
+
+def _empty(scratch: Path) -> None:
+    """Remove everything from a scratch folder but its lock."""
+    for path in scratch.iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _reserve(scratch: Path, size: int) -> None:
+    """Raise `OSError` unless the disk of `scratch` has `size` bytes left.
+
+    GDAL reports a full disk when the last blocks are flushed, on closing, and rasterio does not
+    pass that on: what was written without an error may still be cut short.
+    """
+    probe = scratch / ".probe"
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OutputError(
-            f"Another run is writing {scratch.name.removeprefix('.').removesuffix('.partial')} in "
-            f"{scratch.parent}. Wait for it, or give another --out."
-        ) from None
+        with probe.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space or give another --out",
+    errno.EDQUOT: "the disk quota is used up; free some space or give another --out",
+    errno.EFBIG: "a file is larger than is allowed here (see ulimit -f); give another --out",
+    errno.EACCES: "the folder may not be written to; give another --out",
+    errno.EPERM: "the folder may not be written to; give another --out",
+    errno.EROFS: "the file system is read-only; give another --out",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; give another --out",
+    errno.EEXIST: "a file of that name is in the way; give another --out",
+    errno.EISDIR: "a folder of that name is in the way; give another --out",
+    errno.ENAMETOOLONG: "the name is too long for the file system; give another --out",
+    errno.ENOLCK: "the file system cannot lock files; give another --out",
+    errno.EXDEV: "it is where a disk is mounted; give a folder inside it as --out",
+    errno.EBUSY: "it is where a disk is mounted; give a folder inside it as --out",
+    errno.EIO: "the disk reports an error",
+}
 
 
 @contextmanager
 def _readable_errors(place: Path) -> Iterator[None]:
-    """Turn the system's errors about writing into one line that says what to do."""
-    advice = {
-        errno.ENOSPC: "the disk is full; free some space or give another --out",
-        errno.EDQUOT: "the disk quota is used up; free some space or give another --out",
-        errno.EACCES: "the folder may not be written to; give another --out",
-        errno.EPERM: "the folder may not be written to; give another --out",
-        errno.EROFS: "the file system is read-only; give another --out",
-        errno.ENOTDIR: "a part of the path is a file, not a folder; give another --out",
-        errno.EEXIST: "a file of that name is in the way; give another --out",
-    }
+    """Turn errors about writing in `place` into one line that says what to do.
+
+    Libraries say "write failed" in words of their own when the disk is full, so any error of the
+    system or of a library counts as that when there is no space left.
+    """
+    shown = place.parent if place.name.endswith(".partial") else place
     try:
         yield
-    except OSError as error:
-        if error.errno not in advice:
+    except (OSError, RuntimeError) as error:
+        known = error.errno if isinstance(error, OSError) and error.errno in ADVICE else None
+        if known is None and place.is_dir():
+            try:
+                _reserve(place, SPARE_BYTES)
+            except OSError as full:
+                known = full.errno if full.errno in ADVICE else None
+        elsewhere = getattr(error, "filename", None)
+        if known is None or (elsewhere is not None and not _within(elsewhere, place)):
             raise
-        raise OutputError(f"Cannot write {place}: {advice[error.errno]}.") from error
+        raise OutputError(f"Cannot write {shown}: {ADVICE[known]}.") from error
+
+
+def _within(filename: str | bytes | int, place: Path) -> bool:
+    """Whether a path that an error names is `place`, in it, or on the way to it."""
+    if isinstance(filename, int):
+        return True
+    path = Path(os.fsdecode(filename)).resolve()
+    return path.is_relative_to(place.resolve()) or place.resolve().is_relative_to(path)
 
 
 def existing_files(folder: Path, name: str) -> list[Path]:
-    """Return the files in `folder` that belong to the set `name`: those its record lists, or would.
+    """Return the record of the set `name` and the files it lists that are there; none without it.
 
-    Without a record (a run killed between the renames) the files are known by their names.
+    Raises:
+        OutputError: `NAME.json` is there, but is no record of ours.
     """
     record_path = folder / f"{name}.json"
-    if record_path.is_file():
-        try:
-            listed = json.loads(record_path.read_text())["files"]
-        except (ValueError, KeyError, TypeError):
-            listed = {}
-        return [record_path, *(p for f in sorted(listed) if (p := folder / Path(f).name).is_file())]
-    return []
+    if not record_path.exists():
+        return []
+    try:
+        listed = sorted(json.loads(record_path.read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise OutputError(
+            f"{record_path} is in the way: it is no record of a result of ours, so it is not "
+            "touched. Move it, or give another --out."
+        ) from None
+    return [record_path, *(p for f in listed if (p := folder / Path(f).name).is_file())]
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
