@@ -1,7 +1,23 @@
-"""Running a network fast on this device: numbers of a scene in, class probabilities out."""
+"""Running a network fast on this device: a scene's numbers in, class probabilities out."""
 
+import weakref
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, cast
+
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from geounet.errors import ConfigError
+
+Precision = Literal["fp32", "bf16"]
 
 
 def standardise(reflectance: Tensor, valid: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -16,6 +32,244 @@ def standardise(reflectance: Tensor, valid: Tensor, mean: Tensor, std: Tensor) -
     Returns:
         (B, C, H, W), of the type of `reflectance`; 0 where not valid (promise 6).
     """
-    standardised = (reflectance - mean[:, None, None]) / std[:, None, None]
-    # torch.where and not a product: NaN × 0 is NaN.
-    return torch.where(valid[:, None], standardised, 0.0)
+    standardised = (reflectance - mean[:, None, None]).div_(std[:, None, None])
+    # Filled and not multiplied: NaN × 0 is NaN.
+    return standardised.masked_fill_(~valid[:, None], 0.0)
+
+
+def choose_device(name: str) -> str:
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` means on this machine.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"There is no device called {name}. Use auto, cpu or cuda.") from None
+    usable = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(device.type, 0)
+    if (device.index or 0) >= usable:
+        gpus = torch.cuda.device_count()
+        raise ConfigError(
+            f"torch finds no device {name} here; it has the CPU and {gpus} CUDA devices. "
+            "Use --device cpu, or see what geounet doctor says."
+        )
+    return name
+
+
+def choose_precision(name: str, device: str) -> Precision:
+    """Return what `auto`, `fp32` or `bf16` means on a device that `choose_device` gave.
+
+    bf16 is chosen only where the hardware multiplies it: elsewhere it is emulated, and slower.
+    """
+    if name in ("fp32", "bf16"):
+        return cast(Precision, name)
+    if torch.device(device).type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if fast else "fp32"
+
+
+class Engine:
+    """A trained network, made ready to run on one device.
+
+    Takes the network over: batch normalisation is folded into the convolutions before it, and
+    weights are moved and converted in place.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: str,
+        precision: Precision,
+    ) -> None:
+        """Make `network` ready.
+
+        Args:
+            network: (B, C, H, W) standardised reflectance → (B, K, H, W) logits, C as in `mean`;
+                K of 1 is the logit of the second of two classes. Has `stride`, in pixels.
+            mean: Of each band, reflectance, as the model file has it.
+            std: Likewise.
+            device: As `choose_device` gives it.
+            precision: As `choose_precision` gives it; of the convolutions, not of the rest.
+        """
+        self.stride = int(network.stride)  # type: ignore[arg-type]  # set by every network of ours
+        self._device = torch.device(device)
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        self._mean = torch.tensor(mean, dtype=torch.float32, device=self._device)
+        self._std = torch.tensor(std, dtype=torch.float32, device=self._device)
+        network = network.eval().requires_grad_(False)
+        sample = torch.randn(
+            (1, len(mean), 2 * self.stride, 2 * self.stride),
+            generator=torch.Generator().manual_seed(0),
+        )
+        fold_batch_norm(network, sample)
+        # Channels last: oneDNN and cuDNN then convolve without reordering what they are given.
+        network = network.to(self._device, self._dtype)
+        self._network = network.to(memory_format=torch.channels_last)
+        for module in network.modules():
+            if isinstance(module, _BatchNorm):  # bf16 would round running means
+                module.float()
+
+    def probabilities(
+        self,
+        dn: NDArray[Any],
+        valid: NDArray[np.bool_],
+        slope: NDArray[np.float32],
+        intercept: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Return the probability of each class at each pixel.
+
+        Args:
+            dn: (B, C, H, W) numbers as the scene has them; heights and widths are multiples of
+                the network's stride. They become reflectance on the device, so that a fraction of
+                the bytes travels.
+            valid: (B, H, W), True is data.
+            slope: (C,), reflectance is dn · slope + intercept.
+            intercept: (C,).
+
+        Returns:
+            (B, classes, H, W), 0–1; means nothing where not valid.
+        """
+        with (
+            torch.inference_mode(),
+            # The same bytes every time; and fp32 is not the ten-bit TF32.
+            torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            ),
+        ):
+            logits = self._network(self._standardised(dn, valid, slope, intercept)).float()
+            if logits.shape[1] == 1:
+                second = logits.sigmoid()
+                return torch.cat([1 - second, second], dim=1).numpy(force=True)
+            return logits.softmax(dim=1).numpy(force=True)
+
+    def _standardised(
+        self,
+        dn: NDArray[Any],
+        valid: NDArray[np.bool_],
+        slope: NDArray[np.float32],
+        intercept: NDArray[np.float32],
+    ) -> Tensor:
+        """(B, C, H, W), of the network's type and memory format."""
+        gain, offset = (
+            torch.from_numpy(a).to(self._device)[:, None, None] for a in (slope, intercept)
+        )
+        reflectance = torch.from_numpy(dn).to(self._device).to(torch.float32, copy=True)
+        reflectance.mul_(gain).add_(offset)
+        there = torch.from_numpy(valid).to(self._device)
+        standardised = standardise(reflectance, there, self._mean, self._std)
+        del reflectance  # as large as the input; not to be held while the network runs
+        return standardised.to(self._dtype).contiguous(memory_format=torch.channels_last)
+
+    def bytes_per_pixel(self, dtype: str) -> int:
+        """Return what a pixel of a window takes on the device while it is predicted, at most.
+
+        Found by running a small window and following what is alive, not by asking how much memory
+        is free: a plan made from it is the same on every machine.
+
+        Args:
+            dtype: Of the numbers that `probabilities` will be given.
+        """
+        side, bands = 4 * self.stride, len(self._mean)
+        one, zero = np.ones(bands, np.float32), np.zeros(bands, np.float32)
+        dn = np.zeros((1, bands, side, side), dtype)
+        with _LiveBytes() as memory:
+            self.probabilities(dn, np.ones((1, side, side), np.bool_), one, zero)
+        return -(-memory.peak // side**2)
+
+
+def fold_batch_norm(network: nn.Module, sample: Tensor) -> None:
+    """Fold every batch normalisation that follows a convolution into its weights, in place.
+
+    Saves a pass over the largest arrays there are, and a copy of them. What follows what is seen
+    by running `sample` through the network, so it does not matter how its modules are nested.
+    Where something else uses a convolution too, the answer would change, and nothing is folded.
+
+    Args:
+        network: In evaluation mode.
+        sample: (B, C, H, W) that the network takes, not constant.
+    """
+    with torch.no_grad():
+        pairs = _pairs_to_fold(network, sample)
+        before = network(sample)
+        undo: list[Callable[[], None]] = []
+        for parent in list(network.modules()):
+            for name, norm in list(parent.named_children()):
+                if isinstance(norm, nn.BatchNorm2d) and (conv := pairs.get(norm)):
+                    undo.append(partial(setattr, parent, name, norm))
+                    undo.append(partial(setattr, conv, "weight", conv.weight))
+                    undo.append(partial(setattr, conv, "bias", conv.bias))
+                    folded = fuse_conv_bn_eval(conv, norm)
+                    conv.weight, conv.bias = folded.weight, folded.bias
+                    setattr(parent, name, nn.Identity())
+        if not torch.allclose(network(sample), before, rtol=1e-3, atol=1e-3):
+            for restore in undo:
+                restore()
+
+
+def _pairs_to_fold(network: nn.Module, sample: Tensor) -> dict[nn.Module, nn.Conv2d]:
+    """Batch normalisations and the convolution that each directly follows, both run once."""
+    made_by: list[tuple[Tensor, nn.Conv2d]] = []
+    runs: Counter[nn.Module] = Counter()
+    follows: dict[nn.Module, nn.Conv2d] = {}
+
+    def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        runs[module] += 1
+        if type(module) is nn.BatchNorm2d:  # some that inherit from it also activate
+            follows.update((module, conv) for made, conv in made_by if made is inputs[0])
+
+    def after(module: nn.Module, _: Any, output: Tensor) -> None:
+        if type(module) is nn.Conv2d:
+            made_by.append((output, module))
+
+    hooks = [m.register_forward_pre_hook(before) for m in network.modules()]
+    hooks += [m.register_forward_hook(after) for m in network.modules()]
+    network(sample)
+    for hook in hooks:
+        hook.remove()
+    times_followed = Counter(follows.values())
+    return {
+        norm: conv
+        for norm, conv in follows.items()
+        if runs[norm] == runs[conv] == times_followed[conv] == 1
+    }
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Follows how many bytes of results are alive, and how many there were at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._live = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                place, size = storage.data_ptr(), storage.nbytes()
+                if place not in self._known:
+                    self._known.add(place)
+                    self._live += size
+                    self.peak = max(self.peak, self._live)
+                    weakref.finalize(storage, self._gone, place, size)
+        return result
+
+    def _gone(self, place: int, size: int) -> None:
+        self._known.discard(place)
+        self._live -= size
