@@ -1,0 +1,395 @@
+"""Checked settings: what a network is, how it is trained, and the recipes that come with geounet.
+
+The only module that reads configuration files. Defaults live in the classes here; a YAML file
+states only what differs from them. A name is a file of ours, a value ending in `.yaml` a path.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.json_schema import models_json_schema
+
+from geounet.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Settings that are checked when they are made, and never change."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class UNetSettings(Settings):
+    """One of the family of U-Nets with same-padded 3×3 convolutions in pairs."""
+
+    kind: Literal["unet"] = "unet"
+    depth: int = Field(default=4, ge=1, le=6)
+    """How often it pools; its stride is 2 to this power."""
+    base_width: int = Field(default=64, ge=1, le=512)
+    """Feature maps at full resolution; they double with every pooling."""
+    norm: Literal["batch", "none"] = "batch"
+    """Normalisation between each convolution of a pair and its ReLU."""
+    bias: bool = False
+    """Whether the convolutions of the pairs have a bias."""
+    upsampling: Literal["transposed", "deconv4", "bilinear"] = "transposed"
+    """By a 2×2 transposed convolution, a 4×4 one, or bilinear with half as many feature maps."""
+    skip: Literal["concat", "add", "none"] = "concat"
+    """How what the encoder saw at a level joins what comes from below."""
+    join: Literal["skip-first", "upsampled-first"] = "skip-first"
+    """The order of the two when they are concatenated."""
+    dropout: Literal["none", "bottom", "pooling"] = "none"
+    """Nowhere; after the last encoder level and the bottom; after every pooling."""
+    dropout_rate: float = Field(default=0.5, ge=0, lt=1)
+    """Share of values that dropout sets to zero while training."""
+    head: Literal["1x1", "3x3"] = "1x1"
+    """A 1×1 convolution to the classes, or two 3×3 with batch normalisation and ReLU between."""
+    init: Literal["torch", "he"] = "torch"
+    """Torch's own start, or He-normal (fan out) with biases of zero."""
+
+
+class SmpSettings(Settings):
+    """A network of segmentation-models-pytorch."""
+
+    kind: Literal["smp"] = "smp"
+    decoder: str
+    """As smp calls its architectures, in lower case: unet, unetplusplus, linknet …"""
+    encoder: str
+    """As smp calls it: resnet34, mobilenet_v2, tu-convnext_tiny …"""
+    weights: str | None = None
+    """Pre-trained weights of the encoder that smp offers, such as imagenet; none by default."""
+    first_conv: Literal["random", "rgb"] = "random"
+    """How the first convolution starts: `random` is He-normal; `rgb` takes the pre-trained kernels
+    for red, green and blue, their mean for every other band, all times 3 / number of bands. If
+    not said: `rgb` with weights, else `random`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_first_conv(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "first_conv" not in fields and fields.get("weights"):
+            return {**fields, "first_conv": "rgb"}
+        return fields
+
+    @model_validator(mode="after")
+    def _rgb_needs_weights(self) -> "SmpSettings":
+        if self.first_conv == "rgb" and self.weights is None:
+            raise ValueError("first_conv: rgb needs pre-trained weights; set weights: imagenet")
+        return self
+
+
+NetworkSettings = Annotated[UNetSettings | SmpSettings, Field(discriminator="kind")]
+"""What a network is, whichever its kind."""
+
+
+class LossSettings(Settings):
+    """What training minimises: a weighted sum, over pixels whose label is known."""
+
+    cross_entropy: float = Field(default=1.0, ge=0)
+    """Weight of the cross entropy."""
+    dice: float = Field(default=1.0, ge=0)
+    """Weight of the Dice loss."""
+    class_weights: tuple[float, ...] | None = None
+    """Weight of each class in the cross entropy, in the order of the classes; equal by default."""
+
+    @model_validator(mode="after")
+    def _something_to_minimise(self) -> "LossSettings":
+        if self.cross_entropy == 0 and self.dice == 0:
+            raise ValueError("cross_entropy and dice are both 0: there is nothing to minimise")
+        if self.class_weights is not None and (
+            min(self.class_weights, default=0) < 0 or sum(self.class_weights) == 0
+        ):
+            raise ValueError("class_weights are to be 0 or more, and not all 0")
+        return self
+
+
+class AugmentSettings(Settings):
+    """How training chips are varied."""
+
+    flips: bool = True
+    """Mirror at random, left-right and up-down."""
+    rotations: bool = True
+    """Turn at random by a multiple of 90°."""
+
+
+class Config(Settings):
+    """How a network is trained."""
+
+    network: str = "unet-same"
+    """A name that `geounet configs` lists, smp/DECODER/ENCODER, or a path ending in .yaml."""
+    network_settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the network that differ from what the name means."""
+    bands: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Names of the bands to use, in this order; by default all that the chips have."""
+    loss: LossSettings = LossSettings()
+    augment: AugmentSettings = AugmentSettings()
+    epochs: int = Field(default=100, ge=1)
+    """How often all training chips are seen, at most."""
+    batch: int = Field(default=8, ge=1)
+    """Chips per step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Of AdamW, at the start of a cosine that ends at zero."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """Of AdamW."""
+    patience: int = Field(default=20, ge=1)
+    """Epochs without a better validation loss before training stops."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of the weights' start, the order of the chips and their variation."""
+    workers: int = Field(default=2, ge=0)
+    """Processes that read chips; 0 reads in the main one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the forward pass; auto is bf16 on a GPU that has it."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    """auto, cpu, cuda, cuda:N or mps."""
+
+
+S = TypeVar("S", bound=Settings)
+_NETWORK_KINDS: Mapping[str, type[UNetSettings] | type[SmpSettings]] = {
+    "unet": UNetSettings,
+    "smp": SmpSettings,
+}
+
+
+def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
+    """Return the settings of a recipe, with what the command line changes in it.
+
+    The network that it names is looked up too, so that nothing is wrong with it either.
+
+    Args:
+        name_or_path: A name that `shipped_configs` has, or a path ending in `.yaml`.
+        overrides: `key=value`, nested by dots (`loss.dice=0.5`); values are read as YAML.
+
+    Raises:
+        ConfigError: There is no such recipe, an unknown key, or a value of the wrong type.
+    """
+    fields, where = _read(name_or_path, shipped_configs(), kind="recipe")
+    changed = []
+    for text in overrides:
+        keys, value = _parse_override(text)
+        _put(fields, keys, value, text)
+        changed.append(keys)
+    config = _checked(Config, fields, where=where, overridden=changed)
+    if config.network.endswith(".yaml"):
+        said_here = name_or_path.endswith(".yaml") and ("network",) not in changed
+        folder = Path(name_or_path).parent if said_here else Path()
+        config = config.model_copy(update={"network": str(folder / config.network)})
+    load_network(config.network, config.network_settings)
+    return config
+
+
+def load_network(name: str, overrides: Mapping[str, Any]) -> UNetSettings | SmpSettings:
+    """Return what a network's name means, with some settings changed.
+
+    Args:
+        name: A name that `shipped_networks` has, `smp/DECODER/ENCODER`, or a path ending in
+            `.yaml`.
+        overrides: Settings that differ from it.
+
+    Raises:
+        ConfigError: There is no such network, an unknown key, or a value of the wrong type.
+    """
+    if name.startswith("smp/"):
+        parts = name.split("/")
+        if len(parts) != 3 or not all(parts):
+            raise ConfigError(
+                f"Network {name}: write smp/DECODER/ENCODER, for example smp/unet/resnet34."
+            )
+        fields, where = {"kind": "smp", "decoder": parts[1], "encoder": parts[2]}, f"network {name}"
+    else:
+        fields, where = _read(name, shipped_networks(), kind="network")
+    fields |= overrides
+    kind = fields.setdefault("kind", "unet")
+    if not isinstance(kind, str) or kind not in _NETWORK_KINDS:
+        raise ConfigError(f"{where}: `kind` is {kind!r}; it can be {_listed(_NETWORK_KINDS)}.")
+    return _checked(
+        _NETWORK_KINDS[kind],
+        fields,
+        where=where,
+        overridden=[(key,) for key in overrides],
+        prefix="network_settings.",
+    )
+
+
+def shipped_configs() -> dict[str, Traversable]:
+    """Return the recipes that come with geounet, by name."""
+    return _yaml_files(_configs_folder())
+
+
+def shipped_networks() -> dict[str, Traversable]:
+    """Return the networks that come with geounet, by name."""
+    return _yaml_files(_configs_folder() / "networks")
+
+
+def purpose(config: Traversable) -> str:
+    """Return what a configuration file is for: its first line, which is a comment."""
+    return config.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+def settings_schema() -> dict[str, Any]:
+    """Return the JSON schema of a recipe; that of each kind of network is among its `$defs`."""
+    models = [(model, "validation") for model in (Config, *_NETWORK_KINDS.values())]
+    _, schema = models_json_schema(models, title="geounet settings")  # type: ignore[arg-type]  # a list of pairs is what it takes
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema} | {
+        "$ref": "#/$defs/Config"
+    }
+
+
+def nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
+    """Return those of `known` that someone who wrote `word` may have meant, likeliest first."""
+    by_lower = {name.lower(): name for name in known}
+    return [by_lower[m] for m in difflib.get_close_matches(word.lower(), by_lower, n=count)]
+
+
+def _configs_folder() -> Traversable:
+    packaged = files("geounet") / "configs"  # where a wheel has them
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def _yaml_files(folder: Traversable) -> dict[str, Traversable]:
+    found = sorted(folder.iterdir(), key=lambda f: f.name)
+    return {f.name.removesuffix(".yaml"): f for f in found if f.name.endswith(".yaml")}
+
+
+def _read(
+    name: str, shipped: Mapping[str, Traversable], *, kind: str
+) -> tuple[dict[str, Any], str]:
+    """Return the fields of a configuration file, and how to name it in an error."""
+    if name.endswith(".yaml"):
+        file: Traversable = Path(name)
+        where = name
+        if not file.is_file():
+            raise ConfigError(f"{name}: there is no such file.")
+    elif name in shipped:
+        file, where = shipped[name], f"{kind} {name}"
+    else:
+        hint = " A path ends in .yaml." if "/" in name or "." in name else ""
+        raise ConfigError(
+            f"There is no {kind} {name!r}{_did_you_mean(name, shipped)}; there is "
+            f"{_listed(shipped)}.{hint} `geounet configs` says what each is for."
+        )
+    try:
+        fields = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506  a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where} cannot be read: {_one_line(error)}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not valid YAML: {_one_line(error)}.") from error
+    if fields is None:  # only comments: all defaults
+        return {}, where
+    if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
+        raise ConfigError(f"{where}: expected lines like `epochs: 50`, one setting each.")
+    return fields, where
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML, safely; `1e-3` is a number, as everywhere but in YAML 1.1."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _parse_override(text: str) -> tuple[tuple[str, ...], Any]:
+    """Return the keys and the value of a `key.key=value`."""
+    key, equals, value = text.partition("=")
+    keys = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {text}: write key=value, for example --set epochs=50.")
+    try:
+        return keys, yaml.load(value, _Loader)  # noqa: S506  a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"--set {text}: the value is not valid YAML: {_one_line(error)}."
+        ) from error
+
+
+def _put(fields: dict[str, Any], keys: tuple[str, ...], value: Any, text: str) -> None:
+    """Set a nested field."""
+    for depth, key in enumerate(keys[:-1], start=1):
+        inner = fields.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(
+                f"--set {text}: `{'.'.join(keys[:depth])}` has no settings inside it."
+            )
+        fields = inner
+    fields[keys[-1]] = value
+
+
+def _checked(
+    model: type[S],
+    fields: Mapping[str, Any],
+    *,
+    where: str,
+    overridden: Sequence[tuple[str, ...]],
+    prefix: str = "",
+) -> S:
+    """Return `fields` as settings, or say in one line all that is wrong with them.
+
+    Args:
+        model: The class of the settings.
+        fields: As a YAML file has them.
+        where: Which file, for the error.
+        overridden: Keys that the command line set, for the error to say so.
+        prefix: What the command line writes before these keys.
+    """
+    try:
+        # By way of JSON, strictly: a list is a tuple and 1 is 1.0, but "1" and `true` are not 1.
+        return model.model_validate_json(json.dumps(fields, default=str), strict=True)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors(include_url=False):
+            keys = tuple(str(part) for part in problem["loc"])
+            by_user = any(keys[: len(o)] == o for o in overridden)
+            source = f"--set {prefix}{'.'.join(keys)}" if by_user else where
+            problems.append(f"{source}: {_explain(model, keys, problem)}")
+        raise ConfigError("; ".join(problems) + ".") from error
+
+
+def _explain(model: type[Settings], keys: tuple[str, ...], problem: Mapping[str, Any]) -> str:
+    """Return what is wrong with one setting, in words that a person can act on."""
+    name = ".".join(keys)
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, keys[:-1])
+        return (
+            f"unknown setting `{name}`{_did_you_mean(keys[-1], known)}; there is {_listed(known)}"
+        )
+    if problem["type"] == "missing":
+        return f"`{name}` is missing"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"`{name}` is {json.dumps(problem['input'], ensure_ascii=False)}: {message}"
+
+
+def _fields_at(model: type[Settings], keys: Sequence[str]) -> list[str]:
+    """Return the names of the settings inside the group that `keys` lead to."""
+    for key in keys:
+        inner = model.model_fields[key].annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            model = inner
+    return list(model.model_fields)
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = nearest(word, known, count=1)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

@@ -1,0 +1,245 @@
+"""The model file: weights, and everything that is needed to use them.
+
+One `.safetensors`, whose header is JSON under a single key. Nothing is ever run from a file.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from geounet import __version__
+from geounet.classes import LabelClass
+from geounet.config import NetworkSettings
+from geounet.errors import ConfigError, ModelFileError
+from geounet.networks import Network, build_network
+from geounet.outputs import stage_file
+
+FORMAT = 1
+"""What this geounet writes, and the newest that it reads."""
+METADATA_KEY = "geounet"
+"""One key: safetensors does not keep several in an order."""
+STANDARDISED = "(reflectance - mean) / std, 0 where invalid; reflectance = (DN + offset) * scale"
+"""What a network is given."""
+
+
+class NetworkRecord(BaseModel):
+    """Which network the weights are of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """As the recipe called it, for people."""
+    settings: NetworkSettings
+    """All that is needed to build it again."""
+
+
+class ModelHeader(BaseModel):
+    """All that is needed to use the weights, and where they come from."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    format: int = FORMAT
+    """Of this header."""
+    geounet: str = __version__
+    """The version that trained it."""
+    network: NetworkRecord
+    bands: tuple[dict[str, Any], ...] = Field(min_length=1)
+    """The input bands in order, each as `Band.to_dict` writes it."""
+    sensor: str | None
+    """Of the training scenes."""
+    level: str | None
+    """Processing level of the training scenes."""
+    reflectance: str = STANDARDISED
+    """What the network is given."""
+    mean: tuple[float, ...]
+    """Reflectance, per band, over the training split."""
+    std: tuple[float, ...]
+    """Likewise; positive."""
+    classes: tuple[dict[str, Any], ...] = Field(min_length=2)
+    """In the order of the outputs, each as `LabelClass.to_dict` writes it."""
+    stride: int = Field(ge=1)
+    """Total stride, in pixels."""
+    halo_exact: int | None = Field(ge=0)
+    """Pixels around a window beyond which nothing matters; null where everything does."""
+    halo_default: int = Field(ge=0)
+    """Pixels around a window that keep the error of tiling at `halo_error`."""
+    halo_error: float = Field(ge=0)
+    """Largest difference of a probability at the default halo from that at the exact one."""
+    res_m: tuple[float, float]
+    """Pixel size (x, y) of the training chips, in metres."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Data fingerprint, settings, scores by split."""
+    position_u95_m: float | None = Field(default=None, ge=0)
+    """95 % of the distances between predicted and label line on held-out blocks, in metres."""
+    licence: str | None = None
+    """Of the weights, where the one who trained them says so."""
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if not len(self.bands) == len(self.mean) == len(self.std):
+            raise ValueError(
+                f"{len(self.bands)} bands, {len(self.mean)} means and {len(self.std)} standard "
+                "deviations do not go together"
+            )
+        if min(self.std) <= 0:
+            raise ValueError("a standard deviation is not positive")
+        for fields in self.classes:
+            _CLASS.validate_python(fields)
+        return self
+
+    @property
+    def input_names(self) -> list[str]:
+        """What `build_network` calls the bands: common names where there are some."""
+        return [band.get("common_name") or band["name"] for band in self.bands]
+
+    @property
+    def label_classes(self) -> tuple[LabelClass, ...]:
+        """The classes in the order of the outputs."""
+        return tuple(LabelClass.from_dict(fields) for fields in self.classes)
+
+
+_CLASS = TypeAdapter(LabelClass)
+
+
+def save_model(path: Path, network: nn.Module, header: ModelHeader) -> None:
+    """Write the weights of `network` and `header`; the same bytes for the same contents.
+
+    Raises:
+        ValueError: The header holds a number that is not finite, which JSON does not have.
+        OutputError: The file cannot be written.
+    """
+    text = json.dumps(
+        header.model_dump(mode="json"), sort_keys=True, allow_nan=False, ensure_ascii=False
+    )
+    weights = {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    with stage_file(path) as draft:
+        save_file(weights, draft, metadata={METADATA_KEY: text})
+
+
+def read_header(path: Path) -> ModelHeader:
+    """Return what a model file says of itself, without its weights.
+
+    Raises:
+        ModelFileError: It is missing, damaged, of a newer format, or not one of ours.
+    """
+    text = _metadata(path).get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(
+            f"{path} is a safetensors file, but not one of geounet's: it does not say which "
+            "network and bands its weights are for. Train one with `geounet train`."
+        )
+    try:
+        fields = json.loads(text)
+        version = fields["format"]
+        if not isinstance(version, int) or isinstance(version, bool):
+            raise TypeError("`format` is not a whole number")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelFileError(
+            f"{path} has a damaged header ({_one_line(error)}). Get the file again."
+        ) from error
+    if version > FORMAT:
+        raise ModelFileError(
+            f"{path} is of format {version}, written by geounet {fields.get('geounet', '?')}; this "
+            f"is geounet {__version__}, which reads up to format {FORMAT}. Upgrade geounet."
+        )
+    try:
+        return ModelHeader.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "it"
+        raise ModelFileError(
+            f"{path} has a damaged header ({place}: {first['msg']}). Get the file again."
+        ) from error
+
+
+def load_model(path: Path) -> tuple[ModelHeader, Network]:
+    """Return what a model file says of itself, and the network with its weights, for evaluation.
+
+    Raises:
+        ModelFileError: As `read_header`; or the weights are not those of the network it names.
+    """
+    header = read_header(path)
+    try:
+        network = build_network(
+            header.network.settings,
+            bands=header.input_names,
+            classes=len(header.classes),
+            pretrained=False,
+        )
+    except ConfigError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    weights = load_file(path)
+    if problem := _why_unfit(network, weights):
+        raise ModelFileError(
+            f"{path}: the weights are not those of the network {header.network.name} that it "
+            f"names ({problem}). Get the file again, or train anew."
+        )
+    network.load_state_dict(weights)
+    return header, network.eval()
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file, or say what the file is instead."""
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder; give the file, {path / 'model.safetensors'}.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: there is no such file.") from None
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}.") from error
+    if _is_pickle(start):
+        raise ModelFileError(
+            f"{path} is a pickle (a torch checkpoint): opening one can run what is hidden in it, "
+            "so geounet does not. Give the model.safetensors that `geounet train` wrote beside it, "
+            "or train anew."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path} is truncated or not a model file ({_one_line(error)}). Copy or download it "
+            "again."
+        ) from error
+
+
+def _is_pickle(start: bytes) -> bool:
+    """Whether a file that starts so is a zip or a pickle, as torch writes them."""
+    if start.startswith(b"PK"):
+        return True
+    # Protocol 2 to 5. A safetensors file begins with the length of its header in eight bytes,
+    # little-endian, and can begin like that too; but then the last four are zero.
+    return start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and any(start[4:])
+
+
+def _why_unfit(network: nn.Module, weights: dict[str, Tensor]) -> str | None:
+    """Return in what `weights` differ from what `network` has, or None."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    if missing := sorted(wanted.keys() - weights.keys()):
+        return f"{missing[0]} is missing"
+    if extra := sorted(weights.keys() - wanted.keys()):
+        return f"{extra[0]} has no place in it"
+    for name, shape in wanted.items():
+        there = tuple(weights[name].shape)
+        if there != shape:
+            return f"{name} is {there}, not {shape}"
+        if not torch.isfinite(weights[name]).all():
+            return f"{name} holds values that are not finite"
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

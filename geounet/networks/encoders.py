@@ -1,0 +1,188 @@
+"""Networks of segmentation-models-pytorch, by name, for any number of bands.
+
+Encoders are made for three bands, and what smp does for more (repeat the kernels for red, green
+and blue over them) is right for none of a satellite's other bands. Here it is a setting,
+`first_conv`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from torch import Tensor, nn
+
+from geounet.config import SmpSettings, nearest
+from geounet.errors import ConfigError
+from geounet.networks.network import Network
+
+DECODERS = tuple(smp.MODEL_ARCHITECTURES_MAPPING)
+ENCODERS = tuple(name for name in smp.encoders.encoders if not name.startswith("timm-"))
+"""Without the ones that smp calls deprecated; `tu-NAME` is timm's encoder NAME besides."""
+RGB = ("red", "green", "blue")
+"""The order of the bands of pre-trained weights."""
+
+
+class SmpNetwork(Network):
+    """A network of segmentation-models-pytorch that refuses sizes it cannot take."""
+
+    def __init__(self, network: nn.Module, *, stride: int) -> None:
+        super().__init__()
+        self.network = network
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, classes, H, W) for standardised bands `x` (B, bands, H, W).
+
+        Raises:
+            ValueError: H or W is not a multiple of the stride.
+        """
+        self.check_size(x)
+        return self.network(x)
+
+
+def build_smp_network(
+    settings: SmpSettings, *, bands: Sequence[str], classes: int, pretrained: bool
+) -> SmpNetwork:
+    """Return a network of smp, its first convolution started as `settings.first_conv` says.
+
+    Args:
+        settings: What the network is.
+        bands: Name of each input band in order: its common name (`red`), where it has one.
+        classes: How many classes there are.
+        pretrained: Whether to fetch the pre-trained weights that `settings` names; no where other
+            weights are loaded next.
+
+    Raises:
+        ConfigError: smp has no such decoder, encoder or weights, or they do not go together, or
+            the weights cannot be fetched.
+    """
+    _check_names(settings)
+    network = _create(settings, bands=len(bands), classes=classes, weights=None)
+    if pretrained:
+        _start_encoder(network.encoder, settings, bands)
+    return SmpNetwork(network, stride=network.encoder.output_stride)
+
+
+def _start_encoder(encoder: nn.Module, settings: SmpSettings, bands: Sequence[str]) -> None:
+    """Give an encoder the weights that its settings name, and start its first convolution."""
+    convolutions = _input_convolutions(encoder, len(bands))
+    if not convolutions:
+        raise ConfigError(
+            f"The first convolution of encoder {settings.encoder} cannot be found, so it cannot "
+            "be adapted to the bands. Use another encoder."
+        )
+    kernels: dict[str, Tensor] = {}
+    if settings.weights is not None:
+        donor = _create(settings, bands=3, classes=2, weights=settings.weights)
+        state = donor.encoder.state_dict()
+        kernels = {name: state[f"{name}.weight"] for name in convolutions}
+        encoder.load_state_dict(
+            state | {f"{name}.weight": conv.weight for name, conv in convolutions.items()}
+        )
+    for name, convolution in convolutions.items():
+        if settings.first_conv == "rgb":
+            convolution.weight.data.copy_(spread_rgb(kernels[name], bands))
+        else:
+            # Fan in: the answer has the same size whatever the number of bands.
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_in", nonlinearity="relu")
+
+
+def spread_rgb(kernels: Tensor, bands: Sequence[str]) -> Tensor:
+    """Return kernels for `bands` from those for red, green and blue.
+
+    The bands called red, green and blue keep theirs; every other band gets the mean of the three,
+    as no pre-trained network has seen it. All are multiplied by 3 / number of bands, so that the
+    answer to the same value in all bands stays what it was.
+
+    Args:
+        kernels: (maps, 3, h, w).
+        bands: Common names, in order.
+
+    Returns:
+        (maps, bands, h, w).
+    """
+    mean = kernels.mean(dim=1)  # (maps, h, w)
+    chosen = [kernels[:, RGB.index(band)] if band in RGB else mean for band in bands]
+    return torch.stack(chosen, dim=1) * (3 / len(bands))
+
+
+def _check_names(settings: SmpSettings) -> None:
+    if settings.decoder not in DECODERS:
+        raise ConfigError(
+            f"There is no decoder {settings.decoder!r}; segmentation-models-pytorch has "
+            f"{', '.join(DECODERS)}.{_nearest(settings.decoder, DECODERS)}"
+        )
+    if settings.encoder.startswith("tu-"):
+        name = settings.encoder.removeprefix("tu-")
+        if not timm.is_model(name.partition(".")[0]):
+            known = timm.list_models()
+            raise ConfigError(f"timm has no encoder {name!r}.{_nearest(name, known, 'tu-')}")
+        offered = ("timm",)
+    elif settings.encoder in ENCODERS:
+        offered = tuple(smp.encoders.encoders[settings.encoder]["pretrained_settings"])
+    else:
+        raise ConfigError(
+            f"There is no encoder {settings.encoder!r} among the {len(ENCODERS)} of "
+            f"segmentation-models-pytorch.{_nearest(settings.encoder, ENCODERS)} Those of timm "
+            "are called tu-NAME."
+        )
+    if settings.weights is not None and settings.weights not in offered:
+        raise ConfigError(
+            f"Encoder {settings.encoder} has no weights {settings.weights!r}; it has "
+            f"{', '.join(offered)}."
+        )
+
+
+def _nearest(word: str, known: Sequence[str], prefix: str = "") -> str:
+    close = [prefix + name for name in nearest(word, known)]
+    return f" Nearest: {', '.join(close)}." if close else ""
+
+
+def _create(settings: SmpSettings, *, bands: int, classes: int, weights: str | None) -> Any:
+    """Return smp's module; it does not say of which types its parts are."""
+    timm_encoder = settings.encoder.startswith("tu-")
+    try:
+        return smp.create_model(
+            settings.decoder,
+            settings.encoder,
+            encoder_weights=True if weights and timm_encoder else weights,
+            in_channels=bands,
+            classes=classes,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"The {weights} weights of encoder {settings.encoder} cannot be fetched "
+            f"({_one_line(error)}). Check the connection, or train without: "
+            "--set network_settings.weights=null."
+        ) from error
+    except (ValueError, KeyError, NotImplementedError, RuntimeError, AttributeError) as error:
+        raise ConfigError(
+            f"Decoder {settings.decoder} does not go with encoder {settings.encoder} "
+            f"({_one_line(error)})."
+        ) from error
+
+
+def _input_convolutions(encoder: nn.Module, bands: int) -> dict[str, nn.Conv2d]:
+    """Return the convolutions that see the bands themselves, by name, found by looking."""
+    x = torch.zeros(1, bands, 64, 64)
+    found: dict[str, nn.Conv2d] = {}
+    names = {m: name for name, m in encoder.named_modules() if isinstance(m, nn.Conv2d)}
+
+    def look(module: nn.Conv2d, args: tuple[Tensor, ...]) -> None:
+        if args[0] is x:
+            found[names[module]] = module
+
+    hooks = [module.register_forward_pre_hook(look) for module in names]
+    training = encoder.training
+    with torch.no_grad():
+        encoder.eval()(x)
+    encoder.train(training)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")[:200]
