@@ -21,6 +21,10 @@ class LabelError(GeounetError):
     """Labels cannot be read, hold unknown values, or do not touch the scene."""
 
 
+class AreaError(GeounetError):
+    """An area of interest cannot be read, or does not touch the scene."""
+
+
 class ChipsError(GeounetError):
     """A chip folder is not one, is damaged, or has an empty split."""
 
