@@ -1,0 +1,20 @@
+"""Reading acquisitions: the one door through which pixels come in.
+
+Past it everything is reflectance by band name with a boolean `valid`; nodata, scale and offset are
+dealt with here and nowhere else.
+"""
+
+from geounet.scene.product import SceneOptions
+from geounet.scene.raster import Pixels, gdal_environment
+from geounet.scene.reflectance import Scaling
+from geounet.scene.scene import Scene, check_scene_arguments, open_scene
+
+__all__ = [
+    "Pixels",
+    "Scaling",
+    "Scene",
+    "SceneOptions",
+    "check_scene_arguments",
+    "gdal_environment",
+    "open_scene",
+]

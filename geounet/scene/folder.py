@@ -1,0 +1,304 @@
+"""A scene of single-band files: a folder, or a YAML file that names band and path."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.crs import CRS
+
+from geounet.bands import COMMON_NAMES, is_quality, parse_level, parse_sensor
+from geounet.errors import BandError, SceneError
+from geounet.scene import names
+from geounet.scene.product import (
+    Product,
+    SceneOptions,
+    identify,
+    layer_of,
+    nodata_source,
+    refuse_duplicates,
+    tags_of,
+)
+from geounet.scene.raster import Layer, alpha_index, open_raster
+from geounet.scene.single import parse_of
+
+logger = logging.getLogger(__name__)
+
+SIDECARS = frozenset(
+    [
+        *(".xml", ".aux", ".ovr", ".msk", ".hdr", ".tfw", ".tifw", ".tiffw", ".j2w", ".jgw"),
+        *(".jpw", ".pgw", ".wld", ".prj", ".rpb", ".imd", ".met", ".enp", ".gfs", ".gml"),
+        *(".txt", ".json", ".geojson", ".yaml", ".yml", ".md", ".csv", ".html", ".pdf"),
+        *(".qml", ".qgz", ".gpkg", ".shp", ".shx", ".dbf"),
+    ]
+)
+"""Endings of files that lie beside rasters and are none."""
+MANIFEST_KEYS = ("bands", "sensor", "level", "scale", "offset", "nodata")
+IMAGE_FOLDERS = ("R10m", "R20m", "R60m", "IMG_DATA")
+"""Folders of Sentinel-2 products that are called the same in all of them."""
+
+
+def read_folder(source: Path, options: SceneOptions) -> Product:
+    """Find out what a folder of single-band files holds; their names say which band each is.
+
+    Raises:
+        BandError: No file is named by a band, or two by the same.
+        SceneError: A file is not a single-band raster, or grids differ.
+    """
+    if options.bands is not None:
+        raise BandError(
+            f"--bands names the bands of one file in its order, but {source} is a folder. "
+            "Name its files by band, or write a YAML file that names band and path."
+        )
+    texts, left_out = _band_files(source)
+    if not texts:
+        raise BandError(_why_no_bands(source, left_out))
+    product = _stack(texts, source, options, kind="folder")
+    return replace(
+        product,
+        name=_folder_name(source, list(texts)),
+        left_out=left_out,
+        sources={"bands": "file names", **product.sources},
+    )
+
+
+def _band_files(folder: Path) -> tuple[dict[Path, str], tuple[tuple[str, str], ...]]:
+    """Return files with the band names in theirs, and what is left out with the reason."""
+    numbered, common = dict[Path, str](), dict[Path, str]()
+    left_out = list[tuple[str, str]]()
+    for path in _candidates(folder):
+        if is_quality(path.stem):
+            left_out.append((path.name, "quality band"))
+        elif name := names.band_in_name(path.stem):
+            numbered[path] = name
+        elif (name := names.common_name_in(path.stem)) in COMMON_NAMES:
+            common[path] = name
+        else:
+            left_out.append((path.name, "no band in its name"))
+    if not numbered:
+        return common, tuple(left_out)
+    left_out += [(path.name, "other files are named by number") for path in common]
+    return numbered, tuple(left_out)
+
+
+def _candidates(folder: Path) -> Iterable[Path]:
+    return (
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() not in SIDECARS and path.name[0] != "." and path.is_file()
+    )
+
+
+def _why_no_bands(folder: Path, left_out: Sequence[tuple[str, str]]) -> str:
+    """Return what to say of a folder without band files, and where they may be."""
+    deeper = dict.fromkeys(
+        str(path.parent)
+        for path in islice(folder.rglob("*"), 20_000)
+        if path.suffix.lower() not in SIDECARS and names.band_in_name(path.stem) and path.is_file()
+    )
+    if deeper:
+        return (
+            f"{folder} holds no band files itself. Give the folder that does: "
+            f"{' or '.join(list(deeper)[:3])}."
+        )
+    there = ", ".join(name for name, _ in left_out[:5]) or "none that may be a raster"
+    return (
+        f"{folder} holds no file with a band in its name (…_B03.tif); its files: {there}. "
+        "Name the files by band, write a YAML file that names band and path, or give one file."
+    )
+
+
+def _folder_name(folder: Path, files: Sequence[Path]) -> str:
+    """Return the folder's name, or what its files' names begin with where that says more."""
+    absolute = folder.absolute()
+    if absolute.name in IMAGE_FOLDERS:
+        stems = [path.stem.split("_B")[0] for path in files]
+        if len(set(stems)) == 1 and stems[0]:
+            return names.safe_name(stems[0])
+    return names.safe_name(absolute.name)
+
+
+def read_manifest(source: Path, options: SceneOptions) -> Product:
+    """Find out what the single-band files hold that a YAML file names.
+
+    It has `bands:`, a mapping of band to path (from the YAML file's folder), and may have
+    `sensor`, `level`, `scale`, `offset` and `nodata`, which options override. Without `bands:`,
+    what is left is that mapping.
+
+    Raises:
+        BandError: A band is not known or there twice.
+        SceneError: It is not such a file, or a file it names is missing or of another grid.
+    """
+    if options.bands is not None:
+        raise BandError(f"{source} names its bands itself. Leave out --bands.")
+    settings = _load_manifest(source)
+    bands = settings.pop("bands")
+    options = _with_settings(options, settings, source)
+    texts = dict[Path, str]()
+    for text, path in bands.items():
+        if not isinstance(text, str) or not isinstance(path, str):
+            raise SceneError(f"{source}: {text}: {path} is not a band's name and a path.")
+        place = source.parent / path
+        if place in texts:
+            raise BandError(f"{source} names {path} twice, as {texts[place]} and {text}.")
+        texts[place] = text
+    product = _stack(texts, source, options, kind="yaml")
+    return replace(product, sources={"bands": source.name, **product.sources})
+
+
+def _load_manifest(source: Path) -> dict[str, Any]:
+    """Return what a YAML file says, with the mapping of bands under `bands`."""
+    try:
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SceneError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise SceneError(f"{source} does not name bands and paths: write lines of `B03: file.tif`.")
+    if "bands" not in content:
+        settings = {key: value for key, value in content.items() if key in MANIFEST_KEYS}
+        bands = {key: value for key, value in content.items() if key not in MANIFEST_KEYS}
+        content = {**settings, "bands": bands}
+    if unknown := [str(key) for key in content if key not in MANIFEST_KEYS]:
+        raise SceneError(
+            f"{source} has the unknown key {', '.join(unknown)}; it may have "
+            f"{', '.join(MANIFEST_KEYS)}."
+        )
+    if not isinstance(content["bands"], dict) or not content["bands"]:
+        raise SceneError(f"{source} names no bands: write lines of `B03: file.tif` under bands.")
+    return content
+
+
+def _with_settings(options: SceneOptions, settings: dict[str, Any], source: Path) -> SceneOptions:
+    """Return options filled up with what the YAML file says."""
+    for key in ("scale", "offset", "nodata"):
+        value = settings.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise SceneError(f"{source}: {key} {value} is not a number (nan is written .nan).")
+    if settings.get("sensor") is not None:
+        settings["sensor"] = parse_sensor(str(settings["sensor"]))
+    if settings.get("level") is not None:
+        settings["level"] = parse_level(
+            str(settings["level"]), options.sensor or settings.get("sensor")
+        )
+    fresh = {key: value for key, value in settings.items() if getattr(options, key) is None}
+    return replace(options, **fresh)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Grid of one file; CRS and transform None where it does not say."""
+
+    file: str
+    shape: tuple[int, int]
+    transform: Affine | None
+    crs: CRS | None
+
+    def placed_like(self, other: "_Grid") -> bool:
+        """Whether pixels coincide to a thousandth of one, as far as both say."""
+        if self.shape != other.shape:
+            return False
+        if self.crs and other.crs and self.crs != other.crs:
+            return False
+        if self.transform is None or other.transform is None:
+            return True
+        height, width = self.shape
+        shift = ~other.transform @ self.transform
+        corners = [(0, 0), (width, 0), (0, height), (width, height)]
+        return all(
+            abs(a - b) < 1e-3
+            for corner in corners
+            for a, b in zip(shift @ corner, corner, strict=True)
+        )
+
+    def __str__(self) -> str:
+        size = f"{self.shape[1]} × {self.shape[0]} pixels"
+        if self.transform is None:
+            return f"{self.file} ({size}, unplaced)"
+        return (
+            f"{self.file} ({size} of {self.transform.a:g} × {-self.transform.e:g} from "
+            f"{self.transform.c:.10g}, {self.transform.f:.10g})"
+        )
+
+
+def _stack(texts: dict[Path, str], source: Path, options: SceneOptions, *, kind: str) -> Product:
+    """Make a product of single-band files with the names of their bands."""
+    paths = list(texts)
+    with open_raster(paths[0]) as first:
+        identity = identify(
+            paths[0] if kind == "folder" else source, tags_of(first), options, texts.values()
+        )
+        blocksize, driver = first.block_shapes[0], first.driver
+    bands = {path: parse_of(text, source, identity) for path, text in texts.items()}
+    refuse_duplicates(((band, path.name) for path, band in bands.items()), source)
+    layers, grids = list[Layer](), list[_Grid]()
+    for path, band in bands.items():
+        with open_raster(path) as dataset:
+            alpha = alpha_index(dataset)
+            if dataset.count - (alpha is not None) != 1:
+                raise SceneError(
+                    f"{path} has {dataset.count} bands; the files of {source} are to have one "
+                    "each. Give it as a scene by itself."
+                )
+            layers.append(layer_of(dataset, 2 if alpha == 1 else 1, band, options))
+            transform = None if dataset.transform.is_identity else dataset.transform
+            grids.append(_Grid(path.name, dataset.shape, transform, dataset.crs))
+    geobox, notes = _common_grid(grids, source)
+    # Bands are listed as the sensor has them, whatever order the files come in.
+    return Product(
+        name=names.safe_name(source.absolute().stem),
+        source=source,
+        kind=kind,
+        layers=tuple(_in_sensor_order(layers)),
+        geobox=geobox,
+        blocksize=blocksize,
+        driver=driver,
+        identity=identity,
+        sources={"nodata": nodata_source(layers, options)},
+        notes=notes,
+    )
+
+
+def _in_sensor_order(layers: Iterable[Layer]) -> list[Layer]:
+    def order(layer: Layer) -> tuple[bool, float, str]:
+        number = layer.band.name.removeprefix("B").replace("8A", "8.5").partition("_")[0]
+        extra = layer.band.sensor is None
+        return extra, 0.0 if extra else float(number), layer.band.name
+
+    return sorted(layers, key=order)
+
+
+def _common_grid(grids: Sequence[_Grid], source: Path) -> tuple[GeoBox, tuple[str, ...]]:
+    """Return the one grid of all files, and what is to be said about it.
+
+    Files without a CRS, or without any georeference, are taken to lie where the others of the
+    same size do.
+
+    Raises:
+        SceneError: No file says where it lies, or they lie differently.
+    """
+    placed = next((grid for grid in grids if grid.crs and grid.transform), None)
+    if placed is None or placed.transform is None:
+        raise SceneError(
+            f"No file of {source} has both a CRS and a geotransform: nobody knows where its pixels "
+            "lie. Add them with gdal_edit -a_srs EPSG:NUMBER -a_ullr LEFT TOP RIGHT BOTTOM FILE."
+        )
+    if other := next((grid for grid in grids if not grid.placed_like(placed)), None):
+        raise SceneError(
+            f"The files of {source} are not on one grid: {placed}, {other}. Mixed resolutions are "
+            "not supported yet. Name files of one grid in a YAML file, or bring them to one with "
+            "gdalwarp."
+        )
+    unplaced = [grid.file for grid in grids if grid.crs is None or grid.transform is None]
+    if not unplaced:
+        return GeoBox(placed.shape, placed.transform, placed.crs), ()
+    note = (
+        f"{len(unplaced)} of {len(grids)} files have no CRS or geotransform "
+        f"({', '.join(unplaced)}); those of {placed.file}, of the same size, are taken"
+    )
+    logger.warning("%s: %s", source, note)
+    return GeoBox(placed.shape, placed.transform, placed.crs), (note,)

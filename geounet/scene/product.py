@@ -1,0 +1,232 @@
+"""What every kind of scene is brought to: layers on one grid, and who took them when.
+
+A reader for a kind of product (one file, a folder, and those to come) returns a `Product`;
+`open_scene` makes a `Scene` of it.
+"""
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Self
+
+import rasterio
+from odc.geo.geobox import GeoBox
+
+from geounet.bands import LEVELS, Band, parse_level, parse_sensor
+from geounet.errors import BandError, SceneError
+from geounet.scene import names
+from geounet.scene.raster import Layer, mask_of
+from geounet.scene.reflectance import from_gdal
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What the user says about a scene; None is: find out."""
+
+    bands: tuple[str, ...] | None = None
+    """A name for every band of the file, in its order; `-` leaves one out."""
+    sensor: str | None = None
+    level: str | None = None
+    scale: float | None = None
+    offset: float | None = None
+    """In digital numbers, added before scaling."""
+    nodata: float | None = None
+
+    @classmethod
+    def from_text(
+        cls,
+        *,
+        bands: str | None,
+        sensor: str | None,
+        level: str | None,
+        scale: float | None,
+        offset: float | None,
+        nodata: str | None,
+    ) -> Self:
+        """Return the options as the command line has them.
+
+        Raises:
+            BandError: There is no such sensor or level, or a band has an empty name.
+            SceneError: A number is none, or makes no sense.
+        """
+        names_given = None if bands is None else tuple(name.strip() for name in bands.split(","))
+        if names_given is not None and "" in names_given:
+            raise BandError(f"--bands {bands} has an empty name. Use - for a band to leave out.")
+        if scale is not None and not (math.isfinite(scale) and scale > 0):
+            raise SceneError(f"--scale {scale} is not a positive number.")
+        if offset is not None and not math.isfinite(offset):
+            raise SceneError(f"--offset {offset} is not a number.")
+        try:
+            value = None if nodata is None else float(nodata)
+        except ValueError:
+            raise SceneError(f"--nodata {nodata} is not a number; nan is one.") from None
+        key = None if sensor is None else parse_sensor(sensor)
+        return cls(
+            bands=names_given,
+            sensor=key,
+            level=None if level is None else parse_level(level, key),
+            scale=scale,
+            offset=offset,
+            nodata=value,
+        )
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who took a scene and when, as far as that is known."""
+
+    sensor: str | None
+    level: str | None
+    time: datetime | None
+    """UTC."""
+    date: date | None
+    """Known also where the time of day is not."""
+    baseline: tuple[int, int] | None
+    """Sentinel-2's processing baseline."""
+    sources: Mapping[str, str]
+    """Where each of these was found."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A scene on disk, understood but not yet read."""
+
+    name: str
+    """Safe as the beginning of file names."""
+    source: Path
+    kind: str
+    """`file`, `folder` or `yaml`."""
+    layers: tuple[Layer, ...]
+    geobox: GeoBox
+    blocksize: tuple[int, int]
+    """(rows, cols) of the blocks of its first file."""
+    driver: str
+    identity: Identity
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Bands or files that are not taken, and why."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where names, grid and nodata were found."""
+    notes: tuple[str, ...] = ()
+    """What was put right on the way, and said."""
+
+
+def identify(
+    path: Path, tags: Mapping[str, str], options: SceneOptions, band_names: Iterable[str]
+) -> Identity:
+    """Find out who took a scene and when.
+
+    What the user says counts most; a contradiction by the file is said.
+
+    Args:
+        path: A file of the scene, or its folder.
+        tags: Of that file, its IMAGERY domain included.
+        options: What the user says.
+        band_names: As they are written, because B8A is on Sentinel-2 only.
+    """
+    parts = list(names.name_parts(path))
+    sources: dict[str, str] = {}
+    found = names.find_sensor(tags, parts)
+    if found is None and any(name.upper() in {"B8A", "B08A"} for name in band_names):
+        found = names.Found("s2", "band name B8A")
+    sensor = _settle("sensor", options.sensor, found, path, sources)
+    found = names.find_level(tags, parts)
+    if found and sensor and found.value not in LEVELS[sensor]:
+        found = None
+    level = _settle("level", options.level, found, path, sources)
+    if level is not None:
+        level = parse_level(level, sensor)
+    when = names.find_time(tags, parts)
+    if when is not None:
+        sources["time" if isinstance(when[0], datetime) else "date"] = when[1]
+    moment = when[0] if when else None
+    return Identity(
+        sensor=sensor,
+        level=level,
+        time=moment if isinstance(moment, datetime) else None,
+        date=moment.date() if isinstance(moment, datetime) else moment,
+        baseline=names.find_baseline(parts) if sensor == "s2" else None,
+        sources=sources,
+    )
+
+
+def _settle(
+    what: str, said: str | None, found: names.Found | None, path: Path, sources: dict[str, str]
+) -> str | None:
+    """Return what the user said, else what was found; note where it is from."""
+    if said is not None:
+        if found is not None and found.value != said:
+            logger.warning(
+                "%s: --%s %s is taken, although its %s says %s",
+                *(path, what, said, found.source, found.value),
+            )
+        sources[what] = f"--{what}"
+        return said
+    if found is None:
+        return None
+    sources[what] = found.source
+    return found.value
+
+
+def tags_of(dataset: rasterio.DatasetReader) -> dict[str, str]:
+    """Return the tags of a file, those of GDAL's IMAGERY domain included."""
+    return {**dataset.tags(), **dataset.tags(ns="IMAGERY")}
+
+
+def layer_of(
+    dataset: rasterio.DatasetReader, index: int, band: Band, options: SceneOptions
+) -> Layer:
+    """Return what a file says about one of its bands, with the user's nodata where given.
+
+    Raises:
+        SceneError: The file declares a scale of zero.
+    """
+    nodata = dataset.nodatavals[index - 1]
+    return Layer(
+        band=band,
+        path=dataset.name,
+        index=index,
+        dtype=dataset.dtypes[index - 1],
+        nodata=nodata if options.nodata is None else options.nodata,
+        mask=mask_of(dataset, index),
+        scaling=from_gdal(
+            dataset.scales[index - 1], dataset.offsets[index - 1], where=dataset.name
+        ),
+    )
+
+
+def nodata_source(layers: Iterable[Layer], options: SceneOptions) -> str:
+    """Return, for people, what says which pixels are data."""
+    layers = list(layers)
+    said = []
+    if options.nodata is not None:
+        said.append("--nodata")
+    elif any(layer.nodata is not None for layer in layers):
+        said.append("file")
+    masks = {"alpha": "alpha band", "file": "mask of the file", "band": "masks of the bands"}
+    said += [masks[mask] for mask in sorted({layer.mask for layer in layers if layer.mask})]
+    return ", ".join(said) or "nothing declared"
+
+
+def refuse_duplicates(named: Iterable[tuple[Band, str]], source: Path) -> None:
+    """Check that no band is there twice.
+
+    Args:
+        named: Bands, each with where it is.
+        source: The scene, for the message.
+
+    Raises:
+        BandError: One is, and where.
+    """
+    first: dict[str, str] = {}
+    for band, place in named:
+        if band.id in first:
+            raise BandError(
+                f"{source} has band {band.id} twice: {first[band.id]} and {place}. Leave one out: "
+                "with - in --bands, or by a YAML file that names the bands and files to take."
+            )
+        first[band.id] = place

@@ -1,0 +1,279 @@
+"""Reading pixels of raster files: handles by thread, windows beyond the edge, nodata."""
+
+import math
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from geounet.bands import Band
+from geounet.errors import SceneError
+from geounet.scene.reflectance import LayerScaling
+from geounet.windows import mirror_indexes
+
+CACHE_BYTES = 256 * 2**20
+"""GDAL's cache of decoded blocks. Its own default, 5 % of the machine's memory, would let the
+memory of a command depend on the machine."""
+
+
+@contextmanager
+def gdal_environment() -> Iterator[None]:
+    """Set GDAL up for streaming through scenes; the one place where that is done."""
+    with rasterio.Env(
+        GDAL_CACHEMAX=CACHE_BYTES,
+        # Files beside a raster (.aux.xml, .ovr, .msk) are asked for by name. Listing the folder
+        # instead costs as much as it has files, for each of them again, and chips are many.
+        GDAL_DISABLE_READDIR_ON_OPEN=True,
+    ):
+        yield
+
+
+class Pixels(NamedTuple):
+    """Values under a window, and which of them are data."""
+
+    values: NDArray[Any]
+    """(bands, height, width)."""
+    valid: NDArray[np.bool_]
+    """(height, width), True where every band has data."""
+
+
+Mask = Literal["alpha", "file", "band"]
+"""An alpha band, a mask of the whole file, or one of each band."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One band of a scene, and where it lies."""
+
+    band: Band
+    path: str
+    """What GDAL opens."""
+    index: int
+    """In that file, from 1."""
+    dtype: str
+    nodata: float | None
+    """NaN and infinity are nodata of every float file besides."""
+    mask: Mask | None
+    """What else says which pixels are data; None where nothing."""
+    scaling: LayerScaling
+
+
+class Handles:
+    """Open files, for each thread its own: GDAL's are not to be shared."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._open: list[rasterio.DatasetReader] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def get(self, path: str) -> rasterio.DatasetReader:
+        """Return this thread's handle of a file, opened at first use.
+
+        Raises:
+            SceneError: The file is not there or not a raster.
+            ValueError: The handles are closed.
+        """
+        if self._closed:
+            raise ValueError(f"{path} is read after its scene was closed")
+        mine: dict[str, rasterio.DatasetReader] = self._local.__dict__.setdefault("handles", {})
+        if path not in mine:
+            dataset = open_raster(path)
+            with self._lock:
+                self._open.append(dataset)
+            mine[path] = dataset
+        return mine[path]
+
+    def close(self) -> None:
+        """Close the files of all threads."""
+        with self._lock:
+            self._closed = True
+            while self._open:
+                self._open.pop().close()
+
+
+_opening = threading.Lock()
+"""`warnings.catch_warnings` is for one thread at a time."""
+
+
+def open_raster(path: str | Path) -> rasterio.DatasetReader:
+    """Open a file of any format that GDAL knows, whatever its name ends in.
+
+    Raises:
+        SceneError: It is not there, not a raster, or damaged.
+    """
+    path = str(path)
+    local = not path.startswith("/vsi") and "://" not in path
+    if local and not Path(path).exists():
+        raise SceneError(f"{path} is not there. Check the path.")
+    try:
+        with _opening, warnings.catch_warnings():
+            # Whether a grid is missing is found out, and said, by who needs it.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(path)
+    except RasterioError as error:
+        if "not recognized" in str(error):
+            raise SceneError(
+                f"{path} is not a raster that GDAL can read. "
+                "Give a GeoTIFF, a JPEG 2000 file, a VRT, or a folder of such files."
+            ) from error
+        raise SceneError(f"{path} cannot be opened: {one_line(error)}. Get it anew.") from error
+    if dataset.count == 0:
+        parts = dataset.subdatasets
+        dataset.close()
+        raise SceneError(
+            f"{path} holds no bands of its own, but {len(parts)} datasets"
+            + (f"; give one of them, for instance {parts[0]}." if parts else ".")
+        )
+    return dataset
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says as one line without its full stop."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def alpha_index(dataset: rasterio.DatasetReader) -> int | None:
+    """Return the index, from 1, of the band that is the file's alpha mask."""
+    meanings = dataset.colorinterp
+    return meanings.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in meanings else None
+
+
+def mask_of(dataset: rasterio.DatasetReader, index: int) -> Mask | None:
+    """Return what, besides its nodata value, says which pixels of a band are data."""
+    if alpha_index(dataset):
+        return "alpha"
+    flags = dataset.mask_flag_enums[index - 1]
+    if MaskFlags.per_dataset in flags:
+        return "file"
+    return None if MaskFlags.nodata in flags or MaskFlags.all_valid in flags else "band"
+
+
+def read_layers(handles: Handles, layers: Sequence[Layer], window: Window) -> Pixels:
+    """Read layers that share a grid, mirrored beyond its edge.
+
+    Args:
+        handles: Where the files are opened.
+        layers: What to read; those of one file are read in one call, because pixel-interleaved
+            files are decoded for all bands at once.
+        window: What to read, in whole pixels; may reach beyond the grid.
+
+    Returns:
+        Digital numbers as they are in the files, (bands, height, width), and where all are data.
+
+    Raises:
+        SceneError: A file is damaged under the window.
+        ValueError: The window is empty or not of whole pixels, or there are no layers.
+    """
+    if not layers:
+        raise ValueError("no bands are asked for")
+    rows, cols = _whole_spans(window)
+    files: dict[str, list[int]] = {}
+    for position, layer in enumerate(layers):
+        files.setdefault(layer.path, []).append(position)
+    values: NDArray[Any] | None = None
+    valid: NDArray[np.bool_] | None = None
+    for path, positions in files.items():
+        part, good = _read_file(handles.get(path), [layers[i] for i in positions], rows, cols)
+        valid = good if valid is None else valid & good
+        if len(files) == 1:
+            values = part
+        else:
+            if values is None:
+                dtype = np.result_type(*(layer.dtype for layer in layers))
+                values = np.empty((len(layers), *part.shape[1:]), dtype=dtype)
+            values[positions] = part
+    assert values is not None
+    assert valid is not None
+    return Pixels(values, valid)
+
+
+def _whole_spans(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (start, stop) of rows and columns."""
+    numbers = (window.row_off, window.height, window.col_off, window.width)
+    row, height, col, width = (round(number) for number in numbers)
+    if (row, height, col, width) != numbers or height <= 0 or width <= 0:
+        raise ValueError(f"{window} is empty or not of whole pixels")
+    return (row, row + height), (col, col + width)
+
+
+def _read_file(
+    dataset: rasterio.DatasetReader,
+    layers: Sequence[Layer],
+    rows: tuple[int, int],
+    cols: tuple[int, int],
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read layers of one file, mirrored beyond its edge."""
+    inside_rows, pick_rows = _inside(*rows, dataset.height)
+    inside_cols, pick_cols = _inside(*cols, dataset.width)
+    inner = Window.from_slices(inside_rows, inside_cols)
+    try:
+        dn = dataset.read([layer.index for layer in layers], window=inner)
+        valid = _valid(dataset, layers, dn, inner)
+    except RasterioError as error:
+        raise SceneError(
+            f"{dataset.name} cannot be read at rows {inside_rows[0]}–{inside_rows[1]}, columns "
+            f"{inside_cols[0]}–{inside_cols[1]}: it is damaged or incomplete "
+            f"({one_line(error.__cause__ or error)}). Get it anew."
+        ) from error
+    if pick_rows is not None:
+        dn, valid = dn[:, pick_rows], valid[pick_rows]
+    if pick_cols is not None:
+        dn, valid = dn[:, :, pick_cols], valid[:, pick_cols]
+    return dn, valid
+
+
+def _inside(start: int, stop: int, size: int) -> tuple[tuple[int, int], NDArray[np.intp] | None]:
+    """Return what to read of an axis, and where each position lies in it; None if in order."""
+    if start >= 0 and stop <= size:
+        return (start, stop), None
+    positions = mirror_indexes(start, stop, size)
+    first = int(positions.min())
+    return (first, int(positions.max()) + 1), positions - first
+
+
+def _valid(
+    dataset: rasterio.DatasetReader, layers: Sequence[Layer], dn: NDArray[Any], window: Window
+) -> NDArray[np.bool_]:
+    """Return where all layers are data, (height, width)."""
+    valid = np.ones(dn.shape[1:], dtype=np.bool_)
+    for layer, band in zip(layers, dn, strict=True):
+        # Comparing is several times faster than GDAL's masks, which read every band again.
+        if (nodata := nodata_in(band.dtype, layer.nodata)) is not None:
+            valid &= band != nodata
+        if band.dtype.kind in "fc":
+            valid &= np.isfinite(band)
+    masks = {layer.mask for layer in layers}
+    if "alpha" in masks:
+        valid &= dataset.read(alpha_index(dataset), window=window) != 0
+    if "file" in masks:
+        valid &= dataset.read_masks(layers[0].index, window=window) != 0
+    if masked := [layer.index for layer in layers if layer.mask == "band"]:
+        valid &= (dataset.read_masks(masked, window=window) != 0).all(axis=0)
+    return valid
+
+
+def nodata_in(dtype: np.dtype[Any], nodata: float | None) -> Any:
+    """Return nodata as a value of `dtype`, or None where no pixel can have it.
+
+    A float32 file holds the nearest float32 to the nodata that its header has as text.
+    """
+    if nodata is None or not math.isfinite(nodata):
+        return None  # what is not finite is invalid anyway
+    if dtype.kind in "fc":
+        with np.errstate(over="ignore"):
+            return dtype.type(nodata)
+    limits = np.iinfo(dtype)
+    if nodata != int(nodata) or not limits.min <= nodata <= limits.max:
+        return None
+    return dtype.type(int(nodata))

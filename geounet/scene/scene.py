@@ -1,0 +1,358 @@
+"""A scene, opened: reflectance by band name and a boolean `valid`, whatever lies on disk."""
+
+import logging
+import math
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import Geod
+from rasterio.windows import Window
+
+from geounet.bands import Band, find_band
+from geounet.errors import BandError, SceneError
+from geounet.scene.folder import read_folder, read_manifest
+from geounet.scene.product import Product, SceneOptions
+from geounet.scene.raster import Handles, Layer, Pixels, open_raster, read_layers
+from geounet.scene.reflectance import (
+    BRIGHTEST_MEDIAN,
+    LayerScaling,
+    Scaling,
+    settle_scaling,
+)
+from geounet.scene.single import read_file
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_SIDE = 64
+SAMPLE_GRIDS = (3, 9)
+"""How many samples along each side of a scene: first few, then more if those hold no data."""
+
+
+def open_scene(source: str | Path, options: SceneOptions = SceneOptions()) -> "Scene":  # noqa: B008  frozen
+    """Open a scene: a raster file, a folder of single-band files, or a YAML file naming them.
+
+    Args:
+        source: Path, or anything GDAL opens (`/vsizip/…`).
+        options: What the user says about it.
+
+    Raises:
+        BandError: Bands have no names, the same name, or names whose sensor is not known.
+        SceneError: It is missing, not a raster, damaged, or nobody knows where it lies.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return Scene(read_folder(path, options), options)
+    if path.suffix.lower() in {".yaml", ".yml"} and path.is_file():
+        return Scene(read_manifest(path, options), options)
+    return Scene(read_file(path, options), options)
+
+
+class Scene:
+    """An acquisition on disk, as reflectance by band name on one grid.
+
+    May be read from several threads at once.
+    """
+
+    def __init__(self, product: Product, options: SceneOptions) -> None:
+        self._product = product
+        self._options = options
+        self._handles = Handles()
+        self._scalings: dict[tuple[int, ...], Scaling] = {}
+        self._scaling_lock = threading.Lock()
+        self.name = product.name
+        """Safe as the beginning of file names."""
+        self.source = product.source
+        self.bands: tuple[Band, ...] = tuple(layer.band for layer in product.layers)
+        self.geobox = product.geobox
+        self.level = product.identity.level
+        """`L1C`, `L2A`, `L1`, `L2`, or None where it is not known."""
+        self.sensor = product.identity.sensor
+        """A key of `SENSORS`, or None where it is not known."""
+        self.time = product.identity.time
+        """When it was taken, UTC; None where that is not known to the second."""
+        self.date = product.identity.date
+        """The day it was taken, UTC; known also where the time is not."""
+        self.blocksize = product.blocksize
+        """(rows, cols) of the file's blocks."""
+        self.dtype = str(np.result_type(*(layer.dtype for layer in product.layers)))
+        self.res_m = res_in_metres(product.geobox)
+        """Size of a pixel (x, y) in metres, at the centre."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files, of all threads."""
+        self._handles.close()
+
+    def band_indexes(self, bands: Sequence[str | Band]) -> list[int]:
+        """Return where in `Scene.bands` the bands are.
+
+        Args:
+            bands: Names (`B08`, `s2:B08`, `nir`) or bands, which match by sensor and name.
+
+        Raises:
+            BandError: Some are not there; it says which there are.
+        """
+        found, missing = list[int](), list[str]()
+        by_id = {band.id: i for i, band in enumerate(self.bands)}
+        for band in bands:
+            if isinstance(band, Band):
+                index = by_id.get(band.id)
+            else:
+                index = self._find(band)
+            if index is None:
+                missing.append(band.id if isinstance(band, Band) else band)
+            else:
+                found.append(index)
+        if missing:
+            there = ", ".join(band.id for band in self.bands)
+            raise BandError(f"{self.source} has no band {', '.join(missing)}; it has {there}.")
+        return found
+
+    def _find(self, name: str) -> int | None:
+        try:
+            return find_band(name, self.bands)
+        except BandError as error:
+            if "may be" in str(error):
+                raise
+            return None
+
+    def read(self, bands: Sequence[str | Band], window: Window) -> Pixels:
+        """Read reflectance; beyond the edge the scene is mirrored as `np.pad(mode="reflect")` does.
+
+        Args:
+            bands: Which, in the order they are wanted.
+            window: Where, in whole pixels; may reach beyond the scene.
+
+        Returns:
+            Reflectance (bands, height, width), float32, NaN where not valid; and `valid`.
+
+        Raises:
+            BandError: A band is missing.
+            SceneError: The file is damaged there, or its scale is not known.
+        """
+        scaling = self.scaling(bands)
+        dn, valid = self.read_dn(bands, window)
+        values = scaling.reflectance(dn)
+        if not valid.all():
+            values[:, ~valid] = np.nan
+        return Pixels(values, valid)
+
+    def read_dn(self, bands: Sequence[str | Band], window: Window) -> Pixels:
+        """Read values as they are in the file, with the same `valid` as `read`.
+
+        Raises:
+            BandError: A band is missing.
+            SceneError: The file is damaged there.
+        """
+        return read_layers(self._handles, self._layers(bands), window)
+
+    def _layers(self, bands: Sequence[str | Band]) -> list[Layer]:
+        return [self._product.layers[i] for i in self.band_indexes(bands)]
+
+    def scaling(self, bands: Sequence[str | Band]) -> Scaling:
+        """Return how the values of these bands become reflectance.
+
+        Raises:
+            BandError: A band is missing.
+            SceneError: Nothing says the scale of integers, or floats are too large to be
+                reflectance.
+        """
+        indexes = tuple(self.band_indexes(bands))
+        with self._scaling_lock:
+            if indexes not in self._scalings:
+                self._scalings[indexes] = self._find_scaling(
+                    [self._product.layers[i] for i in indexes]
+                )
+            return self._scalings[indexes]
+
+    def _find_scaling(self, layers: Sequence[Layer]) -> Scaling:
+        scale, offset = self._options.scale, self._options.offset
+        facts = [layer.scaling for layer in layers]
+        if settled := settle_scaling(facts, scale=scale, offset=offset):
+            return settled
+        bare = [layer for layer in layers if layer.scaling.scale is None]
+        integers = [layer for layer in bare if np.dtype(layer.dtype).kind not in "fc"]
+        if integers:
+            raise SceneError(
+                f"{self.source} holds integers ({integers[0].dtype}) in "
+                f"{', '.join(layer.band.name for layer in integers)} and nothing says their scale. "
+                f"{self._scale_advice(integers[0].dtype)}"
+            )
+        self._refuse_large_floats([layer for layer in bare if _is_reflective(layer.band)])
+        facts = [fact if fact.scale is not None else LayerScaling(scale=1) for fact in facts]
+        settled = settle_scaling(facts, scale=None, offset=offset)
+        assert settled is not None
+        source = "float values, taken as reflectance"
+        if len(bare) < len(layers) or offset is not None:
+            source = f"{settled.source}; {source}"
+        return Scaling(settled.scale, settled.offset, source)
+
+    def _refuse_large_floats(self, layers: Sequence[Layer]) -> None:
+        for layer, median in zip(layers, self._medians(layers), strict=True):
+            if median > BRIGHTEST_MEDIAN:
+                raise SceneError(
+                    f"{self.source} holds values with a median of {median:.4g} in "
+                    f"{layer.band.name}: that is not reflectance, and nothing says their scale. "
+                    f"{self._scale_advice(layer.dtype)}"
+                )
+
+    def _medians(self, layers: Sequence[Layer]) -> list[float]:
+        """Return the medians of sampled data; NaN where there is none."""
+        if not layers:
+            return []
+        for per_side in SAMPLE_GRIDS:
+            parts = [
+                pixels.values[:, pixels.valid]
+                for window in self._sample_windows(per_side)
+                if (pixels := read_layers(self._handles, layers, window)).valid.any()
+            ]
+            if parts:
+                return [float(m) for m in np.median(np.concatenate(parts, axis=1), axis=1)]
+        return [math.nan] * len(layers)
+
+    def _sample_windows(self, per_side: int) -> list[Window]:
+        """Return small windows spread evenly over the scene."""
+        height, width = self.geobox.shape
+        rows, cols = min(SAMPLE_SIDE, height), min(SAMPLE_SIDE, width)
+        return [
+            Window(col_off=int(col), row_off=int(row), width=cols, height=rows)
+            for row in np.unique(np.linspace(0, height - rows, per_side, dtype=int))
+            for col in np.unique(np.linspace(0, width - cols, per_side, dtype=int))
+        ]
+
+    def _scale_advice(self, dtype: str) -> str:
+        """Return what to type, by what is known of the product."""
+        if self.sensor == "s2" and dtype != "uint8":
+            baseline = self._product.identity.baseline
+            if baseline is None:
+                return (
+                    "For Sentinel-2 give --scale 0.0001, and --offset -1000 with it if the product "
+                    "is of baseline 04.00 or later (since 2022-01-25)."
+                )
+            offset = " --offset -1000" if baseline >= (4, 0) else ""
+            return f"Give --scale 0.0001{offset} (baseline {baseline[0]:02}.{baseline[1]:02})."
+        if self.sensor is not None and self.level == "L2":
+            return "Give --scale 0.0000275 --offset -7272.7273 for Landsat Collection 2, level 2."
+        if self.sensor in {"l8", "l9"} and dtype == "uint16":
+            return "Give --scale 0.00002 --offset -5000 for Landsat 8 and 9, level 1."
+        if dtype == "uint8":
+            return "Give --scale, for instance --scale 0.003922 if 255 stands for reflectance 1."
+        return "Give --scale and, if there is one, --offset: reflectance = (DN + offset) × scale."
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the scene is, as JSON has it, with where each fact is from."""
+        product, identity = self._product, self._product.identity
+        height, width = self.geobox.shape
+        sources = {**identity.sources, **product.sources}
+        scale, offset = self._options.scale, self._options.offset
+        return {
+            "name": self.name,
+            "source": str(self.source),
+            "kind": product.kind,
+            "driver": product.driver,
+            "sensor": self.sensor,
+            "level": self.level,
+            "baseline": None
+            if identity.baseline is None
+            else f"{identity.baseline[0]:02}.{identity.baseline[1]:02}",
+            "time": None if self.time is None else self.time.isoformat(),
+            "date": None if self.date is None else self.date.isoformat(),
+            "crs": str(self.geobox.crs),
+            "shape": [height, width],
+            "transform": list(self.geobox.transform)[:6],
+            "res_m": list(self.res_m),
+            "dtype": self.dtype,
+            "blocksize": list(self.blocksize),
+            "bands": [
+                {
+                    "id": layer.band.id,
+                    **layer.band.to_dict(),
+                    "file": Path(layer.path).name,
+                    "index": layer.index,
+                    "dtype": layer.dtype,
+                    "scale": layer.scaling.scale if scale is None else scale,
+                    "offset": layer.scaling.offset if offset is None else offset,
+                    "nodata": json_number(layer.nodata),
+                    "mask": layer.mask,
+                }
+                for layer in product.layers
+            ],
+            "left_out": [{"what": what, "why": why} for what, why in product.left_out],
+            "sources": {**sources, "scale": self._scale_source()},
+            "notes": list(product.notes),
+        }
+
+    def _scale_source(self) -> str:
+        facts = [layer.scaling for layer in self._product.layers]
+        settled = settle_scaling(facts, scale=self._options.scale, offset=self._options.offset)
+        return "not known" if settled is None else settled.source
+
+
+def _is_reflective(band: Band) -> bool:
+    """Whether a band's values can be reflectance: extra layers and the thermal bands' are not."""
+    return band.sensor is not None and not (band.common_name or "").startswith("lwir")
+
+
+def json_number(value: float | None) -> float | str | None:
+    """Return a number as JSON can have it, which knows no NaN."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def res_in_metres(geobox: Any) -> tuple[float, float]:
+    """Return the size of a pixel (x, y) in metres; on the ellipsoid, at the centre, for degrees."""
+    a, b, _, d, e, _, *_ = geobox.transform
+    if not geobox.crs.geographic:
+        metres = geobox.crs.proj.axis_info[0].unit_conversion_factor
+        return math.hypot(a, d) * metres, math.hypot(b, e) * metres
+    height, width = geobox.shape
+    lon, lat = geobox.transform @ (width / 2, height / 2)
+    geod = Geod(ellps="WGS84")
+
+    def length(dx: float, dy: float) -> float:
+        return float(geod.inv(lon - dx / 2, lat - dy / 2, lon + dx / 2, lat + dy / 2)[2])
+
+    return length(a, d), length(b, e)
+
+
+def check_scene_arguments(paths: Sequence[str | Path]) -> None:
+    """Check that the arguments are scenes each, not the band files of one.
+
+    Raises:
+        SceneError: They are single-band files of one folder.
+    """
+    files = [Path(path) for path in paths]
+    folders = {path.absolute().parent for path in files}
+    if len(files) < 2 or len(folders) > 1 or not all(path.is_file() for path in files):
+        return
+    for path in files:
+        try:
+            with open_raster(path) as dataset:
+                if dataset.count != 1:
+                    return
+        except SceneError:
+            return  # said better when it is its turn
+    raise SceneError(
+        f"The {len(files)} arguments are single-band files of one folder, but each argument is one "
+        f"scene. Give the folder: {files[0].parent}"
+    )
+
+
+def read_all(scene: Scene, bands: Sequence[str | Band]) -> NDArray[np.float32]:
+    """Return the whole of a small scene as reflectance, (bands, height, width)."""
+    height, width = scene.geobox.shape
+    return scene.read(bands, Window(col_off=0, row_off=0, width=width, height=height)).values
