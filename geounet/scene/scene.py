@@ -1,6 +1,5 @@
 """A scene, opened: reflectance by band name and a boolean `valid`, whatever lies on disk."""
 
-import logging
 import math
 import threading
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pyproj import Geod
 from rasterio.windows import Window
 
@@ -25,8 +23,6 @@ from geounet.scene.reflectance import (
     settle_scaling,
 )
 from geounet.scene.single import read_file
-
-logger = logging.getLogger(__name__)
 
 SAMPLE_SIDE = 64
 SAMPLE_GRIDS = (3, 9)
@@ -110,10 +106,7 @@ class Scene:
         found, missing = list[int](), list[str]()
         by_id = {band.id: i for i, band in enumerate(self.bands)}
         for band in bands:
-            if isinstance(band, Band):
-                index = by_id.get(band.id)
-            else:
-                index = self._find(band)
+            index = by_id.get(band.id) if isinstance(band, Band) else self._find(band)
             if index is None:
                 missing.append(band.id if isinstance(band, Band) else band)
             else:
@@ -350,9 +343,3 @@ def check_scene_arguments(paths: Sequence[str | Path]) -> None:
         f"The {len(files)} arguments are single-band files of one folder, but each argument is one "
         f"scene. Give the folder: {files[0].parent}"
     )
-
-
-def read_all(scene: Scene, bands: Sequence[str | Band]) -> NDArray[np.float32]:
-    """Return the whole of a small scene as reflectance, (bands, height, width)."""
-    height, width = scene.geobox.shape
-    return scene.read(bands, Window(col_off=0, row_off=0, width=width, height=height)).values
