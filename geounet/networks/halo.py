@@ -1,0 +1,196 @@
+"""How far a network sees: the halo that makes windows agree with one pass over the whole scene."""
+
+import copy
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from geounet.networks.network import Network
+
+logger = logging.getLogger(__name__)
+
+PROBE_STRIDES = (12, 24, 48)
+"""How far the probe reaches to each side, in strides; the next where something arrives at its end.
+Wider than the last is too wide to pay for: a window would be all halo."""
+
+_SIZE_DEPENDENT = {
+    "_softmax": "attention",
+    "_scaled_dot_product_flash_attention_for_cpu": "attention",
+    "_scaled_dot_product_attention_math": "attention",
+    "_adaptive_avg_pool2d": "pooling to a fixed size",
+    "adaptive_max_pool2d": "pooling to a fixed size",
+    "max_pool2d_with_indices": "a max pooling that is not a layer of its own",
+    "native_group_norm": "normalisation over the whole window",
+}
+"""Operations whose answer depends on the window's size or that a gradient does not follow.
+Attention in windows has a finite reach, but not the phase of the stride."""
+_ALIGNABLE = ("upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d_aa")
+"""Resizing; with `align_corners` it depends on the window's size."""
+
+
+def exact_halo(network: Network, bands: int) -> int | None:
+    """Return how many pixels around a window matter, at most, for what the network says inside it.
+
+    A window read with this halo gets exactly the answer of one pass over the whole scene, if its
+    origin is a multiple of the stride away from the scene's.
+
+    Found by gradient: which inputs does a block of `stride` × `stride` outputs depend on? The
+    block has every phase of the pooling grid once, and a core, being a multiple of the stride,
+    consists of such blocks. In the network as it is, dependence hides: a ReLU or a max pooling
+    passes on some inputs only, positive and negative weights cancel, and in float32 the far ones
+    underflow. So a copy is asked whose weights are positive, whose activations are left out,
+    whose max poolings are averages, in float64. Zeros that convolutions pad with are covered: who
+    sees the padding sees the pixels beside it. Rows and columns are asked one after the other
+    with a strip as narrow as the stride, since every layer reaches straight ahead.
+
+    Args:
+        network: Any weights; it is not changed.
+        bands: How many bands it takes.
+
+    Returns:
+        Pixels, a multiple of the stride; None where the whole scene matters, where the answer
+        depends on the window's size, or where the halo is wider than 48 strides.
+    """
+    probed = _positive_copy(network)
+    with _Watch() as watch, torch.no_grad():
+        side = 8 * network.stride  # some pool further than their stride says
+        probed(torch.ones(1, bands, side, side, dtype=torch.float64))
+    if watch.seen:
+        logger.info("The network has no exact halo: it uses %s.", watch.seen)
+        return None
+    halos = []
+    for axis in (2, 3):
+        halo = _reach(probed, bands, network.stride, axis)
+        if halo is None:
+            return None
+        halos.append(halo)
+    return -(-max(halos) // network.stride) * network.stride
+
+
+def default_halo(
+    network: Network, samples: Iterable[Tensor], *, exact: int, tolerance: float = 1 / 255
+) -> tuple[int, float]:
+    """Return a halo that is narrower than the exact one and nearly as good, and how good it is.
+
+    What is far away matters little to a trained network. The halo is the smallest multiple of the
+    stride whose probabilities differ from those with the exact halo by less than `tolerance`, at
+    every pixel of every sample; then one stride more for safety, and never above `exact`.
+
+    Args:
+        network: In evaluation mode; on the device of the samples. Two classes or more.
+        samples: Standardised bands (bands, H, W), each mirrored out so that around a core, which
+            is judged, there are 2 × `exact` pixels more in height and width, `exact` on each
+            side; H and W are multiples of the stride. With none the halo is the exact one.
+        exact: What `exact_halo` gives.
+        tolerance: Of a probability.
+
+    Returns:
+        The halo in pixels, and the largest difference of a probability at that halo.
+
+    Raises:
+        ValueError: A sample has no core.
+    """
+    samples = list(samples)
+    if not samples:
+        return exact, 0.0
+    for sample in samples:
+        if min(sample.shape[-2:]) <= 2 * exact:
+            raise ValueError(
+                f"a sample of {tuple(sample.shape[-2:])} pixels has no core inside {exact} on "
+                "each side"
+            )
+    references = [_core_probs(network, sample, exact=exact, halo=exact) for sample in samples]
+
+    def error(index: int, halo: int) -> float:
+        """How far off the core of one sample is with `halo`."""
+        probs = _core_probs(network, samples[index], exact=exact, halo=halo)
+        return float((probs - references[index]).abs().max())
+
+    for halo in range(0, exact, network.stride):
+        if all(error(index, halo) < tolerance for index in range(len(samples))):
+            chosen = min(halo + network.stride, exact)
+            return chosen, max(error(index, chosen) for index in range(len(samples)))
+    return exact, 0.0
+
+
+@torch.inference_mode()
+def _core_probs(network: Network, sample: Tensor, *, exact: int, halo: int) -> Tensor:
+    """Return the probabilities (classes, h, w) of a sample's core, seen with `halo` around it."""
+    cut = exact - halo  # a multiple of the stride: the phase stays
+    height, width = sample.shape[-2:]
+    window = sample[:, cut : height - cut, cut : width - cut]
+    probs = network(window.unsqueeze(0)).float().softmax(dim=1)[0]
+    return probs[:, halo : probs.shape[-2] - halo, halo : probs.shape[-1] - halo]
+
+
+def _reach(probed: nn.Module, bands: int, stride: int, axis: int) -> int | None:
+    """Return how far outside a block of outputs its inputs lie along one axis, in pixels."""
+    for reach in PROBE_STRIDES:
+        shape = [1, bands, stride, stride]
+        shape[axis] = stride * (2 * reach + 1)
+        x = torch.ones(shape, dtype=torch.float64, requires_grad=True)
+        start, stop = stride * reach, stride * (reach + 1)
+        probed(x).narrow(axis, start, stride).sum().backward()
+        if x.grad is None:
+            return 0
+        touched = x.grad.abs().sum(dim=[d for d in range(4) if d != axis]).nonzero()
+        first, last = int(touched.min()), int(touched.max())
+        if first > 0 and last < shape[axis] - 1:
+            return max(start - first, last - (stop - 1))
+    logger.info(
+        "The network has no exact halo: it sees further than %d pixels.", stride * PROBE_STRIDES[-1]
+    )
+    return None
+
+
+def _positive_copy(network: nn.Module) -> nn.Module:
+    """Return a copy in which whatever could matter does: see `exact_halo`."""
+    copied = copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
+    for module in list(copied.modules()):
+        for name, child in module.named_children():
+            if replaced := _linear_stand_in(child):
+                setattr(module, name, replaced)
+    draw = torch.Generator().manual_seed(0)
+    for name, parameter in copied.named_parameters():
+        if parameter.ndim > 1:
+            # Not all the same: layers that subtract a mean (weight standardisation, layer
+            # normalisation) would leave nothing. About 1 / fan in keeps values near 1.
+            parameter.uniform_(0.5, 1.5, generator=draw)
+            parameter.div_(parameter[0].numel())
+        else:
+            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+    for module in copied.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.reset_running_stats()
+    return copied
+
+
+def _linear_stand_in(module: nn.Module) -> nn.Module | None:
+    """Return what takes the place of a layer that lets some inputs through only, or None."""
+    if isinstance(module, nn.MaxPool2d):
+        return nn.AvgPool2d(
+            module.kernel_size, module.stride, module.padding, ceil_mode=module.ceil_mode
+        )
+    if type(module).__module__.startswith(
+        ("torch.nn.modules.activation", "timm.layers.activation")
+    ):
+        return nn.Identity()
+    return None
+
+
+class _Watch(TorchDispatchMode):
+    """Sees every operation that runs, whether a layer does it or not."""
+
+    seen: str | None = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in _SIZE_DEPENDENT:
+            self.seen = _SIZE_DEPENDENT[name]
+        elif name in _ALIGNABLE and args[2]:
+            self.seen = "resizing with align_corners"
+        return func(*args, **(kwargs or {}))
