@@ -58,6 +58,7 @@ def read_folder(source: Path, options: SceneOptions) -> Product:
     texts, left_out = _band_files(source)
     if not texts:
         raise BandError(_why_no_bands(source, left_out))
+    _refuse_several_dates(texts, source)
     product = _stack(texts, source, options, kind="folder")
     return replace(
         product,
@@ -86,10 +87,28 @@ def _band_files(folder: Path) -> tuple[dict[Path, str], tuple[tuple[str, str], .
     return numbered, tuple(left_out)
 
 
+def _refuse_several_dates(files: Iterable[Path], folder: Path) -> None:
+    """Check that the names of files do not tell of different times."""
+    times = dict[object, Path]()
+    for path in files:
+        if found := names.find_time({}, [names.NamePart(path.name, "", own=True)]):
+            times[found[0]] = path
+    if len(times) > 1:
+        one, another, *_ = times.values()
+        raise SceneError(
+            f"{folder} holds bands of different dates: {one.name} and {another.name}. Each scene "
+            "has to have its folder, or a YAML file that names the bands and files to take."
+        )
+
+
 def _candidates(folder: Path) -> Iterable[Path]:
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise SceneError(f"{folder} cannot be listed: {error.strerror}.") from error
     return (
         path
-        for path in sorted(folder.iterdir())
+        for path in paths
         if path.suffix.lower() not in SIDECARS and path.name[0] != "." and path.is_file()
     )
 
@@ -154,9 +173,14 @@ def read_manifest(source: Path, options: SceneOptions) -> Product:
 def _load_manifest(source: Path) -> dict[str, Any]:
     """Return what a YAML file says, with the mapping of bands under `bands`."""
     try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+        text = source.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SceneError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise SceneError(f"{source} cannot be read: {error.strerror}.") from error
+    if repeated := _repeated_key(yaml.compose(text, yaml.SafeLoader)):
+        raise BandError(f"{source} has {repeated} twice. Leave one out.")
     if not isinstance(content, dict):
         raise SceneError(f"{source} does not name bands and paths: write lines of `B03: file.tif`.")
     if "bands" not in content:
@@ -171,6 +195,15 @@ def _load_manifest(source: Path) -> dict[str, Any]:
     if not isinstance(content["bands"], dict) or not content["bands"]:
         raise SceneError(f"{source} names no bands: write lines of `B03: file.tif` under bands.")
     return content
+
+
+def _repeated_key(node: yaml.Node | None) -> str | None:
+    """Return a key that a mapping has twice; PyYAML would take the last in silence."""
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    keys = [str(key.value) for key, _ in node.value]
+    own = next((key for key in keys if keys.count(key) > 1), None)
+    return own or next(filter(None, (_repeated_key(value) for _, value in node.value)), None)
 
 
 def _with_settings(options: SceneOptions, settings: dict[str, Any], source: Path) -> SceneOptions:
@@ -227,11 +260,10 @@ class _Grid:
 
 def _stack(texts: dict[Path, str], source: Path, options: SceneOptions, *, kind: str) -> Product:
     """Make a product of single-band files with the names of their bands."""
-    paths = list(texts)
-    with open_raster(paths[0]) as first:
-        identity = identify(
-            paths[0] if kind == "folder" else source, tags_of(first), options, texts.values()
-        )
+    in_folder = kind == "folder"
+    parts = names.name_parts(next(iter(texts)) if in_folder else source, in_folder=in_folder)
+    with open_raster(next(iter(texts))) as first:
+        identity = identify(parts, tags_of(first), options, texts.values())
         blocksize, driver = first.block_shapes[0], first.driver
     bands = {path: parse_of(text, source, identity) for path, text in texts.items()}
     refuse_duplicates(((band, path.name) for path, band in bands.items()), source)
@@ -285,13 +317,14 @@ def _common_grid(grids: Sequence[_Grid], source: Path) -> tuple[GeoBox, tuple[st
     if placed is None or placed.transform is None:
         raise SceneError(
             f"No file of {source} has both a CRS and a geotransform: nobody knows where its pixels "
-            "lie. Add them with gdal_edit -a_srs EPSG:NUMBER -a_ullr LEFT TOP RIGHT BOTTOM FILE."
+            "lie. Add them to one: rio edit-info --crs EPSG:NUMBER --transform '[A, B, C, D, E, F]'"
+            f" {source / grids[0].file}"
         )
     if other := next((grid for grid in grids if not grid.placed_like(placed)), None):
         raise SceneError(
             f"The files of {source} are not on one grid: {placed}, {other}. Mixed resolutions are "
-            "not supported yet. Name files of one grid in a YAML file, or bring them to one with "
-            "gdalwarp."
+            "not supported yet. Name files of one grid in a YAML file, or bring the others to it: "
+            f"rio warp {other.file} OUT.tif --like {placed.file}"
         )
     unplaced = [grid.file for grid in grids if grid.crs is None or grid.transform is None]
     if not unplaced:

@@ -1,10 +1,11 @@
 """What the names and tags of files say: sensor, level, time, and which band a file holds."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from geounet.bands import SENSORS, is_quality
 
@@ -15,17 +16,18 @@ _SENTINEL2 = re.compile(
     r"(?:S2[A-D]_MSIL(?P<product>1C|2A)_"  # S2A_MSIL2A_20190809T220921_N0213_R129_…
     r"|(?<![A-Z0-9])L(?P<granule>1C|2A)_T\d\d[A-Z]{3}_A\d{6}_"  # L2A_T01KCV_A021576_2019…
     r"|S2[A-D]_OPER_[A-Z]{3}_L(?P<old>1C|2A)"
-    r"|SENTINEL-?2[A-D]?(?:[ _,]+L(?P<browser>1C|2A))?(?![A-Z0-9])"  # Sentinel-2B L1C
     r"|S2[A-D]_\d\d?[A-Z]{3}_\d{8}_\d_L(?P<cog>1C|2A)"  # S2A_29RKH_20200219_0_L2A
     r"|(?<![A-Z0-9])T\d\d[A-Z]{3}_\d{8}T\d{6}(?![A-Z0-9]))"  # T01KCV_20190809T220921_B03_60m
 )
-_LANDSAT = re.compile(
-    r"(?<![A-Z0-9])L[COTEM]0(?P<number>[4-9])(?:_L(?P<level>[12])[A-Z]{2})?_"
-    r"|LANDSAT[-_ ]?(?P<spelled>[4-9])(?![0-9])"
+_LANDSAT = re.compile(r"(?<![A-Z0-9])L[COTEM]0(?P<number>[4-9])(?:_L(?P<level>[12])[A-Z]{2})?_")
+_SENTINEL2_SPELLED = re.compile(
+    r"SENTINEL[-_ ]?2[A-D]?(?:[ _,]+L(?P<level>1C|2A))?(?![A-Z0-9])"  # Sentinel-2B L1C, B03
 )
+_LANDSAT_SPELLED = re.compile(r"LANDSAT[-_ ]?(?P<number>[4-9])(?![0-9])")
 _LANDSAT_SENSORS = {"4": "l5", "5": "l5", "7": "l7", "8": "l8", "9": "l9"}
 _BASELINE = re.compile(r"S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{6}_N(\d\d)(\d\d)_")
 _SECOND = re.compile(r"(?<!\d)(\d{8})T(\d{6})(?!\d)")
+_PRODUCT_SECOND = re.compile(r"S2[A-D]_MSIL(?:1C|2A)_(\d{8})T(\d{6})")
 _GRANULE_SECOND = re.compile(r"L(?:1C|2A)_T\d\d[A-Z]{3}_A\d{6}_(\d{8})T(\d{6})")
 _DAY = re.compile(r"(?<![0-9A-Z])(\d{4})-?(\d\d)-?(\d\d)(?![0-9A-Z])")
 _BAND_TOKEN = re.compile(
@@ -43,15 +45,32 @@ class Found:
     source: str
 
 
-def name_parts(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the names that may tell of a file, its own first, each with what to call it."""
+class NamePart(NamedTuple):
+    """A name that may tell of a scene."""
+
+    text: str
+    source: str
+    """What to call it, for people."""
+    own: bool
+    """Whether it is the scene's own. A folder further up may be called after anything, so of
+    those only the names of products count."""
+
+
+def name_parts(path: Path, *, in_folder: bool) -> list[NamePart]:
+    """Return the names that may tell of a scene, the nearest first.
+
+    Args:
+        path: A file of it.
+        in_folder: Whether the scene is the folder that the file lies in.
+    """
     absolute = path.absolute()
-    yield absolute.name, "file name" if absolute.is_file() else "folder name"
-    for parent in absolute.parents[:PARENTS_LOOKED_AT]:
-        yield parent.name, f"folder name {parent.name}"
+    parts = [NamePart(absolute.name, f"file name {absolute.name}", own=True)]
+    for i, parent in enumerate(absolute.parents[:PARENTS_LOOKED_AT]):
+        parts.append(NamePart(parent.name, f"folder name {parent.name}", own=in_folder and i == 0))
+    return parts
 
 
-def find_sensor(tags: Mapping[str, str], parts: Sequence[tuple[str, str]]) -> Found | None:
+def find_sensor(tags: Mapping[str, str], parts: Sequence[NamePart]) -> Found | None:
     """Return the sensor that tags or names tell of.
 
     Args:
@@ -61,65 +80,67 @@ def find_sensor(tags: Mapping[str, str], parts: Sequence[tuple[str, str]]) -> Fo
     for tag in ("sensor", "SATELLITEID"):
         text = tags.get(tag, "").strip()
         # Other programs have a tag `sensor` too, with other words in it.
-        if sensor := text if text in SENSORS else _sensor_in(text):
+        if sensor := text if text in SENSORS else _product_in(text, own=True)[0]:
             return Found(sensor, f"tag {tag}")
-    for part, source in parts:
-        if sensor := _sensor_in(part):
-            return Found(sensor, source)
+    for part in parts:
+        if sensor := _product_in(part.text, own=part.own)[0]:
+            return Found(sensor, part.source)
     return None
 
 
-def _sensor_in(text: str) -> str | None:
-    if _SENTINEL2.search(text.upper()):
-        return "s2"
-    if match := _LANDSAT.search(text.upper()):
-        return _LANDSAT_SENSORS.get(match["number"] or match["spelled"])
-    return None
-
-
-def find_level(tags: Mapping[str, str], parts: Sequence[tuple[str, str]]) -> Found | None:
+def find_level(tags: Mapping[str, str], parts: Sequence[NamePart]) -> Found | None:
     """Return the processing level that tags or names tell of."""
     if (text := tags.get("level", "").strip().upper()) in {"L1C", "L2A", "L1", "L2"}:
         return Found(text, "tag level")
-    for part, source in parts:
-        for pattern in (_SENTINEL2, _LANDSAT):
-            if match := pattern.search(part.upper()):
-                groups = match.groupdict()
-                level = [groups.get(k) for k in ("product", "granule", "old", "browser", "cog")]
-                level.append(groups.get("level"))
-                if said := [text for text in level if text]:
-                    return Found(f"L{said[0]}", source)
+    for part in parts:
+        if level := _product_in(part.text, own=part.own)[1]:
+            return Found(level, part.source)
     return None
 
 
-def find_baseline(parts: Sequence[tuple[str, str]]) -> tuple[int, int] | None:
+def _product_in(text: str, *, own: bool) -> tuple[str | None, str | None]:
+    """Return the sensor and the level that a name tells of."""
+    text = text.upper()
+    if match := _SENTINEL2.search(text) or (_SENTINEL2_SPELLED.search(text) if own else None):
+        level = next((group for group in match.groups() if group), None)
+        return "s2", level and f"L{level}"
+    if match := _LANDSAT.search(text):
+        return _LANDSAT_SENSORS.get(match["number"]), match["level"] and f"L{match['level']}"
+    if own and (match := _LANDSAT_SPELLED.search(text)):
+        return _LANDSAT_SENSORS.get(match["number"]), None
+    return None, None
+
+
+def find_baseline(parts: Sequence[NamePart]) -> tuple[int, int] | None:
     """Return the Sentinel-2 processing baseline that a product's name tells of: (5, 0)."""
-    for part, _ in parts:
-        if match := _BASELINE.search(part):
+    for part in parts:
+        if match := _BASELINE.search(part.text):
             return int(match[1]), int(match[2])
     return None
 
 
 def find_time(
-    tags: Mapping[str, str], parts: Sequence[tuple[str, str]]
+    tags: Mapping[str, str], parts: Sequence[NamePart]
 ) -> tuple[datetime | date, str] | None:
-    """Return when a scene was taken (UTC) and where that was found; or only the day.
+    """Return when a scene was taken (UTC), or only the day, and where that was found.
 
     A granule's time is nearest to its pixels: the product's and the files' are the start of the
     whole datatake.
     """
     if found := _tagged_time(tags.get("ACQUISITIONDATETIME", "")):
         return found, "tag ACQUISITIONDATETIME"
-    for pattern in (_GRANULE_SECOND, _SECOND):
-        for part, source in parts:
-            match = pattern.search(part)
+    for pattern in (_GRANULE_SECOND, _PRODUCT_SECOND, _SECOND):
+        for part in parts:
+            if pattern is _SECOND and not part.own:
+                continue
+            match = pattern.search(part.text)
             if match and (second := _parse(f"{match[1]}{match[2]}", "%Y%m%d%H%M%S")):
-                return second.replace(tzinfo=UTC), source
-    for part, source in parts:
-        match = _DAY.search(part.upper())
+                return second.replace(tzinfo=UTC), part.source
+    for part in parts:
+        match = _DAY.search(part.text.upper()) if part.own else None
         day = _parse("".join(match.groups()), "%Y%m%d") if match else None
         if day and day.year >= 1972:  # Landsat 1
-            return day.date(), source
+            return day.date(), part.source
     return None
 
 
@@ -142,7 +163,7 @@ def _parse(text: str, pattern: str) -> datetime | None:
 
 
 def band_in_name(stem: str) -> str | None:
-    """Return the band that the stem of a file name ends on or holds, as it is written there.
+    """Return the band that the stem of a file name holds, as it is written there.
 
     `T01KCV_20190809T220921_B03_60m` holds `B03`. A quality layer's name holds none, nor does one
     that holds several.
@@ -162,7 +183,7 @@ def band_in_description(text: str) -> str | None:
     text = text.strip()
     if not text or re.fullmatch(r"(?i)(band|layer)?[ _]?\d+|gr[ae]y|undefined", text):
         return None
-    if is_quality(text):
+    if is_quality(text) or text.partition(":")[0].lower() in SENSORS:
         return text
     return band_in_name(text) or text
 

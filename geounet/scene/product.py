@@ -6,7 +6,7 @@ A reader for a kind of product (one file, a folder, and those to come) returns a
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -116,28 +116,30 @@ class Product:
 
 
 def identify(
-    path: Path, tags: Mapping[str, str], options: SceneOptions, band_names: Iterable[str]
+    parts: Sequence[names.NamePart],
+    tags: Mapping[str, str],
+    options: SceneOptions,
+    band_names: Iterable[str],
 ) -> Identity:
     """Find out who took a scene and when.
 
     What the user says counts most; a contradiction by the file is said.
 
     Args:
-        path: A file of the scene, or its folder.
-        tags: Of that file, its IMAGERY domain included.
+        parts: Names that may tell of it.
+        tags: Of its first file, those of the IMAGERY domain included.
         options: What the user says.
         band_names: As they are written, because B8A is on Sentinel-2 only.
     """
-    parts = list(names.name_parts(path))
     sources: dict[str, str] = {}
     found = names.find_sensor(tags, parts)
     if found is None and any(name.upper() in {"B8A", "B08A"} for name in band_names):
         found = names.Found("s2", "band name B8A")
-    sensor = _settle("sensor", options.sensor, found, path, sources)
+    sensor, sources["sensor"] = _settle("sensor", options.sensor, found, parts[0].text)
     found = names.find_level(tags, parts)
     if found and sensor and found.value not in LEVELS[sensor]:
         found = None
-    level = _settle("level", options.level, found, path, sources)
+    level, sources["level"] = _settle("level", options.level, found, parts[0].text)
     if level is not None:
         level = parse_level(level, sensor)
     when = names.find_time(tags, parts)
@@ -155,21 +157,17 @@ def identify(
 
 
 def _settle(
-    what: str, said: str | None, found: names.Found | None, path: Path, sources: dict[str, str]
-) -> str | None:
-    """Return what the user said, else what was found; note where it is from."""
+    what: str, said: str | None, found: names.Found | None, where: str
+) -> tuple[str | None, str]:
+    """Return what the user said, else what was found; and where it is from."""
     if said is not None:
         if found is not None and found.value != said:
             logger.warning(
-                "%s: --%s %s is taken, although its %s says %s",
-                *(path, what, said, found.source, found.value),
+                "%s: --%s %s is taken, although the %s says %s",
+                *(where, what, said, found.source, found.value),
             )
-        sources[what] = f"--{what}"
-        return said
-    if found is None:
-        return None
-    sources[what] = found.source
-    return found.value
+        return said, f"--{what}"
+    return (found.value, found.source) if found else (None, "not known")
 
 
 def tags_of(dataset: rasterio.DatasetReader) -> dict[str, str]:
@@ -183,16 +181,19 @@ def layer_of(
     """Return what a file says about one of its bands, with the user's nodata where given.
 
     Raises:
-        SceneError: The file declares a scale of zero.
+        SceneError: The file declares a scale of zero, or holds complex numbers.
     """
-    nodata = dataset.nodatavals[index - 1]
+    nodata, dtype = dataset.nodatavals[index - 1], dataset.dtypes[index - 1]
+    if dtype.startswith("complex"):
+        raise SceneError(f"{dataset.name} holds complex numbers, which are no reflectance.")
     return Layer(
         band=band,
         path=dataset.name,
         index=index,
-        dtype=dataset.dtypes[index - 1],
+        dtype=dtype,
         nodata=nodata if options.nodata is None else options.nodata,
         mask=mask_of(dataset, index),
+        placed=not dataset.transform.is_identity,
         scaling=from_gdal(
             dataset.scales[index - 1], dataset.offsets[index - 1], where=dataset.name
         ),

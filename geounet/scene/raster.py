@@ -1,6 +1,7 @@
 """Reading pixels of raster files: handles by thread, windows beyond the edge, nodata."""
 
 import math
+import re
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -65,6 +66,8 @@ class Layer:
     """NaN and infinity are nodata of every float file besides."""
     mask: Mask | None
     """What else says which pixels are data; None where nothing."""
+    placed: bool
+    """Whether the file has a geotransform of its own."""
     scaling: LayerScaling
 
 
@@ -77,8 +80,12 @@ class Handles:
         self._lock = threading.Lock()
         self._closed = False
 
-    def get(self, path: str) -> rasterio.DatasetReader:
+    def get(self, path: str, *, placed: bool) -> rasterio.DatasetReader:
         """Return this thread's handle of a file, opened at first use.
+
+        Args:
+            path: What GDAL opens.
+            placed: Whether the file is known to have a geotransform.
 
         Raises:
             SceneError: The file is not there or not a raster.
@@ -88,7 +95,7 @@ class Handles:
             raise ValueError(f"{path} is read after its scene was closed")
         mine: dict[str, rasterio.DatasetReader] = self._local.__dict__.setdefault("handles", {})
         if path not in mine:
-            dataset = open_raster(path)
+            dataset = open_raster(path, placed=placed)
             with self._lock:
                 self._open.append(dataset)
             mine[path] = dataset
@@ -102,32 +109,43 @@ class Handles:
                 self._open.pop().close()
 
 
+_DRIVER_PREFIX = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9_+-]+:")
+"""How names begin that GDAL opens and that are no files: `/vsizip/`, `https:`, `NETCDF:`."""
 _opening = threading.Lock()
 """`warnings.catch_warnings` is for one thread at a time."""
 
 
-def open_raster(path: str | Path) -> rasterio.DatasetReader:
+def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetReader:
     """Open a file of any format that GDAL knows, whatever its name ends in.
+
+    Args:
+        path: What GDAL opens.
+        placed: Whether the file is known to have a geotransform. Threads then open theirs at the
+            same time.
 
     Raises:
         SceneError: It is not there, not a raster, or damaged.
     """
     path = str(path)
-    local = not path.startswith("/vsi") and "://" not in path
-    if local and not Path(path).exists():
+    if not _DRIVER_PREFIX.match(path) and not Path(path).exists():
         raise SceneError(f"{path} is not there. Check the path.")
     try:
-        with _opening, warnings.catch_warnings():
-            # Whether a grid is missing is found out, and said, by who needs it.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        if placed:
             dataset = rasterio.open(path)
+        else:
+            with _opening, warnings.catch_warnings():
+                # Whether a grid is missing is found out, and said, by who needs it.
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                dataset = rasterio.open(path)
     except RasterioError as error:
         if "not recognized" in str(error):
             raise SceneError(
                 f"{path} is not a raster that GDAL can read. "
                 "Give a GeoTIFF, a JPEG 2000 file, a VRT, or a folder of such files."
             ) from error
-        raise SceneError(f"{path} cannot be opened: {one_line(error)}. Get it anew.") from error
+        raise SceneError(
+            f"{path} cannot be opened: {one_line(error)}. Download or make it again."
+        ) from error
     if dataset.count == 0:
         parts = dataset.subdatasets
         dataset.close()
@@ -184,7 +202,9 @@ def read_layers(handles: Handles, layers: Sequence[Layer], window: Window) -> Pi
     values: NDArray[Any] | None = None
     valid: NDArray[np.bool_] | None = None
     for path, positions in files.items():
-        part, good = _read_file(handles.get(path), [layers[i] for i in positions], rows, cols)
+        wanted = [layers[i] for i in positions]
+        handle = handles.get(path, placed=wanted[0].placed)
+        part, good = _read_file(handle, wanted, rows, cols)
         valid = good if valid is None else valid & good
         if len(files) == 1:
             values = part
@@ -224,7 +244,7 @@ def _read_file(
         raise SceneError(
             f"{dataset.name} cannot be read at rows {inside_rows[0]}–{inside_rows[1]}, columns "
             f"{inside_cols[0]}–{inside_cols[1]}: it is damaged or incomplete "
-            f"({one_line(error.__cause__ or error)}). Get it anew."
+            f"({one_line(error.__cause__ or error)}). Download or make it again."
         ) from error
     if pick_rows is not None:
         dn, valid = dn[:, pick_rows], valid[pick_rows]

@@ -1,5 +1,6 @@
 """A scene, opened: reflectance by band name and a boolean `valid`, whatever lies on disk."""
 
+import logging
 import math
 import threading
 from collections.abc import Sequence
@@ -24,9 +25,13 @@ from geounet.scene.reflectance import (
 )
 from geounet.scene.single import read_file
 
+logger = logging.getLogger(__name__)
+
 SAMPLE_SIDE = 64
 SAMPLE_GRIDS = (3, 9)
 """How many samples along each side of a scene: first few, then more if those hold no data."""
+UNDECLARED_SHARE = 0.01
+"""Of sampled pixels, all 0: above it they are hardly shadows."""
 
 
 def open_scene(source: str | Path, options: SceneOptions = SceneOptions()) -> "Scene":  # noqa: B008  frozen
@@ -42,10 +47,14 @@ def open_scene(source: str | Path, options: SceneOptions = SceneOptions()) -> "S
     """
     path = Path(source)
     if path.is_dir():
-        return Scene(read_folder(path, options), options)
-    if path.suffix.lower() in {".yaml", ".yml"} and path.is_file():
-        return Scene(read_manifest(path, options), options)
-    return Scene(read_file(path, options), options)
+        product = read_folder(path, options)
+    elif path.suffix.lower() in {".yaml", ".yml"} and path.is_file():
+        product = read_manifest(path, options)
+    else:
+        product = read_file(path, options)
+    scene = Scene(product, options)
+    scene.warn_of_undeclared_nodata()
+    return scene
 
 
 class Scene:
@@ -67,7 +76,8 @@ class Scene:
         self.geobox = product.geobox
         self.level = product.identity.level
         """`L1C`, `L2A`, `L1`, `L2`, or None where it is not known."""
-        self.sensor = product.identity.sensor
+        sensors = {band.sensor for band in self.bands if band.sensor}
+        self.sensor = sensors.pop() if len(sensors) == 1 else product.identity.sensor
         """A key of `SENSORS`, or None where it is not known."""
         self.time = product.identity.time
         """When it was taken, UTC; None where that is not known to the second."""
@@ -142,7 +152,7 @@ class Scene:
         dn, valid = self.read_dn(bands, window)
         values = scaling.reflectance(dn)
         if not valid.all():
-            values[:, ~valid] = np.nan
+            np.copyto(values, np.nan, where=~valid)
         return Pixels(values, valid)
 
     def read_dn(self, bands: Sequence[str | Band], window: Window) -> Pixels:
@@ -217,6 +227,28 @@ class Scene:
             if parts:
                 return [float(m) for m in np.median(np.concatenate(parts, axis=1), axis=1)]
         return [math.nan] * len(layers)
+
+    def warn_of_undeclared_nodata(self) -> None:
+        """Say so where many integers are 0, or the largest there is, and nothing calls that nodata.
+
+        The black or white around a swath would be taken for ground, and its edge for coast.
+        """
+        layers = self._product.layers
+        if any(la.mask or la.nodata is not None or la.dtype[0] in "fc" for la in layers):
+            return
+        windows = self._sample_windows(SAMPLE_GRIDS[0])
+        # Most scenes are done with after one band.
+        first = [read_layers(self._handles, layers[:1], window).values for window in windows]
+        for value in (0, int(np.iinfo(layers[0].dtype).max)):
+            suspect = [w for w, part in zip(windows, first, strict=True) if (part == value).any()]
+            parts = [read_layers(self._handles, layers, window).values for window in suspect]
+            count = sum(int((part == value).all(axis=0).sum()) for part in parts)
+            if (share := count / sum(part.size for part in first)) > UNDECLARED_SHARE:
+                logger.warning(
+                    "%s: %.0f %% of sampled pixels are %d in all bands, and nothing declares "
+                    "nodata; give --nodata %d if that means no data",
+                    *(self.source, 100 * share, value, value),
+                )
 
     def _sample_windows(self, per_side: int) -> list[Window]:
         """Return small windows spread evenly over the scene."""

@@ -35,7 +35,10 @@ def read_file(source: Path, options: SceneOptions) -> Product:
         geobox = geobox_of(dataset)
         texts, named_by = band_texts(dataset, source, options)
         identity = identify(
-            source, tags_of(dataset), options, (text for text in texts.values() if text)
+            names.name_parts(source, in_folder=False),
+            tags_of(dataset),
+            options,
+            [text for text in texts.values() if text],
         )
         bands, left_out = parse_texts(texts, source, identity)
         refuse_duplicates(((band, f"number {i}") for i, band in bands.items()), source)
@@ -61,15 +64,19 @@ def geobox_of(dataset: rasterio.DatasetReader) -> GeoBox:
         SceneError: It has no CRS or no geotransform.
     """
     if dataset.transform.is_identity:
-        points = ", only ground control points: warp it with gdalwarp" if dataset.gcps[0] else ""
+        if dataset.gcps[0]:
+            raise SceneError(
+                f"{dataset.name} has ground control points instead of a geotransform. "
+                f"Bring it to a grid: rio warp {dataset.name} OUT.tif --dst-crs EPSG:NUMBER"
+            )
         raise SceneError(
-            f"{dataset.name} has no geotransform{points or ': nobody knows where its pixels lie'}. "
-            + ("" if points else "Add one with gdal_translate -a_ullr LEFT TOP RIGHT BOTTOM.")
+            f"{dataset.name} has no geotransform: nobody knows where its pixels lie. Add the one "
+            f"it has: rio edit-info --transform '[A, B, C, D, E, F]' {dataset.name}"
         )
     if dataset.crs is None:
         raise SceneError(
-            f"{dataset.name} has no CRS: nobody knows where its coordinates lie. "
-            f"Add the one it is in with gdal_edit -a_srs EPSG:NUMBER {dataset.name}"
+            f"{dataset.name} has no CRS: nobody knows what its coordinates mean. "
+            f"Add the one it is in: rio edit-info --crs EPSG:NUMBER {dataset.name}"
         )
     return GeoBox(dataset.shape, dataset.transform, dataset.crs)
 
