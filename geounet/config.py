@@ -232,6 +232,21 @@ def purpose(config: Traversable) -> str:
     return config.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
+def shipped_text(name: str) -> str:
+    """Return the text of a recipe or a network that comes with geounet.
+
+    Raises:
+        ConfigError: There is neither of that name.
+    """
+    shipped = {**shipped_networks(), **shipped_configs()}
+    if name not in shipped:
+        raise ConfigError(
+            f"There is no recipe or network {name!r}{_did_you_mean(name, shipped)}; there is "
+            f"{_listed(shipped)}."
+        )
+    return shipped[name].read_text(encoding="utf-8")
+
+
 def settings_schema() -> dict[str, Any]:
     """Return the JSON schema of a recipe; that of each kind of network is among its `$defs`."""
     models = [(model, "validation") for model in (Config, *_NETWORK_KINDS.values())]

@@ -61,13 +61,19 @@ def build_smp_network(
     _check_names(settings)
     network = _create(settings, bands=len(bands), classes=classes, weights=None)
     if pretrained:
-        _start_encoder(network.encoder, settings, bands)
+        _start_encoder(network, settings, bands)
     return SmpNetwork(network, stride=network.encoder.output_stride)
 
 
-def _start_encoder(encoder: nn.Module, settings: SmpSettings, bands: Sequence[str]) -> None:
+def _start_encoder(network: Any, settings: SmpSettings, bands: Sequence[str]) -> None:
     """Give an encoder the weights that its settings name, and start its first convolution."""
-    convolutions = _input_convolutions(encoder, len(bands))
+    try:
+        convolutions = _input_convolutions(network, len(bands))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"Network {settings.decoder} with encoder {settings.encoder} does not take images of "
+            f"any size ({_one_line(error)}). Use another encoder."
+        ) from error
     if not convolutions:
         raise ConfigError(
             f"The first convolution of encoder {settings.encoder} cannot be found, so it cannot "
@@ -78,7 +84,7 @@ def _start_encoder(encoder: nn.Module, settings: SmpSettings, bands: Sequence[st
         donor = _create(settings, bands=3, classes=2, weights=settings.weights)
         state = donor.encoder.state_dict()
         kernels = {name: state[f"{name}.weight"] for name in convolutions}
-        encoder.load_state_dict(
+        network.encoder.load_state_dict(
             state | {f"{name}.weight": conv.weight for name, conv in convolutions.items()}
         )
     for name, convolution in convolutions.items():
@@ -164,23 +170,25 @@ def _create(settings: SmpSettings, *, bands: int, classes: int, weights: str | N
         ) from error
 
 
-def _input_convolutions(encoder: nn.Module, bands: int) -> dict[str, nn.Conv2d]:
-    """Return the convolutions that see the bands themselves, by name, found by looking."""
-    x = torch.zeros(1, bands, 64, 64)
+def _input_convolutions(network: Any, bands: int) -> dict[str, nn.Conv2d]:
+    """Return the encoder's convolutions that see the bands themselves, by name: run it and look."""
+    side = 8 * network.encoder.output_stride  # some decoders pool further than the encoder
+    x = torch.zeros(1, bands, side, side)
+    names = {m: name for name, m in network.encoder.named_modules() if isinstance(m, nn.Conv2d)}
     found: dict[str, nn.Conv2d] = {}
-    names = {m: name for name, m in encoder.named_modules() if isinstance(m, nn.Conv2d)}
 
     def look(module: nn.Conv2d, args: tuple[Tensor, ...]) -> None:
         if args[0] is x:
             found[names[module]] = module
 
     hooks = [module.register_forward_pre_hook(look) for module in names]
-    training = encoder.training
-    with torch.no_grad():
-        encoder.eval()(x)
-    encoder.train(training)
-    for hook in hooks:
-        hook.remove()
+    try:
+        with torch.no_grad():
+            network.eval()(x)
+    finally:
+        network.train()
+        for hook in hooks:
+            hook.remove()
     return found
 
 
