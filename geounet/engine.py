@@ -100,6 +100,8 @@ class Engine:
             precision: As `choose_precision` gives it; of the convolutions, not of the rest.
         """
         self.stride = int(network.stride)  # type: ignore[arg-type]  # set by every network of ours
+        self.device = device
+        self.precision = precision
         self._device = torch.device(device)
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
         self._mean = torch.tensor(mean, dtype=torch.float32, device=self._device)

@@ -1,5 +1,142 @@
 """geounet predict."""
 
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
-def predict() -> None:
-    """Not written yet."""
+import typer
+
+from geounet_cli import options
+from geounet_cli.console import progress
+
+RUNNING = "Windows and device"
+
+
+def halo_from_text(text: str) -> int | Literal["default", "exact"]:
+    """Return what `--halo` was given."""
+    if text.isdecimal():
+        return int(text)
+    if text in ("default", "exact"):
+        return cast(Literal["default", "exact"], text)
+    raise typer.BadParameter(f"{text} is neither default, exact nor a number of pixels.")
+
+
+def predict(
+    scenes: options.Scenes,
+    model: Annotated[
+        Path, typer.Option(help="Model file that geounet train wrote.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the results; made if absent.", show_default=False)
+    ],
+    threshold: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            help="Probability from which a pixel is water, and at which the coastline is drawn.",
+        ),
+    ] = 0.5,
+    probability: Annotated[
+        Literal["uint8", "float32"],
+        typer.Option(
+            help="How the probability raster is written: in steps of 1/253, or in full.",
+        ),
+    ] = "uint8",
+    aoi: Annotated[
+        Path | None,
+        typer.Option(
+            help="Polygons outside which the result is nodata, in any format and CRS.",
+            show_default=False,
+        ),
+    ] = None,
+    aoi_buffer: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Metres by which --aoi is widened; with it lines and points will do.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    accept_level: Annotated[
+        bool,
+        typer.Option(
+            "--accept-level", help="Take scenes of another processing level than the model's."
+        ),
+    ] = False,
+    accept_sensor: Annotated[
+        bool,
+        typer.Option(
+            "--accept-sensor",
+            help="Take bands of another sensor for the model's, by their common names.",
+        ),
+    ] = False,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Side of the core of a window, in pixels; by default as large as memory allows.",
+            show_default=False,
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
+    halo: Annotated[
+        Any,
+        typer.Option(
+            parser=halo_from_text,
+            metavar="default|exact|N",
+            help="Pixels read around a core: the model file's default, its exact one, or a number.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = "default",
+    batch: Annotated[
+        int,
+        typer.Option(min=1, help="Windows per forward pass.", rich_help_panel=RUNNING),
+    ] = 1,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        typer.Option(
+            help="Number format of the convolutions; auto is bf16 where the hardware has it.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUNNING)
+    ] = "auto",
+    bands: options.Bands = None,
+    sensor: options.Sensor = None,
+    level: options.Level = None,
+    scale: options.Scale = None,
+    offset: options.Offset = None,
+    nodata: options.Nodata = None,
+) -> None:
+    """Draw mask, probability, coastline and a QGIS project from scenes.
+
+    Each scene NAME becomes NAME_mask.tif, NAME_probability.tif, NAME.gpkg with the layers
+    coastline and water, NAME_rgb.tif to lie under them, NAME.qgz to open, and NAME.json, which
+    says how they were made. Prints the path of each NAME.json.
+
+    Example: geounet predict scene.tif --model run/model.safetensors --out out/
+    """
+    from geounet.predict import PredictSettings, predict_scenes  # imports torch: only when needed
+    from geounet.scene import SceneOptions
+
+    settings = PredictSettings(
+        window=window,
+        halo=halo,
+        batch=batch,
+        precision=precision,
+        device=device,
+        threshold=threshold,
+        probability=probability,
+        aoi=aoi,
+        aoi_buffer=aoi_buffer,
+        accept_level=accept_level,
+        accept_sensor=accept_sensor,
+        overwrite=overwrite,
+    )
+    scene_options = SceneOptions.from_text(
+        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata
+    )
+    for record in predict_scenes(scenes, model, out, settings, scene_options, progress):
+        typer.echo(record)

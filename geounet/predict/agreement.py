@@ -1,0 +1,69 @@
+"""Whether a scene goes with a model, and what is to be said where it does only nearly."""
+
+from collections.abc import Sequence
+
+from geounet.bands import Band
+from geounet.errors import SceneError
+from geounet.model_file import ModelHeader
+from geounet.scene import Scene
+
+SAME_RES = 1.1
+"""Pixels up to this much larger or smaller than the model's count as equal."""
+FAR = 5.0
+"""A band whose mean is this many standard deviations from the training data's is suspect: a scale
+forgotten, or another quantity."""
+REFLECTANCE_OF = {"L1C": "top of atmosphere", "L1": "top of atmosphere"} | {
+    "L2A": "surface",
+    "L2": "surface",
+}
+"""What processing levels give; those of different sensors are called differently."""
+
+
+def check_level(scene: Scene, header: ModelHeader, *, accept: bool) -> list[str]:
+    """Refuse a scene of another level than the model's; return what is to be said otherwise."""
+    if header.level is None:
+        return []
+    if scene.level is None:
+        return [
+            f"its processing level is not known; the model was trained on {header.level}. "
+            f"Say --level {header.level} if it is."
+        ]
+    names = {
+        level: f"{level} ({REFLECTANCE_OF[level]})" if level in REFLECTANCE_OF else level
+        for level in (scene.level, header.level)
+    }
+    if REFLECTANCE_OF.get(scene.level, scene.level) == REFLECTANCE_OF.get(
+        header.level, header.level
+    ):
+        return []
+    if not accept:
+        raise SceneError(
+            f"{scene.source} is of level {names[scene.level]}, and the model was trained on "
+            f"{names[header.level]}. Use a scene of that level, or --accept-level."
+        )
+    return [f"level {names[scene.level]} is accepted for {names[header.level]}"]
+
+
+def compare_res(scene: Scene, header: ModelHeader) -> list[str]:
+    """Return what is to be said of pixels of another size than the model's."""
+    ratios = [there / known for there, known in zip(scene.res_m, header.res_m, strict=True)]
+    if all(1 / SAME_RES <= ratio <= SAME_RES for ratio in ratios):
+        return []
+    there, known = (
+        " × ".join(f"{side:.4g}" for side in dict.fromkeys(sides)) or "?"
+        for sides in (scene.res_m, header.res_m)
+    )
+    return [
+        f"its pixels are {there} m, the model's {known} m; shapes look different to the network, "
+        "so check the result, or resample the scene"
+    ]
+
+
+def compare_means(bands: Sequence[Band], means: Sequence[float], header: ModelHeader) -> list[str]:
+    """Return what is to be said of reflectance unlike anything in the training data."""
+    return [
+        f"{band.name} has a mean reflectance of {there:.3g}, the training data {mean:.3g} ± "
+        f"{std:.2g}; check --scale and --offset"
+        for band, there, mean, std in zip(bands, means, header.mean, header.std, strict=False)
+        if abs(there - mean) > FAR * std
+    ]

@@ -1,0 +1,85 @@
+"""Reading a scene piece by piece for the network."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from geounet.aoi import aoi_mask
+from geounet.bands import Band
+from geounet.scene import Pixels, Scaling, Scene
+from geounet.windows import HaloWindow
+
+
+class Piece(NamedTuple):
+    """What is read of a window."""
+
+    window: HaloWindow
+    pixels: Pixels
+    """Of `window.read`, as the file has them."""
+    wanted: NDArray[np.bool_]
+    """Of `window.core`: where there is data and a result is asked for."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads windows; called from several threads."""
+
+    scene: Scene
+    bands: Sequence[Band]
+    aoi: BaseGeometry | None
+
+    def __call__(self, window: HaloWindow) -> Piece | None:
+        """Return what there is, or None where there is nothing to predict."""
+        wanted = None
+        if self.aoi is not None:
+            wanted = aoi_mask(self.aoi, self.scene.geobox[window.core.toslices()])
+            if not wanted.any():
+                return None
+        pixels = self.scene.read_dn(self.bands, window.read)
+        valid = pixels.valid[window.keep]
+        wanted = valid if wanted is None else wanted & valid
+        return Piece(window, pixels, wanted) if wanted.any() else None
+
+
+class Survey:
+    """Means over what passes by, from a sixteenth of it."""
+
+    def __init__(self, scaling: Scaling) -> None:
+        self.pieces = 0
+        self._scaling = scaling
+        self._sum: NDArray[np.float64] = np.zeros(len(scaling.scale))
+        self._count = 0
+
+    def watch(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Yield `pieces` unchanged."""
+        for piece in pieces:
+            self.pieces += 1
+            few = (slice(None, None, 4),) * 2
+            wanted = piece.wanted[few]
+            core = piece.pixels.values[:, *piece.window.keep][:, *few]
+            dn = core[:, wanted][:, :, None]  # (bands, pixels, 1)
+            self._sum += self._scaling.reflectance(dn).sum(axis=(1, 2), dtype=np.float64)
+            self._count += dn.shape[1]
+            yield piece
+
+    def mean(self) -> list[float]:
+        """Return the mean reflectance of each band; empty where nothing was sampled."""
+        return (self._sum / self._count).tolist() if self._count else []
+
+
+def batches(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
+    """Group pieces that follow each other and are of one shape."""
+    batch: list[Piece] = []
+    for piece in pieces:
+        if batch and (
+            len(batch) == size or piece.pixels.values.shape != batch[0].pixels.values.shape
+        ):
+            yield batch
+            batch = []
+        batch.append(piece)
+    if batch:
+        yield batch

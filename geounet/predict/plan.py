@@ -1,0 +1,93 @@
+"""How a scene is cut into windows: settled before anything is read, and recorded."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from geounet.engine import Precision
+from geounet.errors import ConfigError, ModelFileError
+from geounet.model_file import ModelHeader
+from geounet.windows import round_up
+
+READERS = 2
+"""Threads that read: one decodes while the other's window waits."""
+MEMORY = {"cpu": 1 << 30, "cuda": 4 << 30}
+"""Bytes that windows may take while they are read and predicted, where the side of the core is
+chosen here. As much again is left to GDAL's cache, contours and polygons."""
+CORE_STEP = 64
+"""Chosen cores are multiples of it, in pixels."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What, besides the inputs, the bytes of a result depend on."""
+
+    window: int
+    """Side of the core, in pixels."""
+    halo: int
+    """Pixels read around it."""
+    batch: int
+    precision: Precision
+    device: str
+    threads: int
+    """Of torch."""
+
+
+def choose_core(
+    shape: tuple[int, int],
+    *,
+    halo: int,
+    stride: int,
+    read_bytes: int,
+    run_bytes: int,
+    on_gpu: bool,
+) -> int:
+    """Choose the side of the core of a window: as large as memory allows, not beyond the scene.
+
+    A halo costs (1 + 2·halo/core)² times the pixels, so cores are to be large. What is free at
+    the moment does not matter: the same inputs give the same plan.
+
+    Args:
+        shape: Of the scene, (height, width).
+        halo: Pixels read on every side of the core.
+        stride: Of the network, in pixels.
+        read_bytes: That a pixel of a window takes while windows are read, on the host.
+        run_bytes: That it takes while it is predicted, on the device.
+        on_gpu: Whether the device has memory of its own.
+    """
+    per_pixel = run_bytes if on_gpu else run_bytes + read_bytes
+    side = math.isqrt(MEMORY["cuda" if on_gpu else "cpu"] // per_pixel)
+    side = min(side, math.isqrt(MEMORY["cpu"] // read_bytes))
+    step = math.lcm(CORE_STEP, stride)
+    # A core smaller than its halo would have every pixel predicted nine times or more.
+    core = max((side - 2 * halo) // step * step, round_up(halo, step), step)
+    return min(core, round_up(max(shape), stride))
+
+
+def choose_halo(header: ModelHeader, wish: int | str, path: Path) -> int:
+    """Return the halo in pixels that `default`, `exact` or a number means for a model."""
+    if header.halo_exact is None:
+        raise ModelFileError(
+            f"{path} holds a network ({header.network.name}) that looks at the whole scene at "
+            "every pixel, so windows would show. Use a model of another network, such as "
+            "unet-same."
+        )
+    if wish == "default":
+        return header.halo_default
+    if wish == "exact":
+        return header.halo_exact
+    if isinstance(wish, str):
+        raise ValueError(f"halo {wish!r} is neither default, exact nor a number")
+    check_multiple("--halo", wish, header.stride)
+    return wish
+
+
+def check_multiple(option: str, number: int | None, stride: int) -> None:
+    """Refuse a side that would put windows on another phase of the network's pooling grid."""
+    if number is not None and number % stride:
+        below = number // stride * stride
+        nearest = f"{below} or {below + stride}" if below else str(stride)
+        raise ConfigError(
+            f"{option} {number} is not a multiple of {stride}, the stride of the network. "
+            f"Use {nearest}."
+        )

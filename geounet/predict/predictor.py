@@ -1,0 +1,388 @@
+"""A scene and a model to mask, probability, coastline and QGIS project."""
+
+import logging
+import platform
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+import torch
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from geounet import __version__
+from geounet.aoi import read_aoi
+from geounet.bands import Band, match_bands
+from geounet.classes import IGNORE
+from geounet.engine import Engine, Precision, choose_device, choose_precision
+from geounet.errors import GeounetError, OutputError, SceneError
+from geounet.model_file import load_model
+from geounet.outputs import Stage, sha256_of, stage_set
+from geounet.predict.agreement import check_level, compare_means, compare_res
+from geounet.predict.pieces import Piece, Reader, Survey, batches
+from geounet.predict.plan import READERS, Plan, check_multiple, choose_core, choose_halo
+from geounet.products import Field, write_products
+from geounet.progress import Progress, silent
+from geounet.scene import (
+    Scaling,
+    Scene,
+    SceneOptions,
+    check_scene_arguments,
+    gdal_environment,
+    open_scene,
+)
+from geounet.stitch import Part, open_canvas, read_ahead, stitch
+from geounet.windows import plan_windows, round_up
+
+logger = logging.getLogger(__name__)
+
+SAMPLE = 256
+"""Side of the piece on which another precision is held against fp32, in pixels."""
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What a user may say of a prediction; the model file says the rest."""
+
+    window: int | None = None
+    """Side of the core of a window, in pixels; None chooses it."""
+    halo: int | Literal["default", "exact"] = "default"
+    """Pixels read around a core, or which of the model file's two."""
+    batch: int = 1
+    """Windows per forward pass."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the convolutions; auto is bf16 where the hardware multiplies it."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    threshold: float = 0.5
+    """Probability from which a pixel is water, and at which the line is drawn."""
+    probability: Literal["uint8", "float32"] = "uint8"
+    """How the probability raster is written."""
+    aoi: Path | None = None
+    """Polygons, or anything with `aoi_buffer`; outside it the result is nodata."""
+    aoi_buffer: float | None = None
+    """By how much the shapes of `aoi` are widened, in metres on the ground."""
+    accept_level: bool = False
+    """Whether a scene of another processing level than the model's will do."""
+    accept_sensor: bool = False
+    """Whether bands of another sensor may stand in for the model's."""
+    overwrite: bool = False
+    """Whether results that exist are replaced."""
+
+
+def predict_scene(
+    source: Path,
+    model: Path,
+    out: Path,
+    settings: PredictSettings = PredictSettings(),
+    options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
+    progress: Progress = silent,
+) -> Path:
+    """Predict one scene, as `predict_scenes` does, and return its record, `out/NAME.json`."""
+    (record,) = predict_scenes([source], model, out, settings, options, progress)
+    return record
+
+
+def predict_scenes(
+    sources: Sequence[Path],
+    model: Path,
+    out: Path,
+    settings: PredictSettings = PredictSettings(),
+    options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
+    progress: Progress = silent,
+) -> Iterator[Path]:
+    """Predict scenes one after another; a bad one does not keep the others from being done.
+
+    Args:
+        sources: Each as `open_scene` takes it.
+        model: The model file.
+        out: Folder for the results; made if absent.
+        settings: How to predict.
+        options: What the user said about the scenes.
+        progress: Told of every window.
+
+    Yields:
+        The record of each finished scene, `out/NAME.json`.
+
+    Raises:
+        GeounetError: The model cannot be used; two scenes have one name; or, at the end, scenes
+            failed: which ones, and why.
+    """
+    check_scene_arguments(sources)
+    _refuse_shared_names(sources, options)
+    predictor = Predictor(model, settings)
+    failures = []
+    for source in sources:
+        try:
+            yield predictor.predict(source, out, options, progress)
+        except GeounetError as error:
+            if len(sources) == 1:
+                raise
+            failures.append(str(error) if str(source) in str(error) else f"{source}: {error}")
+            logger.error("%s", failures[-1])
+    if failures:
+        why = "\n".join(f"  {failure}" for failure in failures)
+        raise GeounetError(f"{len(failures)} of {len(sources)} scenes failed:\n{why}")
+
+
+def _refuse_shared_names(sources: Sequence[Path], options: SceneOptions) -> None:
+    """Refuse scenes whose results would have one name; those that cannot be opened fail later."""
+    by_name: dict[str, list[Path]] = {}
+    for source in sources if len(sources) > 1 else ():
+        try:
+            with open_scene(source, options) as scene:
+                by_name.setdefault(scene.name, []).append(source)
+        except GeounetError:
+            continue
+    for name, same in by_name.items():
+        if len(same) > 1:
+            raise OutputError(
+                f"{len(same)} scenes are called {name}: {', '.join(map(str, same))}. "
+                "Predict them one by one, with an --out each."
+            )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One scene that goes with the model, and what becomes known of it on the way."""
+
+    scene: Scene
+    bands: list[Band]
+    """What the model needs, in its order, as the scene calls them."""
+    scaling: Scaling
+    aoi: BaseGeometry | None
+    plan: Plan
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of the result."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What was measured."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By phase."""
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
+class Predictor:
+    """A model made ready for scenes."""
+
+    def __init__(self, model: Path, settings: PredictSettings) -> None:
+        """Load `model`.
+
+        Raises:
+            ModelFileError: It cannot be read, or cannot be used in windows.
+            ConfigError: The settings do not go with it, or with this machine.
+        """
+        self._settings = settings
+        self._header, network = load_model(model)
+        self._path, self._sha256 = model, sha256_of(model)
+        self._halo = choose_halo(self._header, settings.halo, model)
+        check_multiple("--window", settings.window, self._header.stride)
+        device = choose_device(settings.device)
+        precision = choose_precision(settings.precision, device)
+        # What another precision costs is measured on every scene.
+        self._exact = None if precision == "fp32" else self._ready(deepcopy(network), device)
+        self._engine = self._ready(network, device, precision)
+
+    def _ready(
+        self, network: torch.nn.Module, device: str, precision: Precision = "fp32"
+    ) -> Engine:
+        mean, std = self._header.mean, self._header.std
+        return Engine(network, mean=mean, std=std, device=device, precision=precision)
+
+    def predict(
+        self,
+        source: Path,
+        out: Path,
+        options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
+        progress: Progress = silent,
+    ) -> Path:
+        """Predict the scene at `source` into `out` and return its record.
+
+        Raises:
+            GeounetError: The scene cannot be read, does not go with the model, or has no data;
+                or the results cannot be written.
+        """
+        start, settings = time.perf_counter(), self._settings
+        with gdal_environment(), open_scene(source, options) as scene:
+            job = self._prepare(scene)
+            with stage_set(out, scene.name, overwrite=settings.overwrite) as (stage, record):
+                with job.timed("windows"):
+                    result = self._write_field(job, stage, progress)
+                with job.timed("products"):
+                    write_products(
+                        stage,
+                        scene,
+                        result,
+                        classes=self._header.label_classes,
+                        probability_dtype=settings.probability,
+                        attributes={
+                            "model": self._path.name,
+                            "position_u95_m": self._header.position_u95_m,
+                        },
+                        progress=progress,
+                    )
+                job.seconds["total"] = time.perf_counter() - start
+                record.update(self._record(job))
+            return out / f"{scene.name}.json"
+
+    def _prepare(self, scene: Scene) -> _Job:
+        """Match scene and model, or say why they do not go together; make the plan."""
+        settings, header = self._settings, self._header
+        wanted = [Band.from_dict(fields) for fields in header.bands]
+        found = match_bands(
+            wanted, scene.bands, where=str(scene.source), accept_sensor=settings.accept_sensor
+        )
+        bands = [scene.bands[i] for i in found]
+        notes = check_level(scene, header, accept=settings.accept_level)
+        notes += compare_res(scene, header)
+        for note in notes:
+            logger.warning("%s: %s", scene.source, note)
+        scaling = scene.scaling(bands)
+        aoi = None
+        if settings.aoi is not None:
+            aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
+        return _Job(scene, bands, scaling, aoi, self._plan(scene, bands), notes)
+
+    def _plan(self, scene: Scene, bands: Sequence[Band]) -> Plan:
+        engine, settings = self._engine, self._settings
+        return Plan(
+            window=settings.window
+            or choose_core(
+                (scene.geobox.height, scene.geobox.width),
+                halo=self._halo,
+                stride=engine.stride,
+                read_bytes=len(bands) * np.dtype(scene.dtype).itemsize * (READERS + 2),
+                run_bytes=engine.bytes_per_pixel(scene.dtype) * settings.batch,
+                on_gpu=engine.device != "cpu",
+            ),
+            halo=self._halo,
+            batch=settings.batch,
+            precision=engine.precision,
+            device=engine.device,
+            threads=torch.get_num_threads(),
+        )
+
+    def _write_field(self, job: _Job, stage: Stage, progress: Progress) -> Field:
+        """Write the probability of water, and the most probable class where that says more."""
+        geobox, plan = job.scene.geobox, job.plan
+        windows = list(
+            plan_windows(
+                *geobox.shape, core=plan.window, halo=plan.halo, stride=self._engine.stride
+            )
+        )
+        water, best = stage.temporary("water.tif"), None
+        with ExitStack() as stack:
+            canvases = [
+                stack.enter_context(open_canvas(water, geobox, dtype="float32", nodata=np.nan))
+            ]
+            if len(self._header.classes) > 2:
+                best = stage.temporary("best.tif")
+                canvases.append(
+                    stack.enter_context(open_canvas(best, geobox, dtype="uint8", nodata=IGNORE))
+                )
+            read = Reader(job.scene, job.bands, job.aoi)
+            pieces = stack.enter_context(closing(read_ahead(read, windows, threads=READERS)))
+            shown = progress(pieces, label=job.scene.name, total=len(windows))
+            stack.callback(getattr(shown, "close", lambda: None))  # a bar gives the cursor back
+            survey = Survey(job.scaling)
+            stitch(self._parts(job, survey.watch(p for p in shown if p is not None)), canvases)
+        if not survey.pieces:
+            where = "" if job.aoi is None else f" inside {self._settings.aoi}"
+            raise SceneError(
+                f"{job.scene.source} has no valid pixel{where}: every one lacks data in one of "
+                f"{', '.join(band.name for band in job.bands)}. Check its nodata value."
+            )
+        job.facts["windows"] = {"planned": len(windows), "run": survey.pieces}
+        job.facts["reflectance_mean"] = survey.mean()
+        for note in compare_means(job.bands, survey.mean(), self._header):
+            job.notes.append(note)
+            logger.warning("%s: %s", job.scene.source, note)
+        return Field(
+            path=water, quantity="probability", level=self._settings.threshold, classes=best
+        )
+
+    def _parts(self, job: _Job, pieces: Iterable[Piece]) -> Iterator[Part]:
+        """Run the network over pieces, as many at a time as the plan says."""
+        coefficients = job.scaling.coefficients()
+        classes = self._header.label_classes
+        is_water = np.array([c.water for c in classes])
+        values = np.array([c.value for c in classes], np.uint8)
+        for batch in batches(pieces, job.plan.batch):
+            dn = np.stack([piece.pixels.values for piece in batch])
+            valid = np.stack([piece.pixels.valid for piece in batch])
+            with job.timed("network"):
+                probs = self._engine.probabilities(dn, valid, *coefficients)
+            if self._exact is not None and "precision_error" not in job.facts:
+                job.facts["precision_error"] = self._precision_error(dn, valid, *coefficients)
+            for piece, whole in zip(batch, probs, strict=True):
+                kept = whole[:, *piece.window.keep]  # (classes, height, width)
+                part = [np.where(piece.wanted, kept[is_water].sum(axis=0), np.float32(np.nan))]
+                if len(classes) > 2:
+                    part.append(
+                        np.where(piece.wanted, values[kept.argmax(axis=0)], np.uint8(IGNORE))
+                    )
+                yield Part(piece.window.core, tuple(part))
+
+    def _precision_error(
+        self, dn: NDArray[Any], valid: NDArray[np.bool_], *coefficients: NDArray[np.float32]
+    ) -> dict[str, float]:
+        """Return how far the probabilities are from fp32's, on the middle of one window."""
+        assert self._exact is not None
+        spans = []
+        for side in valid.shape[1:]:
+            length = min(side, round_up(SAMPLE, self._engine.stride))
+            spans.append(slice((side - length) // 2, (side - length) // 2 + length))
+        piece = dn[:1, :, *spans].copy(), valid[:1, *spans].copy()
+        used, exact = (
+            engine.probabilities(*piece, *coefficients) for engine in (self._engine, self._exact)
+        )
+        return {
+            "largest_difference": float(np.abs(used - exact).max()),
+            "share_of_pixels_of_another_class": float(
+                (used.argmax(axis=1) != exact.argmax(axis=1)).mean()
+            ),
+        }
+
+    def _record(self, job: _Job) -> dict[str, Any]:
+        header, settings = self._header, asdict(self._settings)
+        described = {"sensor", "level", "res_m", "halo_exact", "halo_default", "halo_error"}
+        return {
+            "format": 1,
+            "geounet": __version__,
+            "command": "predict",
+            "scene": job.scene.describe(),
+            "model": {
+                "file": self._path.name,
+                "sha256": self._sha256,
+                "network": header.network.name,
+                "bands": [Band.from_dict(fields).id for fields in header.bands],
+                **header.model_dump(include=described | {"position_u95_m", "licence"}),
+            },
+            "baseline": None,
+            "settings": settings | {"aoi": str(settings["aoi"]) if settings["aoi"] else None},
+            "plan": asdict(job.plan),
+            "bands": [band.id for band in job.bands],
+            "scaling": job.scaling.to_dict(),
+            "level": self._settings.threshold,
+            "classes": [c.to_dict() for c in header.label_classes],
+            "notes": job.notes,
+            **job.facts,
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "rasterio": rasterio.__version__,
+                "gdal": rasterio.__gdal_version__,
+            },
+            "timings": {phase: round(s, 3) for phase, s in job.seconds.items()},
+        }
