@@ -1,0 +1,92 @@
+"""From a field to lines: the waterline of a scene, without seams, to a fraction of a pixel."""
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geounet.contours import Contours, Geometries, Joiner
+
+
+class LineSweep:
+    """Joins the lines of strips, from the top down, and hands out each as soon as it is whole.
+
+    Lines keep land on their left as one looks at the picture. A ring starts at its smallest
+    (row, col). Lines are handed out in the order of their last row, then of their start: whatever
+    the height of the strips, the same lines come in the same order.
+    """
+
+    def __init__(self) -> None:
+        self._joiner = Joiner()
+
+    def add(self, contours: Contours, sweep_row: float) -> Geometries:
+        """Take the lines of the next strip.
+
+        Args:
+            contours: What is in the strip.
+            sweep_row: Where the next strip begins.
+
+        Returns:
+            LineStrings (col, row, width) that are whole now.
+        """
+        pieces = contours.lines
+        ends = np.concatenate([shapely.get_point(pieces, 0), shapely.get_point(pieces, -1)])
+        owners = np.tile(np.arange(len(pieces)), 2)
+        points = shapely.get_x(ends) + 1j * shapely.get_y(ends)
+        whole, groups = self._joiner.add(pieces, owners, points, sweep_row)
+        return in_order(start_rings(_merge(whole, groups)))
+
+
+def _merge(pieces: Geometries, groups: NDArray[np.intp]) -> Geometries:
+    """Join the pieces of each group end to end."""
+    if not len(pieces):
+        return pieces
+    several = np.bincount(groups)[groups] > 1
+    joined = shapely.multilinestrings(
+        pieces[several], indices=np.unique(groups[several], return_inverse=True)[1]
+    )
+    return np.concatenate([pieces[~several], shapely.line_merge(joined, directed=True)])
+
+
+def start_rings(lines: Geometries) -> Geometries:
+    """Let closed lines start at their smallest (row, col)."""
+    closed = shapely.is_closed(lines)
+    if not closed.any():
+        return lines
+    points, ring = shapely.get_coordinates(lines[closed], include_z=True, return_index=True)
+    # Without the closing points: where the rings start, and which of their vertices comes first.
+    opened = np.append(ring[1:] == ring[:-1], False)
+    points, ring = points[opened], ring[opened]
+    starts = np.searchsorted(ring, np.arange(closed.sum()))
+    sizes = np.diff(np.append(starts, len(ring)))
+    order = np.lexsort([points[:, 0], points[:, 1], ring])
+    first = order[starts] - starts
+    position = np.arange(len(ring)) - starts[ring]
+    rolled = points[starts[ring] + (position + first[ring]) % sizes[ring]]
+    result = lines.copy()
+    result[closed] = shapely.linestrings(
+        np.insert(rolled, starts + sizes, rolled[starts], axis=0),
+        indices=np.insert(ring, starts + sizes, np.arange(len(starts))),
+    )
+    return result
+
+
+def in_order(lines: Geometries) -> Geometries:
+    """Sort lines by their last row, then by where they start, row before column."""
+    start = shapely.get_point(lines, 0)
+    last_row = shapely.bounds(lines)[:, 3]
+    return lines[np.lexsort([shapely.get_x(start), shapely.get_y(start), last_row])]
+
+
+def median_widths(lines: Geometries) -> NDArray[np.float64]:
+    """Return the median width of each line (col, row, width), in metres; NaN where not known."""
+    points, line = shapely.get_coordinates(lines, include_z=True, return_index=True)
+    known = points[:, 2] > 0
+    widths, line = points[known, 2], line[known]
+    widths = widths[np.lexsort([widths, line])]
+    ends = np.searchsorted(line, np.arange(len(lines) + 1))
+    first, last = ends[:-1], ends[1:] - 1
+    result = np.full(len(lines), np.nan)
+    some = last >= first
+    middle = first[some] + last[some]
+    result[some] = (widths[middle // 2] + widths[(middle + 1) // 2]) / 2
+    return result

@@ -1,0 +1,379 @@
+"""Where a field crosses a level, in strips of rows that join exactly.
+
+Positions are (col, row) in pixels from the raster's outer corner, so that a pixel's centre is at
++ 0.5 and `transform @ (col, row)` is its place on the ground.
+
+Between four valid pixels the field is interpolated between their centres. At the raster's border
+and at nodata it is carried half a pixel outward, to the edge of the outermost valid pixels: there,
+along the rim, the grid is doubled, with nodes at centres, edges and corners of pixels. An edge or a
+corner has the mean of the valid pixels it belongs to. The two grids meet on lines between centres
+of valid pixels, and strips meet on rows of centres. contourpy finds which lines are crossed;
+*where* is computed here, from the two pixels alone, and so is the same number on both sides.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import contourpy
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+NEAREST = 1e-6
+"""Values nearer to the level than this are moved away from it, water up and land down.
+
+A line through a pixel's centre has no unique way on, and at tenths of a metre from it vertices
+would coincide once they are map coordinates.
+"""
+
+PIXELS_IN_STRIP = 2**20
+"""Bounds memory: contouring takes about 100 bytes for each."""
+
+Geometries = NDArray[Any]
+"""(n,) shapely geometries."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Some rows of a field, with what is needed to contour them as part of the whole."""
+
+    values: NDArray[np.float64]
+    """(rows + 2, width + 2). NaN where invalid and beyond the raster; none is at the level.
+
+    What is contoured lies between the centres of the second row and the last but one; the outer
+    two rows serve slopes only. The first and the last column are beyond the raster.
+    """
+    top: int
+    """Row in the raster of the first row of `values`."""
+    level: float
+
+    @property
+    def sweep_row(self) -> float:
+        """Position of the row of centres where the next strip begins."""
+        return self.top + len(self.values) - 1.5
+
+    def sides(self) -> NDArray[np.complex128]:
+        """Return where the sweep row meets edges between valid and invalid pixels."""
+        valid = np.isfinite(self.values[-2])
+        return np.flatnonzero(valid[1:] != valid[:-1]) + 1j * self.sweep_row
+
+
+class Contours(NamedTuple):
+    """Pieces of lines and areas within one strip."""
+
+    lines: Geometries
+    """LineStrings (col, row, width), higher values on the right as one looks at the picture.
+
+    Width is how far apart, in metres, the lines of 0.25 below and 0.25 above the level are, going
+    by the slope there; 0 (unknown) on edges of pixels: GEOS would lose all to a NaN.
+    """
+    areas: Geometries
+    """Polygons (col, row) of values above the level, not always valid on their own."""
+
+
+def cut_strips(
+    read: Callable[[int, int], NDArray[np.floating[Any]]],
+    shape: tuple[int, int],
+    *,
+    level: float,
+    rows: int | None = None,
+) -> Iterator[Strip]:
+    """Cut a field into strips that share one row of pixels with the next.
+
+    Args:
+        read: Returns rows `start` to `stop` of the field, (rows, width), NaN where invalid.
+        shape: Height and width of the field.
+        level: What is to be contoured.
+        rows: Rows contoured at a time; chosen by `PIXELS_IN_STRIP` if None.
+
+    Yields:
+        Strips from the top down, the first and the last reaching half a pixel beyond the raster.
+    """
+    height, width = shape
+    rows = rows or max(16, PIXELS_IN_STRIP // width)
+    # Rows -1 and height are beyond the raster, and a row more on both sides for slopes.
+    for first in range(-1, height, rows):
+        last = min(first + rows, height)
+        values = np.full((last - first + 3, width + 2), np.nan)
+        start, stop = max(first - 1, 0), min(last + 2, height)
+        offset = start - (first - 1)
+        values[offset : offset + stop - start, 1:-1] = read(start, stop)
+        yield Strip(keep_off(values, level), top=first - 1, level=level)
+
+
+def keep_off(values: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    """Move values that are at the level, or next to it, a little away, in place."""
+    near = np.abs(values - level) < NEAREST
+    if near.any():
+        values[near] = np.where(values[near] >= level, level + NEAREST, level - NEAREST)
+    return values
+
+
+def trace(strip: Strip, res_m: tuple[float, float] = (1, 1)) -> Contours:
+    """Contour one strip.
+
+    Args:
+        strip: What to contour.
+        res_m: Size of a pixel along a row and down a column, in metres, for widths.
+
+    Returns:
+        Pieces whose ends and edges are exactly those of their neighbours, in this strip and others.
+    """
+    valid = np.isfinite(strip.values[1:-1])
+    inner = strip.values[1:-1]
+    parts = [_settle(_contour(inner, ~valid, strip.level, step=2), strip, 0, inner, None, res_m)]
+    for left, right in _rims(valid):
+        nodes, masked, corners = _double(inner[:, left:right], valid[:, left:right], strip.level)
+        found = _contour(nodes, masked, strip.level, step=1)
+        parts.append(_settle(found, strip, left, nodes, corners, res_m))
+    return Contours(*(np.concatenate(pieces) for pieces in zip(*parts, strict=True)))
+
+
+class _Found(NamedTuple):
+    """What contourpy says: points in half pixels from the first node, and where each part ends."""
+
+    lines: NDArray[np.float64]
+    line_offsets: NDArray[np.integer[Any]]
+    areas: NDArray[np.float64]
+    ring_offsets: NDArray[np.integer[Any]]
+    area_offsets: NDArray[np.integer[Any]]
+
+
+def _contour(
+    values: NDArray[np.float64], masked: NDArray[np.bool_], level: float, *, step: int
+) -> _Found:
+    """Contour a grid of nodes that are `step` half pixels apart."""
+    generator = contourpy.contour_generator(
+        z=np.ma.MaskedArray(values, masked),
+        name="serial",
+        corner_mask=False,
+        line_type="ChunkCombinedOffset",
+        fill_type="ChunkCombinedOffsetOffset",
+    )
+    parts = [part for (part,) in (*generator.lines(level), *generator.filled(level, np.inf))]
+    points, offsets = np.empty((0, 2)), np.zeros(1, dtype=np.int64)
+    empty = (points, offsets, points, offsets, offsets)
+    lines, line_offsets, areas, ring_offsets, area_offsets = (
+        nothing if part is None else part for part, nothing in zip(parts, empty, strict=True)
+    )
+    return _Found(lines * step, line_offsets, areas * step, ring_offsets, area_offsets)
+
+
+def _rims(valid: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Yield runs of columns, from and to, in which cells have both valid and invalid corners."""
+    pairs = valid[1:] & valid[:-1], valid[1:] | valid[:-1]
+    all_valid = pairs[0][:, 1:] & pairs[0][:, :-1]
+    any_valid = pairs[1][:, 1:] | pairs[1][:, :-1]
+    columns = np.flatnonzero((any_valid & ~all_valid).any(axis=0))
+    if columns.size:
+        # Runs less than 16 columns apart are one: each costs more than the cells between.
+        for run in np.split(columns, np.flatnonzero(np.diff(columns) > 16) + 1):
+            yield int(run[0]), int(run[-1]) + 2
+
+
+def _double(
+    values: NDArray[np.float64], valid: NDArray[np.bool_], level: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Double a grid of pixels, for the cells along its rim.
+
+    Returns:
+        Values at centres, edges and corners; the nodes whose cells are not contoured here: centres
+        of invalid pixels, and corners of four valid ones; and the nodes at which an area's outline
+        may turn: all others in an outline are halfway along a straight.
+    """
+    totals = _sum_of_neighbours(np.where(valid, values, 0.0))
+    counts = _sum_of_neighbours(valid.astype(np.float64))
+    nodes = keep_off(totals / np.maximum(counts, 1), level)
+    masked = np.zeros(nodes.shape, dtype=bool)
+    masked[::2, ::2] = ~valid
+    masked[1::2, 1::2] = counts[1::2, 1::2] == 4
+    turns = np.zeros(nodes.shape, dtype=bool)
+    turns[::2, ::2] = True
+    diagonal = valid[1:, 1:] == valid[:-1, :-1]
+    turns[1::2, 1::2] = (counts[1::2, 1::2] % 2 == 1) | ((counts[1::2, 1::2] == 2) & diagonal)
+    ends = [0, -1]  # where the strip ends, so does the edge of a pixel
+    turns[ends, 1::2] = valid[ends, 1:] != valid[ends, :-1]
+    return nodes, masked, turns
+
+
+def _sum_of_neighbours(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum at each node the pixels that it belongs to: 1 at centres, 2 at edges, 4 at corners."""
+    height, width = pixels.shape
+    rows = np.empty((height, 2 * width - 1))
+    rows[:, ::2] = pixels
+    rows[:, 1::2] = pixels[:, :-1] + pixels[:, 1:]
+    nodes = np.empty((2 * height - 1, 2 * width - 1))
+    nodes[::2] = rows
+    nodes[1::2] = rows[:-1] + rows[1:]
+    return nodes
+
+
+def _settle(
+    found: _Found,
+    strip: Strip,
+    left: int,
+    nodes: NDArray[np.float64],
+    turns: NDArray[np.bool_] | None,
+    res_m: tuple[float, float],
+) -> Contours:
+    """Give contours their exact place in the raster, and lines their width."""
+    on_lines = _Crossings.of(found.lines, strip, left)
+    place = np.column_stack([on_lines.place(nodes), on_lines.width(res_m)])
+    lines = shapely.from_ragged_array(
+        shapely.GeometryType.LINESTRING, place, (found.line_offsets.astype(np.int64),)
+    )
+    on_areas = _Crossings.of(found.areas, strip, left)
+    place, ring_offsets = on_areas.place(nodes), found.ring_offsets.astype(np.int64)
+    if turns is not None:
+        col, row = on_areas.node.T
+        kept = on_areas.moving.any(axis=1) | turns[row, col]
+        place, ring_offsets = keep_vertices(place, ring_offsets, kept)
+    areas = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, place, (ring_offsets, found.area_offsets.astype(np.int64))
+    )
+    return Contours(lines, areas)
+
+
+@dataclass(frozen=True)
+class _Crossings:
+    """Points on lines between nodes that are half a pixel apart; columns first, as in (x, y)."""
+
+    strip: Strip
+    left: int
+    """Column in `strip.values` of the first node."""
+    node: NDArray[np.intp]
+    """(n, 2), the node before."""
+    moving: NDArray[np.bool_]
+    """(n, 2), in which direction from it the point lies; in none where it is the node itself."""
+    on_centres: NDArray[np.bool_]
+    """(n,), whether the point lies between the centres of two valid pixels."""
+
+    @classmethod
+    def of(cls, points: NDArray[np.float64], strip: Strip, left: int) -> "_Crossings":
+        # contourpy interpolates both coordinates, so the one that stays is an integer nearly only.
+        near = np.rint(points)
+        away = np.abs(points - near)
+        moving = np.column_stack([away[:, 0] > away[:, 1], away[:, 0] < away[:, 1]])
+        node = np.where(moving, np.floor(points), near).astype(np.intp)
+        draft = cls(strip, left, node, moving, np.ones(len(points), dtype=bool))
+        before, after = draft._pair(0)
+        through_centres = (moving | (node % 2 == 0)).all(axis=1) & moving.any(axis=1)
+        return cls(strip, left, node, moving, through_centres & np.isfinite(before + after))
+
+    def _pair(self, sideways: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Values of the pixels before and after the point, `sideways` pixels beside its line."""
+        pixel = self.node // 2 + (self.left, 1) + sideways * self.moving[:, ::-1]
+        after = pixel + self.moving
+        return self.strip.values[pixel[:, 1], pixel[:, 0]], self.strip.values[
+            after[:, 1], after[:, 0]
+        ]
+
+    def place(self, nodes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 2), (col, row) in the raster."""
+        level = self.strip.level
+        origin = np.array([self.left - 0.5, self.strip.top + 1.5])  # of the first node
+        start = origin + self.node / 2
+        share = np.zeros(len(start))
+        full = self.on_centres
+        # An integer and a half, exactly; so that adding the share rounds once, to one number.
+        start[full] = origin + self.node[full] // 2
+        before, after = (values[full] for values in self._pair(0))
+        share[full] = (level - before) / (after - before)
+        half = self.moving.any(axis=1) & ~full
+        (col, row), (dx, dy) = self.node[half].T, self.moving[half].T
+        before, after = nodes[row, col], nodes[row + dy, col + dx]
+        share[half] = (level - before) / (after - before) / 2
+        return start + self.moving * share[:, None]
+
+    def width(self, res_m: tuple[float, float]) -> NDArray[np.float64]:
+        """(n,), metres between the lines 0.25 below and above the level; 0 on edges of pixels."""
+        level, chosen = self.strip.level, self.on_centres
+        pairs = [[values[chosen] for values in self._pair(sideways)] for sideways in (-1, 0, 1)]
+        along = pairs[1][1] - pairs[1][0]
+        share = (level - pairs[1][0]) / along
+        above, _, below = ((1 - share) * before + share * after for before, after in pairs)
+        slopes = np.array([level - above, below - level])
+        known = np.isfinite(slopes)
+        across = np.where(known, slopes, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        res_along, res_across = np.where(self.moving[chosen, :1], res_m, res_m[::-1]).T
+        width = np.zeros(len(chosen))
+        width[chosen] = 0.5 / np.hypot(along / res_along, across / res_across)
+        return width
+
+
+def keep_vertices(
+    points: NDArray[np.float64], offsets: NDArray[np.int64], kept: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Leave vertices out of closed rings, and close these again.
+
+    Args:
+        points: (n, 2), ring after ring, each ending where it starts.
+        offsets: Where rings start, and n.
+        kept: (n,), False for vertices to leave out.
+
+    Returns:
+        What is left, as `points` and `offsets`.
+    """
+    if len(offsets) == 1:
+        return points, offsets
+    kept = kept.copy()
+    kept[offsets[1:] - 1] = False  # the closing points
+    indexes = np.flatnonzero(kept)
+    ends = np.searchsorted(indexes, offsets)
+    closed = np.insert(indexes, ends[1:], indexes[ends[:-1]])
+    return points[closed], ends + np.arange(len(ends))
+
+
+class Joiner:
+    """Finds which pieces belong together, and holds those that may yet have more below."""
+
+    def __init__(self) -> None:
+        self._pieces: Geometries = np.empty(0, dtype=object)
+        self._groups = np.empty(0, dtype=np.intp)
+        self._points = np.empty(0, dtype=np.complex128)
+        self._point_groups = np.empty(0, dtype=np.intp)
+
+    def add(
+        self,
+        pieces: Geometries,
+        owners: NDArray[np.intp],
+        points: NDArray[np.complex128],
+        sweep_row: float,
+    ) -> tuple[Geometries, NDArray[np.intp]]:
+        """Take the pieces of the next strip.
+
+        Args:
+            pieces: Pieces of the strip.
+            owners: For each of `points`, the index of the piece that it belongs to.
+            points: col + 1j·row of points; pieces that share one belong together.
+            sweep_row: The row on which pieces of the next strip may share points.
+
+        Returns:
+            Pieces of which nothing more can come, and the number of the group of each, ascending.
+        """
+        held = int(self._groups.max(initial=-1)) + 1
+        all_points = np.concatenate([self._points, points])
+        members = np.concatenate([self._point_groups, held + owners])
+        order = np.argsort(all_points, kind="stable")
+        same = all_points[order][1:] == all_points[order][:-1]
+        one, other = members[order][:-1][same], members[order][1:][same]
+        nodes = held + len(pieces)
+        graph = coo_array((np.ones(len(one)), (one, other)), shape=(nodes, nodes))
+        _, group_of = connected_components(graph, directed=False)
+
+        all_pieces = np.concatenate([self._pieces, pieces])
+        groups = np.concatenate([group_of[self._groups], group_of[held:]])
+        at_sweep = points.imag == sweep_row
+        point_groups = group_of[held + owners[at_sweep]]
+        still_open = np.unique(point_groups)
+        kept = np.isin(groups, still_open)
+        self._pieces, self._groups = all_pieces[kept], np.searchsorted(still_open, groups[kept])
+        self._points = points[at_sweep]
+        self._point_groups = np.searchsorted(still_open, point_groups)
+
+        done, done_groups = all_pieces[~kept], groups[~kept]
+        order = np.argsort(done_groups, kind="stable")
+        return done[order], np.unique(done_groups[order], return_inverse=True)[1]

@@ -1,0 +1,64 @@
+"""From pixels to the ground: places in a scene's CRS, lengths and areas in true metres."""
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+
+from geounet.contours import Geometries
+
+LONGEST_EDGE_PX = 64
+"""Longer edges are cut before an area is measured: straight on the map is not straight on it."""
+
+
+class Ground:
+    """What lies under a scene's pixels."""
+
+    def __init__(self, geobox: GeoBox) -> None:
+        crs = geobox.crs.proj
+        geographic = crs.geodetic_crs
+        self._transform = geobox.transform
+        self._geod = crs.get_geod()
+        self._to_geographic = Transformer.from_crs(crs, geographic, always_xy=True)
+        height, width = geobox.shape
+        lon, lat = self._to_geographic.transform(*geobox.transform @ (width / 2, height / 2))
+        # Equal-area and around the scene: poles and the antimeridian are as good as elsewhere.
+        equal_area = CRS.from_proj4(
+            f"+proj=laea +lat_0={lat!r} +lon_0={lon!r} +a={self._geod.a!r} +b={self._geod.b!r}"
+        )
+        to_sphere = Transformer.from_crs(geographic, equal_area, always_xy=True)
+        self._to_equal_area = to_sphere
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether left and right change sides between the picture and the map."""
+        return self._transform.determinant > 0
+
+    def place(self, shapes: Geometries) -> Geometries:
+        """Take (col, row) to coordinates of the scene's CRS; what else a vertex has is lost.
+
+        contourpy measures from pixel centres, a transform from their corners: `contours` has added
+        the half pixel.
+        """
+        return shapely.transform(shapes, self._to_map)
+
+    def _to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(self._transform @ (points[:, 0], points[:, 1]))
+
+    def lengths_m(self, lines: Geometries) -> NDArray[np.float64]:
+        """Return geodesic lengths of lines (col, row), (n,)."""
+        points, line = shapely.get_coordinates(lines, return_index=True)
+        lon, lat = self._to_geographic.transform(*self._to_map(points).T)
+        _, _, steps = self._geod.inv(lon[:-1], lat[:-1], lon[1:], lat[1:])
+        same = line[1:] == line[:-1]
+        return np.bincount(line[1:][same], weights=steps[same], minlength=len(lines))
+
+    def areas_m2(self, areas: Geometries) -> NDArray[np.float64]:
+        """Return areas of polygons (col, row) on the ellipsoid, (n,)."""
+
+        def flatten(points: NDArray[np.float64]) -> NDArray[np.float64]:
+            lon_lat = self._to_geographic.transform(*self._to_map(points).T)
+            return np.column_stack(self._to_equal_area.transform(*lon_lat))
+
+        return shapely.area(shapely.transform(shapely.segmentize(areas, LONGEST_EDGE_PX), flatten))

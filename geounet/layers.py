@@ -1,0 +1,164 @@
+"""Writing and reading vector layers: GeoPackages that open styled, and are the same bytes twice."""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import geopandas
+import pyogrio
+from pyogrio.errors import DataLayerError, DataSourceError
+
+from geounet.errors import GeounetError
+
+VERTICES_IN_BATCH = 200_000
+"""Features are appended when they have that many: opening the file again takes milliseconds."""
+
+# As QGIS makes it, down to the name of each column: 3.22 and 3.40 find no style otherwise.
+_STYLES_TABLE = """
+CREATE TABLE layer_styles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256),
+    f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256),
+    styleName TEXT(30), styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT,
+    owner TEXT(30), ui TEXT(30),
+    update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now'))
+)
+"""
+
+
+def output_time(time: datetime | None) -> datetime:
+    """Return the date that outputs carry, so that the same run gives the same bytes.
+
+    It is the scene's; else SOURCE_DATE_EPOCH's; else the first that a zip file can have.
+    """
+    if time is not None:
+        return time.astimezone(UTC)
+    return datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", "315532800")), UTC)
+
+
+def _timestamp(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}Z"
+
+
+@contextmanager
+def _dated(time: datetime) -> Iterator[None]:
+    """Let GDAL take `time` for the present. pyogrio's GDAL is not the one that rasterio sets up."""
+    option = "OGR_CURRENT_DATE"
+    before = pyogrio.get_gdal_config_option(option)
+    pyogrio.set_gdal_config_options({option: _timestamp(time)})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({option: before})
+
+
+@dataclass
+class LayerWriter:
+    """Writes a layer of a GeoPackage in batches; an empty one has its columns and type, too."""
+
+    path: Path
+    """The GeoPackage; made if absent."""
+    name: str
+    geometry_type: Literal["LineString", "Polygon"]
+    time: datetime
+    """What the file says is the date of its last change."""
+    _batch: list[geopandas.GeoDataFrame] = field(default_factory=list, init=False)
+    _vertices: int = field(default=0, init=False)
+    _begun: bool = field(default=False, init=False)
+
+    def write(self, features: geopandas.GeoDataFrame) -> None:
+        """Add features; the columns are those of the first call."""
+        self._batch.append(features)
+        self._vertices += int(features.count_coordinates().sum())
+        if self._vertices > VERTICES_IN_BATCH or not self._begun:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held back. To be called in the end."""
+        # An empty layer is made once, for its columns.
+        full = [part for part in self._batch if len(part)] or self._batch[: not self._begun]
+        self._batch, self._vertices = [], 0
+        if not full:
+            return
+        with _dated(self.time):
+            for part in full if len(full) == 1 else [geopandas.pd.concat(full, ignore_index=True)]:
+                pyogrio.write_dataframe(
+                    part,
+                    self.path,
+                    layer=self.name,
+                    driver="GPKG",
+                    # Without it an empty layer opens in QGIS as a table without geometry.
+                    geometry_type=self.geometry_type,
+                    append=self._begun,
+                    use_arrow=True,
+                    VERSION="1.3",  # QGIS 3.22 warns of 1.4
+                )
+        self._begun = True
+
+
+def embed_styles(path: Path, styles: Mapping[str, str], time: datetime) -> None:
+    """Put default styles for layers into a GeoPackage, where QGIS finds them.
+
+    Args:
+        path: The GeoPackage.
+        styles: Name of the layer → QML.
+        time: When they were made, as far as the file says.
+    """
+    when = _timestamp(time)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(_STYLES_TABLE)
+        db.execute(
+            "INSERT INTO gpkg_contents"
+            "(table_name, data_type, identifier, description, last_change, srs_id)"
+            " VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)",
+            (when,),
+        )
+        # f_table_schema is '' and not NULL: QGIS asks for that.
+        db.executemany(
+            "INSERT INTO layer_styles(f_table_catalog, f_table_schema, f_table_name,"
+            " f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description, owner,"
+            " update_time) VALUES ('', '', ?, 'geom', ?, ?, '', 1, '', '', ?)",
+            [(layer, layer, qml, when) for layer, qml in styles.items()],
+        )
+
+
+def read_layer(text: str) -> geopandas.GeoDataFrame:
+    """Read a vector layer.
+
+    Args:
+        text: A file of any format that GDAL knows, or `file|layer` where it has several;
+            `file|layername=layer`, as QGIS writes it, is the same.
+
+    Returns:
+        Its features.
+
+    Raises:
+        GeounetError: There is no such file or layer, or it has no CRS.
+    """
+    file, _, layer = text.partition("|")
+    path, layer = Path(file), layer.removeprefix("layername=")
+    if not path.exists():
+        raise GeounetError(f"{path} does not exist. Check the path of the vector file.")
+    try:
+        names = [str(name) for name in pyogrio.list_layers(path)[:, 0] if name != "layer_styles"]
+        if (not layer and len(names) > 1) or (layer and layer not in names):
+            said = f"no layer {layer}" if layer else "several layers and none is named"
+            raise GeounetError(
+                f"{path} has {said}; it has {', '.join(names)}. Write {path}|{names[0]}, say."
+            )
+        features = geopandas.read_file(path, layer=layer or None)
+    except (DataSourceError, DataLayerError) as error:
+        raise GeounetError(
+            f"{path} cannot be read as a vector file: {error}. Give a GeoPackage, GeoJSON, "
+            "Shapefile or FlatGeobuf."
+        ) from error
+    if features.crs is None:
+        raise GeounetError(
+            f"{text} has no CRS, so nobody knows where it lies. Assign one, in QGIS or with "
+            "ogr2ogr -a_srs."
+        )
+    return features

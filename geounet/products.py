@@ -1,0 +1,329 @@
+"""From a field to the files that people use: mask, probability, lines, areas, and a QGIS project."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import geopandas
+import numpy as np
+import pandas as pd
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from geounet import qgis
+from geounet.classes import IGNORE, LabelClass
+from geounet.coastline import LineSweep, median_widths
+from geounet.cog import (
+    PROBABILITY_STEPS,
+    CogProfile,
+    block_rows,
+    encode_mask,
+    encode_probability,
+    new_cog,
+)
+from geounet.contours import Geometries, cut_strips, trace
+from geounet.ground import Ground
+from geounet.layers import LayerWriter, embed_styles, output_time
+from geounet.outputs import Stage
+from geounet.polygons import AreaSweep
+from geounet.progress import Progress, silent
+from geounet.scene import Scene
+
+logger = logging.getLogger(__name__)
+
+PICTURES = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir", "green"))
+"""Bands of a quicklook by common names; the first that a scene has."""
+
+DARKEST, BRIGHTEST = 2, 98
+"""Percent of the pixels between which a quicklook is stretched."""
+
+SAMPLES_ALONG_SIDE = 8
+SAMPLE_SIZE = 64
+"""Windows by which the stretch is found, and their side in pixels."""
+
+LINE_COLOR = "#d62728"
+WATER_ALPHA = 80
+"""Of 255: the picture below the water is to be seen."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a scene is contoured by, on its grid."""
+
+    path: Path
+    """Float32 GeoTIFF, tiled; NaN where invalid."""
+    quantity: Literal["probability", "index"]
+    """Probability of water, 0–1, or an index that is higher over water."""
+    level: float
+    """Where water begins."""
+    classes: Path | None = None
+    """Most probable class, uint8, 255 where invalid, if there are more than two."""
+
+
+def write_products(
+    stage: Stage,
+    scene: Scene,
+    field: Field,
+    *,
+    classes: Sequence[LabelClass],
+    probability_dtype: Literal["uint8", "float32"],
+    attributes: Mapping[str, Any],
+    progress: Progress = silent,
+) -> None:
+    """Write everything that is made of a field; the same input gives the same bytes.
+
+    `NAME_mask.tif`, `NAME_probability.tif` or `NAME_index.tif`, `NAME_rgb.tif`, the style of each
+    beside it, `NAME.gpkg` with the layers `coastline` and `water`, and `NAME.qgz`, which shows all.
+    Memory does not grow with the scene: rasters pass in rows of blocks, lines and areas in strips.
+
+    Args:
+        stage: Where they are written.
+        scene: What the field was made of: gives the grid, the time, and the quicklook.
+        field: What to contour, and at which level.
+        classes: What the values of the mask mean.
+        probability_dtype: `uint8` writes round(p × 253) with scale 1/253, `float32` all there is.
+            An index is float32 always.
+        attributes: What each line and area carries besides, as `model`; `position_u95_m` belongs
+            to lines alone.
+        progress: Told of strips and rows of blocks.
+    """
+    _write_rasters(stage, scene, field, classes, probability_dtype, progress)
+    _write_picture(stage, scene, progress)
+    _write_vectors(stage, scene, field, attributes, progress)
+    _write_styles(stage, scene, field, classes)
+
+
+def _write_rasters(
+    stage: Stage,
+    scene: Scene,
+    field: Field,
+    classes: Sequence[LabelClass],
+    probability_dtype: Literal["uint8", "float32"],
+    progress: Progress,
+) -> None:
+    mask = CogProfile(
+        dtype="uint8",
+        nodata=IGNORE,
+        descriptions=("class",),
+        overviews="mode",
+        colors={kind.value: kind.color for kind in classes},
+    )
+    in_steps = field.quantity == "probability" and probability_dtype == "uint8"
+    values = CogProfile(
+        dtype="uint8" if in_steps else "float32",
+        nodata=255 if in_steps else np.nan,
+        descriptions=("probability of water" if field.quantity == "probability" else "index",),
+        overviews="average",
+        scale=1 / PROBABILITY_STEPS if in_steps else None,
+    )
+    with ExitStack() as files:
+        src = files.enter_context(rasterio.open(field.path))
+        most = files.enter_context(rasterio.open(field.classes)) if field.classes else None
+        mask_dst, values_dst = (
+            files.enter_context(
+                new_cog(path, scene.geobox, profile, draft=stage.temporary(path.name))
+            )
+            for path, profile in (
+                (stage.path("_mask.tif"), mask),
+                (stage.path(f"_{field.quantity}.tif"), values),
+            )
+        )
+        windows = list(block_rows(scene.geobox))
+        for window in progress(windows, label="rasters", total=len(windows)):
+            block = src.read(1, window=window)
+            best = most.read(1, window=window) if most else encode_mask(block, field.level)
+            mask_dst.write(best, 1, window=window)
+            values_dst.write(encode_probability(block) if in_steps else block, 1, window=window)
+
+
+def _write_picture(stage: Stage, scene: Scene, progress: Progress) -> None:
+    """Write the 8-bit quicklook: 1–255, and 0 where the scene is invalid."""
+    bands = picture_bands(scene)
+    low, high = _stretch(scene, bands)
+    profile = CogProfile(
+        dtype="uint8",
+        nodata=0,  # of each band: QGIS shows nothing where one of them has it
+        descriptions=tuple(scene.bands[scene.band_indexes([band])[0]].name for band in bands),
+        overviews="average",
+    )
+    path = stage.path("_rgb.tif")
+    draft = stage.temporary(path.name)
+    windows = list(block_rows(scene.geobox))
+    with new_cog(path, scene.geobox, profile, draft=draft) as dst:
+        for window in progress(windows, label="quicklook", total=len(windows)):
+            values, valid = scene.read(bands, window)
+            share = (values - low[:, None, None]) / (high - low)[:, None, None]
+            steps = 1 + np.rint(np.clip(np.nan_to_num(share), 0, 1) * 254)
+            dst.write((steps * valid).astype(np.uint8), window=window)
+
+
+def picture_bands(scene: Scene) -> list[str]:
+    """Return the three bands for a quicklook, repeating the last if there are fewer."""
+    names = {band.common_name: band.id for band in scene.bands if band.common_name}
+    for picture in PICTURES:
+        if names.keys() >= set(picture):
+            return [names[name] for name in picture]
+    first = [band.id for band in scene.bands[:3]]
+    return first + first[-1:] * (3 - len(first))
+
+
+def _stretch(scene: Scene, bands: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return which reflectance is to be darkest and brightest, (bands,), by samples."""
+    samples = [
+        values[:, valid]
+        for window in _sample_windows(scene)
+        for values, valid in [scene.read(bands, window)]
+    ]
+    seen = np.concatenate(samples, axis=1)
+    if not seen.size:
+        return np.zeros(len(bands), np.float32), np.ones(len(bands), np.float32)
+    low, high = np.percentile(seen, (DARKEST, BRIGHTEST), axis=1).astype(np.float32)
+    return low, np.maximum(high, low + np.float32(1e-6))
+
+
+def _sample_windows(scene: Scene) -> Iterable[Window]:
+    """Spread small windows evenly over a scene."""
+    height, width = scene.geobox.shape
+    rows, cols = min(SAMPLE_SIZE, height), min(SAMPLE_SIZE, width)
+    for row in np.unique(np.linspace(0, height - rows, SAMPLES_ALONG_SIDE).astype(int)):
+        for col in np.unique(np.linspace(0, width - cols, SAMPLES_ALONG_SIDE).astype(int)):
+            yield Window(col_off=int(col), row_off=int(row), width=cols, height=rows)
+
+
+def _write_vectors(
+    stage: Stage,
+    scene: Scene,
+    field: Field,
+    attributes: Mapping[str, Any],
+    progress: Progress,
+) -> None:
+    """Contour the field strip by strip, and write what is whole."""
+    path, time = stage.path(".gpkg"), output_time(scene.time)
+    coastline = LayerWriter(path, "coastline", "LineString", time)
+    water = LayerWriter(path, "water", "Polygon", time)
+    common = {
+        "scene": scene.name,
+        "time": scene.time,
+        "level": field.level,
+        "model": None,
+        **attributes,
+    }
+    ground, line_sweep, area_sweep = Ground(scene.geobox), LineSweep(), AreaSweep()
+    with rasterio.open(field.path) as src:
+
+        def read(start: int, stop: int) -> NDArray[np.float32]:
+            return src.read(1, window=Window(0, start, src.width, stop - start))
+
+        strips = cut_strips(read, src.shape, level=field.level)
+        for strip in progress(strips, label="coastline", total=None):
+            contours = trace(strip, scene.res_m)
+            lines = line_sweep.add(contours, strip.sweep_row)
+            coastline.write(_line_features(lines, ground, scene, field, common))
+            areas = area_sweep.add(contours, strip)
+            water.write(_area_features(areas, ground, scene, common))
+    coastline.flush()
+    water.flush()
+    styles = {"coastline": qgis.qml(_line_style()), "water": qgis.qml(_water_style())}
+    embed_styles(path, styles, time)
+
+
+def _line_features(
+    lines: Geometries, ground: Ground, scene: Scene, field: Field, common: Mapping[str, Any]
+) -> geopandas.GeoDataFrame:
+    placed = ground.place(lines)
+    is_probability = field.quantity == "probability"
+    columns = {
+        "kind": pd.array(["unknown"] * len(lines), dtype="string"),
+        "length_m": ground.lengths_m(lines),
+        "edge_width_m": median_widths(lines) if is_probability else np.full(len(lines), np.nan),
+        "position_u95_m": _constant(common.get("position_u95_m", np.nan), len(lines), float),
+        "cloud_suspect": pd.array([None] * len(lines), dtype="boolean"),
+    }
+    return _features(
+        # Land stays on the left, as one looks at the map.
+        shapely.reverse(placed) if ground.mirrored else placed,
+        columns,
+        scene,
+        {name: value for name, value in common.items() if name not in columns},
+    )
+
+
+def _area_features(
+    areas: Geometries, ground: Ground, scene: Scene, common: Mapping[str, Any]
+) -> geopandas.GeoDataFrame:
+    columns = {"area_m2": ground.areas_m2(areas)}
+    rest = {name: value for name, value in common.items() if name != "position_u95_m"}
+    # Outlines run as the lines do: land on the left of the outer one and of each hole.
+    placed = shapely.orient_polygons(ground.place(areas), exterior_cw=True)
+    return _features(placed, columns, scene, rest)
+
+
+def _features(
+    shapes: Geometries,
+    columns: Mapping[str, Any],
+    scene: Scene,
+    common: Mapping[str, Any],
+) -> geopandas.GeoDataFrame:
+    kinds = {"scene": str, "time": "time", "level": float, "model": str}
+    more = {
+        name: _constant(value, len(shapes), kinds.get(name, type(value)))
+        for name, value in common.items()
+    }
+    return geopandas.GeoDataFrame(
+        {**columns, **more}, geometry=shapes, crs=scene.geobox.crs.to_wkt()
+    )
+
+
+def _constant(value: Any, count: int, kind: Any) -> Any:
+    """Return a column with one value, of a type that does not depend on whether it is there."""
+    if kind == "time":
+        stamp = pd.Timestamp(value).tz_convert("UTC") if value is not None else pd.NaT
+        return pd.Series([stamp] * count, dtype="datetime64[ms, UTC]")
+    if kind is float:
+        return np.full(count, np.nan if value is None else value, dtype=float)
+    if kind is str:
+        return pd.array([value] * count, dtype="string")
+    return pd.Series([value] * count)
+
+
+def _line_style() -> qgis.Element:
+    return qgis.line(LINE_COLOR, width_mm=0.5)
+
+
+def _water_style() -> qgis.Element:
+    return qgis.fill("#1f77b4", alpha=WATER_ALPHA)
+
+
+def _write_styles(stage: Stage, scene: Scene, field: Field, classes: Sequence[LabelClass]) -> None:
+    """Write what QGIS wants beside the rasters, and the project."""
+    mask, picture = qgis.palette(classes), qgis.picture()
+    is_probability = field.quantity == "probability"
+    # An index is not bounded; its level is what matters.
+    limits = (
+        (0, field.level, 1) if is_probability else (field.level - 1, field.level, field.level + 1)
+    )
+    values = qgis.ramp(*limits)
+    for kind, renderer in (("mask", mask), (field.quantity, values), ("rgb", picture)):
+        stage.path(f"_{kind}.qml").write_text(qgis.qml(renderer), encoding="utf-8")
+    name = stage.name
+    layers = [
+        qgis.ProjectLayer("Coastline", f"{name}.gpkg|layername=coastline", _line_style(), True),
+        qgis.ProjectLayer("Water", f"{name}.gpkg|layername=water", _water_style(), True),
+        qgis.ProjectLayer("Mask", f"{name}_mask.tif", mask, False),
+        qgis.ProjectLayer(
+            "Probability of water" if is_probability else "Index",
+            f"{name}_{field.quantity}.tif",
+            values,
+            False,
+        ),
+        qgis.ProjectLayer("Scene", f"{name}_rgb.tif", picture, True),
+    ]
+    time = output_time(scene.time)
+    qgis.write_project(stage.path(".qgz"), scene.name, scene.geobox, layers, time)
+    # Last: GDAL would delete it when it writes the raster.
+    stage.path("_mask.tif.aux.xml").write_text(qgis.aux_xml(classes), encoding="utf-8")
