@@ -1,0 +1,101 @@
+"""The window plan: what has to hold so that tiling cannot be seen."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.windows import Window
+
+from geounet.windows import HaloWindow, mirror_indexes, plan_windows, round_up
+
+sides = st.integers(1, 90)
+strides = st.integers(1, 16)
+halos = st.integers(0, 40)
+cores_in_strides = st.integers(1, 5)
+
+
+@given(height=sides, width=sides, stride=strides, times=cores_in_strides, halo=halos)
+def test_cores_partition_the_raster(height, width, stride, times, halo):
+    times_kept = np.zeros((height, width), dtype=int)
+    for window in plan_windows(height, width, core=times * stride, halo=halo, stride=stride):
+        times_kept[window.core.toslices()] += 1
+    assert (times_kept == 1).all()
+
+
+@given(height=sides, width=sides, stride=strides, times=cores_in_strides, halo=halos)
+def test_what_is_read_starts_and_ends_on_one_phase_of_the_pooling_grid(
+    height, width, stride, times, halo
+):
+    for window in plan_windows(height, width, core=times * stride, halo=halo, stride=stride):
+        assert (window.read.row_off + halo) % stride == 0
+        assert (window.read.col_off + halo) % stride == 0
+        assert window.read.height % stride == 0
+        assert window.read.width % stride == 0
+
+
+@given(height=sides, width=sides, stride=strides, times=cores_in_strides, halo=halos)
+def test_every_core_has_the_halo_around_it_and_hardly_more(height, width, stride, times, halo):
+    for window in plan_windows(height, width, core=times * stride, halo=halo, stride=stride):
+        for (start, stop), (first, last) in zip(
+            window.read.toranges(), window.core.toranges(), strict=True
+        ):
+            assert start == first - halo
+            assert 0 <= stop - (last + halo) < stride
+
+
+@given(height=sides, width=sides, stride=strides, times=cores_in_strides, halo=halos)
+def test_keep_finds_the_core_in_what_was_read(height, width, stride, times, halo):
+    # Every pixel is its own number; what lies outside the raster has none.
+    numbers = np.arange(height * width).reshape(height, width)
+    around = halo + times * stride + stride
+    padded = np.pad(numbers, around, constant_values=-1)
+    for window in plan_windows(height, width, core=times * stride, halo=halo, stride=stride):
+        (top, bottom), (left, right) = window.read.toranges()
+        read = padded[top + around : bottom + around, left + around : right + around]
+        np.testing.assert_array_equal(read[window.keep], numbers[window.core.toslices()])
+
+
+def test_windows_come_row_by_row():
+    cores = [w.core for w in plan_windows(5, 5, core=2, halo=0)]
+    assert [(c.row_off, c.col_off) for c in cores] == [
+        (0, 0), (0, 2), (0, 4), (2, 0), (2, 2), (2, 4), (4, 0), (4, 2), (4, 4),
+    ]  # fmt: skip
+
+
+def test_a_window_inside_is_as_large_as_it_says():
+    first, *_ = plan_windows(100, 100, core=32, halo=16, stride=16)
+    assert first == HaloWindow(
+        read=Window(col_off=-16, row_off=-16, width=64, height=64),
+        core=Window(col_off=0, row_off=0, width=32, height=32),
+    )
+
+
+@pytest.mark.parametrize("core", [0, -16, 24])
+def test_a_core_that_is_no_multiple_of_the_stride_is_refused(core):
+    with pytest.raises(ValueError, match=f"core {core} .* stride 16"):
+        list(plan_windows(64, 64, core=core, halo=0, stride=16))
+
+
+def test_a_negative_halo_is_refused():
+    with pytest.raises(ValueError, match="halo -1"):
+        list(plan_windows(64, 64, core=16, halo=-1, stride=16))
+
+
+@given(size=st.integers(1, 12), before=st.integers(0, 60), after=st.integers(0, 60))
+def test_mirrored_as_numpy_pads_by_reflection(size, before, after):
+    expected = np.pad(np.arange(size), (before, after), mode="reflect")
+    np.testing.assert_array_equal(mirror_indexes(-before, size + after, size), expected)
+
+
+@given(size=st.integers(1, 12), start=st.integers(-40, 40), length=st.integers(0, 40))
+def test_mirroring_a_part_gives_the_part_of_the_whole(size, start, length):
+    whole = mirror_indexes(-40, 80, size)
+    part = mirror_indexes(start, start + length, size)
+    np.testing.assert_array_equal(part, whole[start + 40 : start + 40 + length])
+
+
+@given(number=st.integers(0, 10**6), multiple=st.integers(1, 1000))
+def test_rounding_up_goes_to_the_next_multiple(number, multiple):
+    rounded = round_up(number, multiple)
+    assert rounded % multiple == 0
+    assert 0 <= rounded - number < multiple
