@@ -37,5 +37,9 @@ class ModelFileError(GeounetError):
     """A model file is not one of geounet's, is damaged, or is of a newer format."""
 
 
+class ResultError(GeounetError):
+    """A result cannot be read or compared: no record, damaged, or no ground in common."""
+
+
 class OutputError(GeounetError):
     """Results cannot be written: they exist, the folder is read-only, or the disk is full."""

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from geounet.errors import OutputError
+from geounet.errors import OutputError, ResultError
 
+FORMAT = 1
+"""Of the record of a set, `NAME.json`."""
 LOCK = ".lock"
 COMING_AND_GOING = ".coming-and-going.json"
 TEMPORARY = "temporary"
@@ -333,6 +335,31 @@ def existing_files(folder: Path, name: str) -> list[Path]:
             "touched. Move it, or give another --out."
         ) from None
     return [record_path, *(p for f in listed if (p := folder / Path(f).name).is_file())]
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the record of a set of results, of a version that this geounet knows.
+
+    Raises:
+        ResultError: It is missing, no record of ours, or of a newer format.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not {"format", "files", "command"} <= record.keys():
+        raise ResultError(
+            f"{path} is no record of a result. Give the NAME.json that `geounet predict` or "
+            "`geounet baseline` wrote."
+        )
+    if record["format"] != FORMAT:
+        raise ResultError(
+            f"{path} has format {record['format']}; this geounet reads {FORMAT}. Update geounet, "
+            "or make the result again."
+        )
+    return record
 
 
 def sha256_of(path: Path) -> str:
