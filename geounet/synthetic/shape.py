@@ -25,6 +25,8 @@ from geounet.synthetic.noise import (
 
 FINENESS = 8
 """Samples per pixel side from which the line is traced."""
+LONG_PX = 48.0
+"""Octaves from this spacing of nodes on make the outline of the coast, shorter ones its details."""
 CELL = 64
 """Side, in pixels, of the squares in which the line is traced; they lie at multiples of it."""
 
@@ -52,9 +54,6 @@ class Coast:
         widest = max(self.spacing, max(height, width) / 3)
         octaves = int(np.floor(np.log2(widest / self.spacing))) + 1
         self._octaves = [self.spacing * 2**i for i in range(octaves)]
-        names = "rough", "creek", "creek here", "lake", "lake edge", "bar", "isles", "isles here"
-        octave_names = tuple(f"octave {i}" for i in range(octaves))
-        self._keys = {name: derive_key(seed, name) for name in names + octave_names}
         # The coast passes about the middle of the scene, so that small ones have some too.
         middle = np.array([height / 2]), np.array([width / 2])
         self._level = 0.0
@@ -153,26 +152,24 @@ class Coast:
         height = -0.5 * (
             (rows - self.height / 2)[:, None] * down + (cols - self.width / 2)[None, :] * right
         )
-        for i, spacing in enumerate(self._octaves):
+        for spacing in self._octaves:
             if spacing >= LONG_PX:
-                key = self._keys[f"octave {i}"]
-                height += 0.28 * spacing * smooth_noise(rows, cols, spacing=spacing, key=key)
+                height += 0.28 * spacing * self._noise("octave", spacing, rows, cols)
         return height - self._level
 
     def _roughness(
         self, rows: NDArray[np.float64], cols: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        where = smooth_noise(rows, cols, spacing=90.0, key=self._keys["rough"])
+        where = self._noise("rough", 90.0, rows, cols)
         return ramp(where, -0.3, 1.0)
 
     def _shape(self, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the height of the ground, with all that makes a coast interesting."""
         height = sea = self.outline(rows, cols)
         rough = self._roughness(rows, cols)
-        for i, spacing in enumerate(self._octaves):
+        for spacing in self._octaves:
             if spacing < LONG_PX:
-                key = self._keys[f"octave {i}"]
-                noise = smooth_noise(rows, cols, spacing=spacing, key=key)
+                noise = self._noise("octave", spacing, rows, cols)
                 smooth = 0.6 if spacing > 12 else 0.2  # how much of it a beach has
                 height = height + 0.34 * spacing * (smooth + (1 - smooth) * rough) * noise
         height = np.maximum(height, self._islands(rows, cols))
@@ -187,23 +184,22 @@ class Coast:
         sea: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Return the height of sand bars: narrow, along the coast, some way off it."""
-        where = smooth_noise(rows, cols, spacing=60.0, key=self._keys["bar"])
+        where = self._noise("bar", 60.0, rows, cols)
         half_width = 7 * ramp(where, 0.5, 1.5) - 2
-        offshore = 24 + 9 * smooth_noise(rows, cols, spacing=40.0, key=self._keys["creek"])
+        offshore = 24 + 9 * self._noise("bar", 40.0, rows, cols)
         return half_width - 0.8 * np.abs(sea + offshore)
 
     def _islands(self, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a surface that is above zero where an island lies off the coast."""
-        where = 1.2 * smooth_noise(rows, cols, spacing=110.0, key=self._keys["isles here"])
+        where = 1.2 * self._noise("isles here", 110.0, rows, cols)
         for spacing, share in ((24.0, 0.8), (11.0, 0.45), (5.0, 0.2)):
-            key = self._keys["isles"]
-            where += share * smooth_noise(rows, cols, spacing=spacing, key=key)
+            where += share * self._noise("isles", spacing, rows, cols)
         return 12 * (where - 2.5)
 
     def _lakes(self, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a surface that is below zero where a lake is."""
-        where = smooth_noise(rows, cols, spacing=30.0, key=self._keys["lake"])
-        where += 0.35 * smooth_noise(rows, cols, spacing=9.0, key=self._keys["lake edge"])
+        where = self._noise("lake", 30.0, rows, cols)
+        where += 0.35 * self._noise("lake edge", 9.0, rows, cols)
         return 16 * (1.95 - where)
 
     def _creeks(
@@ -213,14 +209,17 @@ class Coast:
         sea: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Return a surface that is below zero in creeks, which end a way inland."""
-        middle = 45 * smooth_noise(rows, cols, spacing=60.0, key=self._keys["creek"])
-        middle += 4 * smooth_noise(rows, cols, spacing=14.0, key=self._keys["isles"])
-        where = smooth_noise(rows, cols, spacing=150.0, key=self._keys["creek here"])
+        middle = 45 * self._noise("creek", 60.0, rows, cols)
+        middle += 4 * self._noise("creek", 14.0, rows, cols)
+        where = self._noise("creek here", 150.0, rows, cols)
         half_width = 6 * ramp(where, -0.2, 0.8) * ramp(-sea, -160, 0) - 1
         return np.abs(middle) - half_width
 
-
-LONG_PX = 48.0
+    def _noise(
+        self, name: str, spacing: float, rows: NDArray[np.float64], cols: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        key = derive_key(self.seed, f"{name} {spacing}")
+        return smooth_noise(rows, cols, spacing=spacing, key=key)
 
 
 class _Surface(NamedTuple):
