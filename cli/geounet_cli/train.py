@@ -1,5 +1,92 @@
 """geounet train."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-def train() -> None:
-    """Not written yet."""
+import typer
+
+from geounet_cli.options import Overwrite
+
+if TYPE_CHECKING:
+    from geounet.model_file import ModelHeader
+
+
+def train(
+    chips: Annotated[
+        Path, typer.Argument(help="Chip folder, as `geounet tile` makes it.", show_default=False)
+    ],
+    config: Annotated[
+        str,
+        typer.Option(
+            help="Recipe: a name that `geounet configs` lists, or a path ending in .yaml.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for model.safetensors, figures, logs and checkpoints.", show_default=False
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of the recipe, dots for nested ones: --set epochs=50 "
+            "--set loss.dice=0. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on after the last whole epoch of a run that was interrupted."
+        ),
+    ] = False,
+    overwrite: Overwrite = False,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Licence of the weights, to record in the model file: CC-BY-4.0."),
+    ] = None,
+) -> None:
+    """Train a network on chips, into one model file.
+
+    Writes OUT/model.safetensors, with the curves and pictures of validation chips beside it; the
+    best weights are those with the least loss on the validation chips. Prints the model file and
+    how well it finds each class.
+
+    geounet train chips/ --config coast --out run/
+    """
+    if resume and overwrite:
+        raise typer.BadParameter("give --resume or --overwrite, not both")
+    from geounet.config import load_config
+
+    recipe = load_config(config, settings or ())
+    from geounet.model_file import read_header  # imports torch: only when needed
+    from geounet.train import train_model
+    from geounet_cli.console import progress
+
+    model = train_model(
+        chips,
+        recipe,
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        licence=licence,
+        progress=progress,
+    )
+    typer.echo(model)
+    typer.echo(_table(read_header(model)))
+
+
+def _table(header: "ModelHeader") -> str:
+    """Return the scores of a model, a line per split and class."""
+    lines = [f"{'split':<8}{'class':<12}{'IoU':>8}{'F1':>8}"]
+    for split in ("val", "test"):
+        scores = header.training["scores"].get(split, {"iou": {}})
+        for name, iou in scores["iou"].items():
+            numbers = (iou, scores["f1"][name])
+            told = "".join("       –" if n is None else f"{n:8.4f}" for n in numbers)
+            lines.append(f"{split:<8}{name:<12}{told}")
+    return "\n".join(lines) if len(lines) > 1 else "no validation or test chips to score"

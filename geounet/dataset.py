@@ -1,0 +1,300 @@
+"""Chips as a network takes them: the place where maps become tensors.
+
+What leaves here is standardised and 0 where there is no data, as in prediction; labels are class
+numbers from 0, and 255 where the class is unknown or the pixel has no data.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from geounet.bands import Band, find_band
+from geounet.chips import SPLITS, ChipFolder
+from geounet.classes import IGNORE, LabelClass
+from geounet.engine import standardise
+from geounet.errors import BandError, ChipsError, ConfigError
+from geounet.progress import Progress, silent
+
+logger = logging.getLogger(__name__)
+
+MEMORY_LIMIT = 2 * 2**30
+"""Bytes of chips that are kept in memory while training."""
+
+
+class Samples(NamedTuple):
+    """One sample, or a batch of them with one more axis in front."""
+
+    image: Tensor
+    """(bands, height, width) float32, standardised, 0 where not valid."""
+    label: Tensor
+    """(height, width) uint8, class numbers from 0, 255 unknown."""
+
+
+@dataclass(frozen=True)
+class ChipReader:
+    """Reads chips of one folder as a network takes them."""
+
+    folder: ChipFolder
+    bands: tuple[Band, ...]
+    """What the network sees, in this order."""
+    mean: Tensor
+    """(bands,), reflectance, of the training split."""
+    std: Tensor
+    """(bands,), likewise."""
+
+    @property
+    def classes(self) -> tuple[LabelClass, ...]:
+        """What the class numbers mean, in order."""
+        return self.folder.info.class_list
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of a chip, its context included."""
+        return self.folder.info.size + 2 * self.folder.info.context
+
+    @property
+    def bytes_per_chip(self) -> int:
+        """What a chip takes in memory."""
+        return self.side**2 * (4 * len(self.bands) + 1)
+
+    def read(self, name: str) -> Samples:
+        """Read one chip.
+
+        Raises:
+            ChipsError: A file is missing or damaged, or the label holds a value that is no class.
+        """
+        chip = self.folder.read(name, self.bands)
+        if chip.label.shape != (self.side, self.side):
+            rows, cols = chip.label.shape
+            raise ChipsError(
+                f"Chip {name} of {self.folder.path} has {rows} × {cols} pixels, the others "
+                f"{self.side} × {self.side}. Run tile again."
+            )
+        values = torch.from_numpy(chip.values)[None]  # (1, bands, height, width)
+        valid = torch.from_numpy(chip.valid)[None]
+        image = standardise(values, valid, self.mean, self.std)[0]
+        label = self._class_numbers(name, np.where(chip.valid, chip.label, np.uint8(IGNORE)))
+        return Samples(image, torch.from_numpy(label))
+
+    def _class_numbers(self, name: str, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return classes by their place in the list, which is their place in the logits."""
+        numbers = np.full(256, IGNORE, dtype=np.uint8)
+        for number, label_class in enumerate(self.classes):
+            numbers[label_class.value] = number
+        found = numbers[label]
+        if (stray := label[(found == IGNORE) & (label != IGNORE)]).size:
+            known = ", ".join(f"{c.value} ({c.name})" for c in self.classes)
+            raise ChipsError(
+                f"The label of chip {name} of {self.folder.path} has the value {stray[0]}, which "
+                f"is no class; there are {known}, and {IGNORE} for unknown. Correct it, or run "
+                "tile again."
+            )
+        return found
+
+
+def usable_splits(folder: ChipFolder) -> dict[str, list[str]]:
+    """Return the chips of each split, none where nothing is known, and say what is missing.
+
+    Raises:
+        ChipsError: There is nothing to train on.
+    """
+    splits = {split: folder.names(split) for split in SPLITS}
+    counts = ", ".join(f"{len(names)} {split}" for split, names in splits.items())
+    if not splits["train"]:
+        raise ChipsError(
+            f"{folder.path} has no chips to train on ({counts}). Run tile with other --val and "
+            "--test shares, or another --seed."
+        )
+    index = folder.index.set_index("chip")
+    known = {split: bool((index.loc[names, "valid"] > 0).any()) for split, names in splits.items()}
+    if not known["train"]:
+        raise ChipsError(
+            f"All labels of the training chips of {folder.path} are unknown. Label them, or run "
+            "tile with labels that cover the scene."
+        )
+    water = index.loc[splits["train"], "water"].dropna()
+    if len(water) and (only := {0.0: "water", 1.0: "land"}.get(float(water.mean()))):
+        logger.warning(
+            "No training chip of %s has any %s: the network will never find it.", folder.path, only
+        )
+    if not known["val"]:
+        logger.warning(
+            "%s has no validation chips%s: training does not stop early, the last weights are "
+            "taken as the best, and the halo is the exact one.",
+            folder.path,
+            " with known labels" if splits["val"] else "",
+        )
+    return {split: names if known[split] else [] for split, names in splits.items()}
+
+
+def open_reader(folder: ChipFolder, names: Sequence[str] | None) -> ChipReader:
+    """Return what reads the bands of those names, or all.
+
+    Raises:
+        ConfigError: The chips do not have them.
+    """
+    present = folder.info.band_list
+    try:
+        wanted = [find_band(name, present) for name in names or ()]
+    except BandError as error:
+        raise ConfigError(
+            f"`bands` of the config and the chips in {folder.path} disagree: {error} Change "
+            "`bands`, or run tile on a scene that has them."
+        ) from None
+    if len(set(wanted)) < len(wanted):
+        raise ConfigError(f"`bands` of the config names a band twice: {', '.join(names or ())}.")
+    indexes = wanted or list(range(len(present)))
+    return ChipReader(
+        folder=folder,
+        bands=tuple(present[i] for i in indexes),
+        mean=torch.tensor([folder.info.mean[i] for i in indexes]),
+        std=torch.tensor([folder.info.std[i] for i in indexes]),
+    )
+
+
+class ChipsOnDisk(Dataset[Samples]):
+    """Chips that are read each time they are asked for."""
+
+    def __init__(self, reader: ChipReader, names: Sequence[str]) -> None:
+        """Name the chips; nothing is read yet."""
+        self.reader, self.names = reader, tuple(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Samples:
+        return self.reader.read(self.names[index])
+
+    def __getitems__(self, indexes: Sequence[int]) -> Samples:
+        """Return a batch."""
+        images, labels = zip(*(self[index] for index in indexes), strict=True)
+        return Samples(torch.stack(images), torch.stack(labels))
+
+
+class ChipsInMemory(Dataset[Samples]):
+    """Chips that were read once."""
+
+    def __init__(
+        self, reader: ChipReader, names: Sequence[str], *, progress: Progress = silent
+    ) -> None:
+        """Read them all."""
+        self.reader, self.names = reader, tuple(names)
+        side = reader.side
+        self.images = torch.empty(len(names), len(reader.bands), side, side)
+        self.labels = torch.empty(len(names), side, side, dtype=torch.uint8)
+        reading = progress(self.names, label="reading chips", total=len(self.names))
+        for index, name in enumerate(reading):
+            self.images[index], self.labels[index] = reader.read(name)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Samples:
+        return Samples(self.images[index], self.labels[index])
+
+    def __getitems__(self, indexes: Sequence[int]) -> Samples:
+        """Return a batch."""
+        chosen = torch.as_tensor(indexes)
+        return Samples(self.images[chosen], self.labels[chosen])
+
+
+def load_chips(
+    reader: ChipReader,
+    splits: Sequence[Sequence[str]],
+    *,
+    progress: Progress = silent,
+    limit: int = MEMORY_LIMIT,
+) -> list[ChipsInMemory | ChipsOnDisk]:
+    """Return chips to train on, in memory if all splits together fit there.
+
+    Args:
+        reader: How they are read.
+        splits: Names of the chips of each.
+        progress: Told of each chip read.
+        limit: Bytes that they may take.
+
+    Raises:
+        ChipsError: A chip cannot be used.
+    """
+    if sum(map(len, splits)) * reader.bytes_per_chip > limit:
+        return [ChipsOnDisk(reader, names) for names in splits]
+    return [ChipsInMemory(reader, names, progress=progress) for names in splits]
+
+
+class EvenBatches(Sampler[list[int]]):
+    """Every chip once per epoch, in batches that differ by one chip at most.
+
+    A last batch of what happens to be left over may be a single chip, from which batch
+    normalisation learns nothing good (and, at the bottom of a small chip, nothing at all).
+    """
+
+    def __init__(self, count: int, batch: int, *, seed: int) -> None:
+        """Divide `count` chips into batches of at most `batch`."""
+        self.count, self.batches, self.seed = count, -(-count // batch), seed
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> "EvenBatches":
+        """Where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch, which depends on it and on the seed alone."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        for part in np.array_split(order, self.batches):
+            yield part.tolist()
+
+
+def training_batches(
+    chips: ChipsInMemory | ChipsOnDisk, *, batch: int, seed: int, workers: int, pin: bool
+) -> DataLoader[Samples]:
+    """Return a loader that shuffles anew in every epoch.
+
+    Args:
+        chips: What to train on.
+        batch: Chips per step, at most.
+        seed: Of the order.
+        workers: Processes that read chips from disk; chips in memory need none.
+        pin: Whether batches go to a GPU.
+    """
+    sampler = EvenBatches(len(chips), batch, seed=seed)
+    return DataLoader(chips, batch_sampler=sampler, **_loading(chips, workers, pin=pin))
+
+
+def scoring_batches(
+    chips: ChipsInMemory | ChipsOnDisk, *, batch: int, workers: int, pin: bool
+) -> DataLoader[Samples]:
+    """Return a loader that goes through chips in their order; arguments as `training_batches`."""
+    return DataLoader(chips, batch_size=batch, **_loading(chips, workers, pin=pin))
+
+
+def _as_it_is(samples: Samples) -> Samples:
+    """Return a batch that `__getitems__` made."""
+    return samples
+
+
+def _loading(chips: ChipsInMemory | ChipsOnDisk, workers: int, *, pin: bool) -> dict[str, Any]:
+    """Return the arguments of DataLoader that say how batches come to be."""
+    workers = 0 if isinstance(chips, ChipsInMemory) else workers
+    # Torch and GDAL run threads, and a process with threads must not be forked.
+    context = "forkserver" if workers else None
+    return {
+        "collate_fn": _as_it_is,
+        "num_workers": workers,
+        "multiprocessing_context": context,
+        "persistent_workers": workers > 0,
+        "pin_memory": pin,
+    }

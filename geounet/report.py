@@ -1,0 +1,180 @@
+"""What people look at to see how a training went: curves, and predictions beside the labels.
+
+Figures are made without pyplot, which keeps state and wants a screen.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from geounet.bands import Band
+from geounet.classes import IGNORE, LabelClass
+from geounet.outputs import stage_file
+
+UNKNOWN_COLOR = "#b0b0b0"
+"""Of pixels whose class is not known."""
+_INCH = 2.4
+"""Side of one picture of the contact sheet."""
+
+
+@dataclass(frozen=True)
+class ChipPicture:
+    """One chip, its label and what the network says of it."""
+
+    name: str
+    values: NDArray[np.float32]
+    """(bands, height, width), reflectance of the bands to show, NaN where not valid."""
+    label: NDArray[np.uint8]
+    """(height, width), class numbers from 0, 255 unknown."""
+    probs: NDArray[np.float32]
+    """(classes, height, width)."""
+
+
+def draw_curves(
+    rows: Sequence[Mapping[str, float | int]], classes: Sequence[LabelClass], path: Path
+) -> None:
+    """Draw losses and IoUs by epoch, a PNG.
+
+    Args:
+        rows: An epoch each: epoch, loss, and where there were validation chips val_loss and
+            iou/NAME; see `task.EpochLog`.
+        classes: Whose names and colours they are.
+        path: Where.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    losses, ious = figure.subplots(1, 2)
+    _draw_lines(losses, rows, {"loss": ("training", "C1"), "val_loss": ("validation", "C0")})
+    losses.set(title="Loss", xlabel="epoch", yscale="log")
+    _draw_lines(ious, rows, {f"iou/{c.name}": (c.name, c.color) for c in classes})
+    ious.set(title="IoU on the validation chips", xlabel="epoch")
+    with_loss = [row for row in rows if "val_loss" in row]
+    if with_loss:
+        best = min(with_loss, key=lambda row: row["val_loss"])["epoch"]
+        for axes in (losses, ious):
+            axes.axvline(best, color="0.6", linestyle=":", zorder=0)
+        losses.plot([], [], color="0.6", linestyle=":", label=f"best: epoch {best:g}")
+        losses.legend()
+    _save(figure, path)
+
+
+def _draw_lines(
+    axes: Axes,
+    rows: Sequence[Mapping[str, float | int]],
+    names: Mapping[str, tuple[str, str]],
+) -> None:
+    """Draw what `rows` have under each name; with its label and colour."""
+    for name, (label, color) in names.items():
+        points = [(row["epoch"], row[name]) for row in rows if name in row]
+        if points:
+            marker = "o" if len(points) < 20 else None  # a line of one point is invisible
+            axes.plot(
+                *zip(*points, strict=True), label=label, color=color, marker=marker, markersize=3
+            )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+    else:
+        axes.text(0.5, 0.5, "no validation chips", ha="center", transform=axes.transAxes)
+
+
+def picture_bands(bands: Sequence[Band]) -> tuple[list[Band], str]:
+    """Return the bands that make a picture, and what kind of picture it is.
+
+    True colour where red, green and blue are there; else false colour with the near infrared as
+    red; else the first band in grey.
+    """
+    by_common_name = {band.common_name: band for band in bands if band.common_name}
+    for wanted, kind in (
+        (("red", "green", "blue"), "true colour"),
+        (("nir", "red", "green"), "near infrared, red, green"),
+        (("swir16", "nir", "red"), "short-wave infrared, near infrared, red"),
+    ):
+        if all(name in by_common_name for name in wanted):
+            return [by_common_name[name] for name in wanted], kind
+    return [bands[0]], bands[0].name
+
+
+def draw_contact_sheet(
+    pictures: Sequence[ChipPicture],
+    classes: Sequence[LabelClass],
+    path: Path,
+    *,
+    kind: str,
+) -> None:
+    """Draw chips in rows: image, label, prediction, and how sure it is; a PNG.
+
+    Args:
+        pictures: The chips, one at least.
+        classes: What the class numbers mean.
+        path: Where.
+        kind: What the image shows, such as "true colour".
+    """
+    rows = len(pictures)
+    figure = Figure(figsize=(4 * _INCH, rows * _INCH + 0.9), layout="constrained")
+    grid = figure.subplots(rows, 4, squeeze=False)
+    water = np.array([label_class.water for label_class in classes])
+    for axes, picture in zip(grid, pictures, strict=True):
+        known = picture.label != IGNORE
+        valid = np.isfinite(picture.values).all(axis=0)
+        predicted = np.where(valid, picture.probs.argmax(axis=0), IGNORE).astype(np.uint8)
+        axes[0].imshow(_stretched(picture.values))
+        axes[1].imshow(_colored(picture.label, classes))
+        axes[2].imshow(_colored(predicted, classes))
+        axes[3].set_facecolor(UNKNOWN_COLOR)
+        p_water = np.where(valid, picture.probs[water].sum(axis=0), np.nan)
+        axes[3].imshow(p_water, cmap="RdBu", vmin=0, vmax=1)
+        wrong = (predicted != picture.label) & known
+        share = wrong.sum() / max(known.sum(), 1)
+        axes[2].set_title(f"{share:.2%} wrong", fontsize=8)
+        axes[0].set_title(picture.name, fontsize=8)
+        for one in axes:
+            one.set(xticks=[], yticks=[])
+    for one, text in zip(grid[-1], (kind, "label", "prediction", "p(water)"), strict=True):
+        one.set_xlabel(text)
+    figure.legend(handles=_key(classes), loc="outside lower center", ncols=len(classes) + 1)
+    _save(figure, path)
+
+
+def _stretched(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return an image (height, width, 3) of 0–1 for reflectance (1 or 3, height, width).
+
+    Each band from its 1st to its 99th percentile, since water is dark and surf is bright; grey
+    where there is no data.
+    """
+    valid = np.isfinite(values).all(axis=0)
+    if not valid.any():
+        low, high = np.zeros(len(values)), np.ones(len(values))
+    else:
+        low, high = np.percentile(values[:, valid], [1, 99], axis=1)
+    spread = np.maximum(high - low, 1e-6)
+    image = np.clip((values - low[:, None, None]) / spread[:, None, None], 0, 1)
+    image = np.where(valid, image, to_rgb(UNKNOWN_COLOR)[0])
+    return np.broadcast_to(image, (3, *valid.shape)).transpose(1, 2, 0).astype(np.float32)
+
+
+def _colored(label: NDArray[np.uint8], classes: Sequence[LabelClass]) -> NDArray[np.float32]:
+    """Return an image (height, width, 3) of 0–1 in the colours of the classes."""
+    table = np.full((256, 3), to_rgb(UNKNOWN_COLOR), dtype=np.float32)
+    for number, label_class in enumerate(classes):
+        table[number] = to_rgb(label_class.color)
+    return table[label]
+
+
+def _key(classes: Sequence[LabelClass]) -> list[Patch]:
+    known = [Patch(facecolor=c.color, edgecolor="0.3", label=c.name) for c in classes]
+    return [*known, Patch(facecolor=UNKNOWN_COLOR, edgecolor="0.3", label="unknown")]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with stage_file(path) as draft:
+        # Matplotlib's version in the file would make the same figure differ.
+        figure.savefig(draft, format="png", dpi=120, metadata={"Software": None})

@@ -1,0 +1,451 @@
+"""Chips in, one model file out: the training of a network, from checks to scores.
+
+OUT/model.safetensors   what `predict` takes
+OUT/config.yaml         the recipe as it was used
+OUT/curves.png          losses and IoUs by epoch
+OUT/validation.png      validation chips with label and prediction
+OUT/checkpoints/        best.ckpt and last.ckpt, for resuming only
+OUT/logs/               epochs.csv, and what TensorBoard shows
+"""
+
+import json
+import logging
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from geounet import __version__
+from geounet.bands import Band
+from geounet.chips import SPLITS, ChipFolder, open_chips
+from geounet.config import Config, SmpSettings, UNetSettings, load_network
+from geounet.dataset import (
+    ChipReader,
+    ChipsOnDisk,
+    Samples,
+    load_chips,
+    open_reader,
+    scoring_batches,
+    training_batches,
+    usable_splits,
+)
+from geounet.engine import choose_device, choose_precision
+from geounet.errors import ConfigError, OutputError
+from geounet.metrics import Scores, confusion_matrix
+from geounet.model_file import ModelHeader, NetworkRecord, save_model
+from geounet.networks import Network, build_network
+from geounet.networks.halo import default_halo, exact_halo
+from geounet.outputs import stage_file
+from geounet.progress import Progress, silent
+from geounet.report import ChipPicture, draw_contact_sheet, draw_curves, picture_bands
+from geounet.task import (
+    VAL_LOSS,
+    AtomicCheckpoints,
+    BestAndLast,
+    EpochLog,
+    SegmentationTask,
+    quiet_lightning,
+    read_checkpoint,
+    read_resumable,
+    supervised,
+)
+from geounet.windows import mirror_indexes
+
+logger = logging.getLogger(__name__)
+
+MODEL = "model.safetensors"
+RECIPE = "config.yaml"
+"""What makes a folder one of ours, written first."""
+LAST = "checkpoints/last.ckpt"
+BEST = "checkpoints/best.ckpt"
+_HOW_TO_GO_ON = "The same command with --resume goes on after the last whole epoch."
+_NOTHING_TO_GO_ON_FROM = "No epoch was done: start again with --overwrite."
+COAST_CHIPS = 8
+"""Validation chips on which the halo is measured: those with the most coast, where errors show."""
+SHEET_CHIPS = 6
+"""How many of them the contact sheet shows."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A training of which all is checked that can be before it begins."""
+
+    config: Config
+    reader: ChipReader
+    network_settings: UNetSettings | SmpSettings
+    network: Network
+    """With the weights that it starts from."""
+    halo: int
+    """The exact halo of the network, in pixels."""
+    splits: Mapping[str, list[str]]
+    """Names of the chips of train, val and test; val is empty where none can be judged."""
+    device: str
+    precision: str
+    """Of the forward and backward pass: fp32 or bf16."""
+
+    @property
+    def steps(self) -> int:
+        """Of one epoch."""
+        return -(-len(self.splits["train"]) // self.config.batch)
+
+    @property
+    def identity(self) -> str:
+        """What a run must have in common with one that it resumes, as JSON."""
+        settings = self.config.model_dump(mode="json", exclude={"workers", "device", "precision"})
+        network = self.network_settings.model_dump(mode="json")
+        chips = self.reader.folder.info.fingerprint
+        return json.dumps({**settings, "network_settings": network, "chips": chips}, sort_keys=True)
+
+
+def train_model(
+    chips: Path,
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    licence: str | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Train a network on a chip folder.
+
+    Args:
+        chips: Chip folder, as `tile` makes them.
+        config: How to train.
+        out: Folder for the model file and what belongs to it; see the module's text.
+        resume: Whether to go on from the last checkpoint in `out`, if there is one. The result is
+            what it would have been without the interruption.
+        overwrite: Whether to replace a training that is in `out`.
+        licence: Of the weights, to be recorded.
+        progress: Told of chips read and of the steps of each epoch.
+
+    Returns:
+        The model file, `out`/model.safetensors.
+
+    Raises:
+        ChipsError: The chips are damaged, or there are none to train on.
+        ConfigError: Config and chips disagree, the network cannot be used, or training diverged.
+        OutputError: `out` exists already, or cannot be written.
+        KeyboardInterrupt: The user stopped it; the last checkpoint is kept.
+    """
+    _check_out(out, resume=resume, overwrite=overwrite)
+    with torch.random.fork_rng(devices=[]):  # a notebook's own draws go on as if nothing had been
+        plan = plan_training(open_chips(chips), config)
+        _prepare_out(out, plan, resume=resume)
+        try:
+            log = _fit(plan, out, resume=resume, progress=progress)
+            _finish(plan, log, out, licence=licence)
+        except KeyboardInterrupt:
+            kept = (out / LAST).is_file()
+            logger.warning(_HOW_TO_GO_ON if kept else _NOTHING_TO_GO_ON_FROM)
+            raise
+    return out / MODEL
+
+
+def plan_training(folder: ChipFolder, config: Config) -> TrainingPlan:
+    """Check that chips, config and network go together.
+
+    Raises:
+        ChipsError: There is nothing to train on.
+        ConfigError: They do not.
+    """
+    splits = usable_splits(folder)
+    reader = open_reader(folder, config.bands)
+    _check_class_weights(config, reader)
+    settings = load_network(config.network, config.network_settings)
+    device = choose_device(config.device)
+    torch.manual_seed(config.seed)  # of the weights that the network starts from
+    network = build_network(
+        settings,
+        bands=[band.common_name or band.name for band in reader.bands],
+        classes=len(reader.classes),
+    )
+    plan = TrainingPlan(
+        config=config,
+        reader=reader,
+        network_settings=settings,
+        network=network,
+        halo=_limited_halo(network, config, reader),
+        splits=splits,
+        device=device,
+        precision=choose_precision(config.precision, device),
+    )
+    _check_sizes(plan)
+    return plan
+
+
+def _limited_halo(network: Network, config: Config, reader: ChipReader) -> int:
+    """Return how far the network sees, or refuse it."""
+    halo = exact_halo(network, len(reader.bands))
+    if halo is None:
+        raise ConfigError(
+            f"Network {config.network} sees the whole window at once, or too far, so a scene "
+            "predicted in windows would show seams. Take one whose view is limited, such as "
+            "unet-same or smp/unet/resnet34; `geounet configs` lists more."
+        )
+    return halo
+
+
+def _check_class_weights(config: Config, reader: ChipReader) -> None:
+    weights, names = config.loss.class_weights, [c.name for c in reader.classes]
+    if weights is not None and len(weights) != len(names):
+        raise ConfigError(
+            f"`loss.class_weights` has {len(weights)} values, and the chips have {len(names)} "
+            f"classes: {', '.join(names)}. Give one for each, in this order."
+        )
+
+
+def _check_sizes(plan: TrainingPlan) -> None:
+    """Refuse chips that the network cannot take."""
+    info, side, network = plan.reader.folder.info, plan.reader.side, plan.network
+    try:
+        network.check_size(torch.empty(1, len(plan.reader.bands), side, side, device="meta"))
+    except ValueError as error:
+        context = f" ({info.size} and {info.context} of context on each side)" * bool(info.context)
+        raise ConfigError(
+            f"Network {plan.config.network} cannot take chips of {side} × {side} pixels{context}. "
+            f"{error} Run tile with such a --size."
+        ) from None
+    smallest = len(plan.splits["train"]) // plan.steps
+    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+    if normalised and smallest * (side // network.stride) ** 2 < 2:
+        raise ConfigError(
+            f"A single chip of {side} × {side} pixels is one pixel at the bottom of network "
+            f"{plan.config.network}, of which batch normalisation has no spread. Use larger chips, "
+            "or a greater `batch`."
+        )
+
+
+def _check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to touch what is there unless told to."""
+    if resume and overwrite:
+        raise ValueError("a run is either resumed or overwritten")
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise OutputError(f"{out} is a file; give a folder as --out.")
+    if not any(out.iterdir()):
+        return
+    if not (out / RECIPE).is_file():
+        raise OutputError(
+            f"{out} holds other files than a training (no {RECIPE}), so it is not touched. Give "
+            "another --out."
+        )
+    if not resume and not overwrite:
+        raise OutputError(
+            f"{out} exists already. Use --overwrite to replace it, --resume to go on with it, or "
+            "another --out."
+        )
+
+
+def _prepare_out(out: Path, plan: TrainingPlan, *, resume: bool) -> None:
+    """Clear what is replaced, and write the recipe."""
+    if resume and (out / LAST).is_file():
+        return
+    if resume:
+        logger.warning("%s has no checkpoint to go on from: training starts.", out)
+    (out / MODEL).unlink(missing_ok=True)
+    for file in ("curves.png", "validation.png"):
+        (out / file).unlink(missing_ok=True)
+    for folder in ("checkpoints", "logs"):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    recipe = yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False)
+    with stage_file(out / RECIPE) as draft:
+        draft.write_text(f"# The training beside this file.\n{recipe}")
+
+
+def _fit(plan: TrainingPlan, out: Path, *, resume: bool, progress: Progress) -> EpochLog:
+    """Train the plan's network and leave it with its best weights; return what epochs came to."""
+    log = EpochLog(out / "logs" / "epochs.csv", epochs=plan.config.epochs, progress=progress)
+    config = plan.config
+    task = SegmentationTask(
+        plan.network,
+        config,
+        plan.reader.classes,
+        steps=config.epochs * plan.steps,
+        run=plan.identity,
+    )
+    last = out / LAST if resume and (out / LAST).is_file() else None
+    if last is not None:
+        log.load_state_dict(read_resumable(last, plan.identity)["callbacks"][log.state_key])
+    if not log.finished:
+        train, val = _loaders(plan, progress)
+        with quiet_lightning():
+            trainer = _trainer(plan, out, log)
+            trainer.loggers[0].log_hyperparams(plan.config.model_dump(mode="json"))
+            with _stoppable(trainer):
+                trainer.fit(task, train, val, ckpt_path=last, weights_only=True)
+    chosen = out / (BEST if plan.splits["val"] else LAST)
+    task.load_state_dict(read_checkpoint(chosen)["state_dict"])
+    return log
+
+
+def _loaders(
+    plan: TrainingPlan, progress: Progress
+) -> tuple[DataLoader[Samples], DataLoader[Samples] | None]:
+    """Return batches to train on, and batches to validate with, where there are any."""
+    train, val = load_chips(
+        plan.reader, [plan.splits["train"], plan.splits["val"]], progress=progress
+    )
+    config, pin = plan.config, plan.device.startswith("cuda")
+    batches = training_batches(
+        train, batch=config.batch, seed=config.seed, workers=config.workers, pin=pin
+    )
+    if not len(val):
+        return batches, None
+    return batches, scoring_batches(val, batch=config.batch, workers=config.workers, pin=pin)
+
+
+def _trainer(plan: TrainingPlan, out: Path, log: EpochLog) -> Trainer:
+    callbacks: list[Callback] = [log, BestAndLast(log, best=out / BEST, last=out / LAST)]
+    if plan.splits["val"]:
+        callbacks.append(EarlyStopping(VAL_LOSS, patience=plan.config.patience, mode="min"))
+    kind, _, index = plan.device.partition(":")
+    return Trainer(
+        accelerator="gpu" if kind == "cuda" else kind,
+        devices=[int(index)] if index else 1,
+        precision="bf16-mixed" if plan.precision == "bf16" else "32-true",
+        max_epochs=plan.config.epochs,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(out, name="logs", version="", default_hp_metric=False),
+        plugins=[AtomicCheckpoints()],
+        default_root_dir=out,
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+
+
+@contextmanager
+def _stoppable(trainer: Trainer) -> Iterator[None]:
+    """Let Ctrl-C be what it is elsewhere: Lightning ends the program, and ignores the next one."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+def _finish(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: str | None) -> None:
+    """Judge the best weights, draw the figures, and write the model file last."""
+    network = plan.network.to(plan.device).eval()
+    scores = {split: _score(plan, plan.splits[split]) for split in ("val", "test")}
+    coast = _most_coast(plan)
+    halo, error = default_halo(network, _mirrored_out(plan, coast), exact=plan.halo)
+    logger.info(
+        "best epoch %d; halo of %d pixels (exact: %d) changes no probability by more than %.2g",
+        (log.best_row or log.rows[-1])["epoch"],
+        halo,
+        plan.halo,
+        error,
+    )
+    draw_curves(log.rows, plan.reader.classes, out / "curves.png")
+    if coast:
+        bands, kind = picture_bands(plan.reader.folder.info.band_list)
+        pictures = [_picture(plan, name, bands) for name in coast[:SHEET_CHIPS]]
+        draw_contact_sheet(pictures, plan.reader.classes, out / "validation.png", kind=kind)
+    info = plan.reader.folder.info
+    header = ModelHeader(
+        network=NetworkRecord(name=plan.config.network, settings=plan.network_settings),
+        bands=tuple(band.to_dict() for band in plan.reader.bands),
+        sensor=info.sensor,
+        level=info.level,
+        mean=tuple(plan.reader.mean.tolist()),
+        std=tuple(plan.reader.std.tolist()),
+        classes=info.classes,
+        stride=network.stride,
+        halo_exact=plan.halo,
+        halo_default=halo,
+        halo_error=error,
+        res_m=info.res_m,
+        training=_record(plan, log, scores),
+        licence=licence,
+    )
+    save_model(out / MODEL, network, header)
+
+
+def _record(plan: TrainingPlan, log: EpochLog, scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """Return what the model file says of the training; no dates, so that it may be repeated."""
+    best = log.best_row or log.rows[-1]
+    return {
+        "config": plan.config.model_dump(mode="json"),
+        "chips": {
+            "fingerprint": plan.reader.folder.info.fingerprint,
+            **{split: len(plan.reader.folder.names(split)) for split in SPLITS},
+        },
+        "device": torch.device(plan.device).type,
+        "precision": plan.precision,
+        "epochs": log.rows[-1]["epoch"],
+        "best_epoch": best["epoch"],
+        "loss": {"train": best["loss"], "val": best.get("val_loss")},
+        "scores": {split: found.to_dict() for split, found in scores.items() if found.pixels},
+        "versions": {"geounet": __version__, "torch": torch.__version__},
+    }
+
+
+@torch.inference_mode()
+def _score(plan: TrainingPlan, names: list[str]) -> Scores:
+    """Return the scores of chips, in float32."""
+    classes = plan.reader.classes
+    confusion = confusion_matrix(len(classes)).to(plan.device)
+    batches = scoring_batches(
+        ChipsOnDisk(plan.reader, names), batch=plan.config.batch, workers=0, pin=False
+    )
+    for image, label in batches:
+        logits = plan.network(_laid_out(image, plan.device))
+        confusion.update(logits, supervised(label, plan.network).to(plan.device))
+    return Scores.from_confusion(confusion.compute(), classes)
+
+
+def _most_coast(plan: TrainingPlan) -> list[str]:
+    """Return the validation chips with the most coast, most first."""
+    index = plan.reader.folder.index.set_index("chip").loc[plan.splits["val"]]
+    index = (
+        index[index["valid"] > 0]
+        .sort_index()
+        .sort_values("coast_m", ascending=False, kind="stable")
+    )
+    return list(index.index[:COAST_CHIPS])
+
+
+def _mirrored_out(plan: TrainingPlan, names: list[str]) -> Iterator[Tensor]:
+    """Yield standardised chips (bands, H, W), mirrored out by the exact halo on every side."""
+    for name in names:
+        core = plan.reader.side // plan.network.stride * plan.network.stride
+        reach = torch.from_numpy(mirror_indexes(-plan.halo, core + plan.halo, plan.reader.side))
+        yield plan.reader.read(name).image[:, reach][:, :, reach].to(plan.device)
+
+
+@torch.inference_mode()
+def _picture(plan: TrainingPlan, name: str, bands: Sequence[Band]) -> ChipPicture:
+    """Return a chip as the contact sheet shows it."""
+    image, label = plan.reader.read(name)
+    values = torch.from_numpy(plan.reader.folder.read(name, bands).values)
+    probs = plan.network(_laid_out(image[None], plan.device)).float().softmax(dim=1)[0]
+    return ChipPicture(
+        name=name,
+        values=supervised(values, plan.network).numpy(),
+        label=supervised(label, plan.network).numpy(),
+        probs=probs.cpu().numpy(),
+    )
+
+
+def _laid_out(image: Tensor, device: str) -> Tensor:
+    """Return a batch where and how the network is fastest with it."""
+    return image.to(device, memory_format=torch.channels_last)
