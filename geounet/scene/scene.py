@@ -243,11 +243,12 @@ class Scene:
             suspect = [w for w, part in zip(windows, first, strict=True) if (part == value).any()]
             parts = [read_layers(self._handles, layers, window).values for window in suspect]
             count = sum(int((part == value).all(axis=0).sum()) for part in parts)
-            if (share := count / sum(part.size for part in first)) > UNDECLARED_SHARE:
+            looked_at = sum(part.size for part in first)
+            if count > UNDECLARED_SHARE * looked_at:
                 logger.warning(
-                    "%s: %.0f %% of sampled pixels are %d in all bands, and nothing declares "
+                    "%s: %d of %d pixels looked at are %d in all bands, and nothing declares "
                     "nodata; give --nodata %d if that means no data",
-                    *(self.source, 100 * share, value, value),
+                    *(self.source, count, looked_at, value, value),
                 )
 
     def _sample_windows(self, per_side: int) -> list[Window]:
