@@ -268,8 +268,8 @@ def _configs_folder() -> Traversable:
 
 
 def _yaml_files(folder: Traversable) -> dict[str, Traversable]:
-    found = sorted(folder.iterdir(), key=lambda f: f.name)
-    return {f.name.removesuffix(".yaml"): f for f in found if f.name.endswith(".yaml")}
+    found = {f.name.removesuffix(".yaml"): f for f in folder.iterdir() if f.name.endswith(".yaml")}
+    return dict(sorted(found.items()))
 
 
 def _read(
@@ -399,7 +399,7 @@ def _fields_at(model: type[Settings], keys: Sequence[str]) -> list[str]:
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
     close = nearest(word, known, count=1)
-    return f", did you mean {close[0]}?" if close else ""
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _listed(names: Iterable[str]) -> str:
