@@ -60,7 +60,7 @@ def read_aoi(path: str | Path, geobox: GeoBox, *, buffer_m: float | None) -> Bas
         others = shapes[~np.isin(shapely.get_type_id(shapes), POLYGON_TYPES)]
         metric = _metric_crs(geobox)
         near = project(np.concatenate([polygons, others]), vectors.crs, metric, geobox)
-        wide = simple_parts(shapely.buffer(near, buffer_m))
+        wide = simple_parts(shapely.buffer(near, buffer_m, quad_segs=32))
         area = project(wide, metric, grid_crs, geobox)
     union = shapely.union_all(area)
     if not shapely.intersects(union, shapely.box(*grid_bounds(geobox))):

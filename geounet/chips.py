@@ -154,6 +154,26 @@ class ChipFolder:
             return of_split.set_index("chip").geometry
         return block_squares(sorted(set(of_split["block"])), float(self.info.split["block_m"]))
 
+    def summary(self) -> pd.DataFrame:
+        """Return what each split holds, by split.
+
+        Columns: `chips`; `water`, share of the known pixels; `coast_km`; `area_km2`, of known
+        pixels. Ground that lies in two chips, on another date for instance, counts twice.
+        """
+        footprints_m2 = self.index.to_crs("EPSG:6933").area  # equal-area
+        area = footprints_m2 * self.index["valid"] / 1e6
+        of_chips = pd.DataFrame(
+            {
+                "chips": 1,
+                "water": area * self.index["water"],
+                "coast_km": self.index["coast_m"] / 1000,
+                "area_km2": area,
+            }
+        )
+        splits = of_chips.groupby(self.index["split"]).sum()
+        splits["water"] /= splits["area_km2"]
+        return splits.reindex([split for split in SPLITS if split in splits.index])
+
     @cached_property
     def _files(self) -> dict[str, tuple[str, str]]:
         columns = (self.index[column] for column in ("chip", "image", "label"))

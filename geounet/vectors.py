@@ -204,14 +204,15 @@ def project(shapes: Geometries, source: CRS, target: CRS, geobox: GeoBox) -> Geo
         moved = moved[np.isfinite(shapely.bounds(moved)).all(axis=-1)]
     if target.is_geographic:
         # A grid may run on past 180°; what lies there comes with longitudes from -180°.
-        turned = [_turned(moved, degrees) for degrees in (-360.0, 360.0)]
+        turned = [shift_x(moved, degrees) for degrees in (-360.0, 360.0)]
         moved = np.concatenate([moved, *turned])
         moved = moved[shapely.intersects(moved, shapely.box(*_grown_bounds(geobox)))]
     return moved
 
 
-def _turned(shapes: Geometries, degrees: float) -> Geometries:
-    return shapely.transform(shapes, lambda xy: xy + np.array([degrees, 0.0]))
+def shift_x(shapes: Geometries, by: float) -> Geometries:
+    """Return geometries moved along x."""
+    return shapely.transform(shapes, lambda xy: xy + np.array([by, 0.0]))
 
 
 def covered(shapes: Geometries, geobox: GeoBox) -> NDArray[np.bool_]:
@@ -333,18 +334,22 @@ def _straight_length(source: CRS, target: CRS, geobox: GeoBox) -> float:
         return math.inf
     directions = np.array([[1, 0], [0, 1], [1, 1], [1, -1]]).T  # (2, directions)
 
-    def pixels(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.stack(~geobox.transform @ to_grid.transform(x, y))
-
+    # The same longitude may be written in two ways, so distances are counted from the middles.
+    true = np.stack(to_target.transform(*middles))[:, :, None]
     length = 2 * float(np.ptp(middles, axis=1).max()) or 1.0
     for _ in range(60):
         half = length / 2 * directions / np.hypot(*directions)
         ends = [middles[:, :, None] + sign * half[:, None, :] for sign in (-1, 1)]
-        x, y = np.mean([to_target.transform(*end) for end in ends], axis=0)
-        straight, curved = pixels(x, y), pixels(*to_target.transform(*middles))[:, :, None]
-        with np.errstate(invalid="ignore"):
-            off = np.abs(straight - curved).max()
-        if off < _STRAIGHT_PX:
+        with np.errstate(invalid="ignore"):  # an end may have no place in the target
+            moved = [np.stack(to_target.transform(*end)) - true for end in ends]
+            if target.is_geographic:
+                moved = [np.stack([(x + 180) % 360 - 180, y]) for x, y in moved]
+            straight = true + np.mean(moved, axis=0)
+            off = np.stack(~geobox.transform @ to_grid.transform(*straight))
+            off -= np.stack(
+                ~geobox.transform @ to_grid.transform(*np.broadcast_to(true, off.shape))
+            )
+        if np.abs(off).max() < _STRAIGHT_PX:
             break
         length /= 2
     return length
