@@ -29,10 +29,10 @@ class LineSweep:
             LineStrings (col, row, width) that are whole now.
         """
         pieces = contours.lines
-        ends = np.concatenate([shapely.get_point(pieces, 0), shapely.get_point(pieces, -1)])
-        owners = np.tile(np.arange(len(pieces)), 2)
-        points = shapely.get_x(ends) + 1j * shapely.get_y(ends)
-        whole, groups = self._joiner.add(pieces, owners, points, sweep_row)
+        points, owner = shapely.get_coordinates(pieces, return_index=True)
+        is_end = (np.diff(owner, prepend=-1) != 0) | (np.diff(owner, append=-1) != 0)
+        ends = points[is_end] @ (1, 1j)
+        whole, groups = self._joiner.add(pieces, owner[is_end], ends, sweep_row)
         return in_order(start_rings(_merge(whole, groups)))
 
 
@@ -72,9 +72,9 @@ def start_rings(lines: Geometries) -> Geometries:
 
 def in_order(lines: Geometries) -> Geometries:
     """Sort lines by their last row, then by where they start, row before column."""
-    start = shapely.get_point(lines, 0)
-    last_row = shapely.bounds(lines)[:, 3]
-    return lines[np.lexsort([shapely.get_x(start), shapely.get_y(start), last_row])]
+    points, line = shapely.get_coordinates(lines, return_index=True)
+    col, row = points[np.searchsorted(line, np.arange(len(lines)))].T
+    return lines[np.lexsort([col, row, shapely.bounds(lines)[:, 3]])]
 
 
 def median_widths(lines: Geometries) -> NDArray[np.float64]:

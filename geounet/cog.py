@@ -61,7 +61,7 @@ def new_cog(
         width=width,
         count=len(profile.descriptions),
         dtype=profile.dtype,
-        crs=geobox.crs.to_wkt(),
+        crs=geobox.crs,
         transform=geobox.transform,
         nodata=profile.nodata,
         tiled=True,

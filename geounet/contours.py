@@ -58,7 +58,8 @@ class Strip:
     def sides(self) -> NDArray[np.complex128]:
         """Return where the sweep row meets edges between valid and invalid pixels."""
         valid = np.isfinite(self.values[-2])
-        return np.flatnonzero(valid[1:] != valid[:-1]) + 1j * self.sweep_row
+        cols = np.flatnonzero(valid[1:] != valid[:-1]).astype(np.complex128)
+        return cols + 1j * self.sweep_row
 
 
 class Contours(NamedTuple):
@@ -133,8 +134,10 @@ def trace(strip: Strip, res_m: tuple[float, float] = (1, 1)) -> Contours:
 
 
 class _Found(NamedTuple):
-    """What contourpy says: points in half pixels from the first node, and where each part ends."""
+    """What contourpy says: points, counted in nodes, and where each part ends."""
 
+    step: int
+    """Half pixels between nodes."""
     lines: NDArray[np.float64]
     line_offsets: NDArray[np.integer[Any]]
     areas: NDArray[np.float64]
@@ -153,13 +156,11 @@ def _contour(
         line_type="ChunkCombinedOffset",
         fill_type="ChunkCombinedOffsetOffset",
     )
-    parts = [part for (part,) in (*generator.lines(level), *generator.filled(level, np.inf))]
     points, offsets = np.empty((0, 2)), np.zeros(1, dtype=np.int64)
-    empty = (points, offsets, points, offsets, offsets)
-    lines, line_offsets, areas, ring_offsets, area_offsets = (
-        nothing if part is None else part for part, nothing in zip(parts, empty, strict=True)
-    )
-    return _Found(lines * step, line_offsets, areas * step, ring_offsets, area_offsets)
+    nothing: tuple[NDArray[Any], ...] = (points, offsets, points, offsets, offsets)
+    parts = (part for (part,) in (*generator.lines(level), *generator.filled(level, np.inf)))
+    found = [none if part is None else part for part, none in zip(parts, nothing, strict=True)]
+    return _Found(step, *found)
 
 
 def _rims(valid: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
@@ -220,12 +221,12 @@ def _settle(
     res_m: tuple[float, float],
 ) -> Contours:
     """Give contours their exact place in the raster, and lines their width."""
-    on_lines = _Crossings.of(found.lines, strip, left)
+    on_lines = _Crossings.of(found.lines, found.step, strip, left)
     place = np.column_stack([on_lines.place(nodes), on_lines.width(res_m)])
     lines = shapely.from_ragged_array(
         shapely.GeometryType.LINESTRING, place, (found.line_offsets.astype(np.int64),)
     )
-    on_areas = _Crossings.of(found.areas, strip, left)
+    on_areas = _Crossings.of(found.areas, found.step, strip, left)
     place, ring_offsets = on_areas.place(nodes), found.ring_offsets.astype(np.int64)
     if turns is not None:
         col, row = on_areas.node.T
@@ -252,12 +253,12 @@ class _Crossings:
     """(n,), whether the point lies between the centres of two valid pixels."""
 
     @classmethod
-    def of(cls, points: NDArray[np.float64], strip: Strip, left: int) -> "_Crossings":
+    def of(cls, points: NDArray[np.float64], step: int, strip: Strip, left: int) -> "_Crossings":
         # contourpy interpolates both coordinates, so the one that stays is an integer nearly only.
         near = np.rint(points)
         away = np.abs(points - near)
         moving = np.column_stack([away[:, 0] > away[:, 1], away[:, 0] < away[:, 1]])
-        node = np.where(moving, np.floor(points), near).astype(np.intp)
+        node = step * np.where(moving, np.floor(points), near).astype(np.intp)
         draft = cls(strip, left, node, moving, np.ones(len(points), dtype=bool))
         before, after = draft._pair(0)
         through_centres = (moving | (node % 2 == 0)).all(axis=1) & moving.any(axis=1)

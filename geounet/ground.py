@@ -7,6 +7,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
 from geounet.contours import Geometries
+from geounet.vectors import crs_of
 
 LONGEST_EDGE_PX = 64
 """Longer edges are cut before an area is measured: straight on the map is not straight on it."""
@@ -16,19 +17,19 @@ class Ground:
     """What lies under a scene's pixels."""
 
     def __init__(self, geobox: GeoBox) -> None:
-        crs = geobox.crs.proj
-        geographic = crs.geodetic_crs
-        self._transform = geobox.transform
-        self._geod = crs.get_geod()
+        crs = crs_of(geobox)
+        geographic, geod = crs.geodetic_crs, crs.get_geod()
+        if geographic is None or geod is None:
+            raise ValueError(f"{crs.name} is not tied to the Earth")
+        self._transform, self._geod = geobox.transform, geod
         self._to_geographic = Transformer.from_crs(crs, geographic, always_xy=True)
         height, width = geobox.shape
         lon, lat = self._to_geographic.transform(*geobox.transform @ (width / 2, height / 2))
         # Equal-area and around the scene: poles and the antimeridian are as good as elsewhere.
         equal_area = CRS.from_proj4(
-            f"+proj=laea +lat_0={lat!r} +lon_0={lon!r} +a={self._geod.a!r} +b={self._geod.b!r}"
+            f"+proj=laea +lat_0={lat!r} +lon_0={lon!r} +a={geod.a!r} +b={geod.b!r}"
         )
-        to_sphere = Transformer.from_crs(geographic, equal_area, always_xy=True)
-        self._to_equal_area = to_sphere
+        self._to_equal_area = Transformer.from_crs(geographic, equal_area, always_xy=True)
 
     @property
     def mirrored(self) -> bool:
@@ -44,7 +45,9 @@ class Ground:
         return shapely.transform(shapes, self._to_map)
 
     def _to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack(self._transform @ (points[:, 0], points[:, 1]))
+        a, b, c, d, e, f, *_ = self._transform
+        col, row = points.T
+        return np.column_stack([a * col + b * row + c, d * col + e * row + f])
 
     def lengths_m(self, lines: Geometries) -> NDArray[np.float64]:
         """Return geodesic lengths of lines (col, row), (n,)."""
@@ -52,7 +55,9 @@ class Ground:
         lon, lat = self._to_geographic.transform(*self._to_map(points).T)
         _, _, steps = self._geod.inv(lon[:-1], lat[:-1], lon[1:], lat[1:])
         same = line[1:] == line[:-1]
-        return np.bincount(line[1:][same], weights=steps[same], minlength=len(lines))
+        lengths = np.zeros(len(lines))
+        np.add.at(lengths, line[1:][same], steps[same])
+        return lengths
 
     def areas_m2(self, areas: Geometries) -> NDArray[np.float64]:
         """Return areas of polygons (col, row) on the ellipsoid, (n,)."""

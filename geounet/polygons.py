@@ -48,11 +48,14 @@ def _merge(
         return pieces, np.empty(0)
     last_row = np.full(groups[-1] + 1, -np.inf)
     np.maximum.at(last_row, groups, shapely.bounds(pieces)[:, 3])
-    # Where two pixels of nodata touch at a corner, so may the outline touch itself.
     several = np.bincount(groups)[groups] > 1
-    several |= ~several & ~shapely.is_valid(pieces)
+    # Where two pixels of nodata touch at a corner, so may the outline touch itself.
+    points, owner = shapely.get_coordinates(pieces, return_index=True)
+    at_corner = np.zeros(len(pieces), dtype=bool)
+    at_corner[owner[(points % 1 == 0).all(axis=1)]] = True
+    several[at_corner & ~several] = ~shapely.is_valid(pieces[at_corner & ~several])
     members, number = np.unique(groups[several], return_inverse=True)
-    collected = shapely.multipolygons(pieces[several], indices=number)
+    collected = np.asarray(shapely.multipolygons(pieces[several], indices=number))
     dissolved = shapely.coverage_union_all(collected[:, None], axis=1)
     parts, owner = shapely.get_parts(dissolved, return_index=True)
     areas = np.concatenate([pieces[~several], _straighten(parts, sides)])
@@ -63,17 +66,17 @@ def _straighten(areas: Geometries, sides: NDArray[np.complex128]) -> Geometries:
     """Leave out the vertices that only strips have made, on straight edges of pixels."""
     if not len(areas):
         return areas
-    kind, points, (ring_offsets, area_offsets) = shapely.to_ragged_array(areas)
+    kind, points, (rings, area_offsets) = shapely.to_ragged_array(areas)
     kept = ~np.isin(points @ (1, 1j), sides)
-    points, ring_offsets = keep_vertices(points, ring_offsets, kept)
+    points, ring_offsets = keep_vertices(points, rings.astype(np.int64), kept)
     return shapely.from_ragged_array(kind, points, (ring_offsets, area_offsets))
 
 
 def in_order(areas: Geometries, last_row: NDArray[np.float64]) -> Geometries:
     """Normalise areas, and sort them by `last_row`, then by their outline's first points."""
     areas = shapely.normalize(areas)
-    outlines = shapely.get_exterior_ring(areas)
-    keys = [last_row]
-    for point in (shapely.get_point(outlines, 0), shapely.get_point(outlines, 1)):
-        keys += [shapely.get_y(point), shapely.get_x(point)]
-    return areas[np.lexsort(keys[::-1])]
+    points, owner = shapely.get_coordinates(areas, return_index=True)
+    first = np.searchsorted(owner, np.arange(len(areas)))
+    # Two areas may start where they touch, at a corner of nodata, but then go different ways.
+    (col, row), (next_col, next_row) = points[first].T, points[first + 1].T
+    return areas[np.lexsort([next_col, next_row, col, row, last_row])]

@@ -1,4 +1,4 @@
-"""From a field to the files that people use: mask, probability, lines, areas, and a QGIS project."""
+"""From a field to the files that people use: mask, probability, lines, areas, QGIS project."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from xml.etree.ElementTree import Element
 
 import geopandas
 import numpy as np
@@ -33,6 +34,7 @@ from geounet.outputs import Stage
 from geounet.polygons import AreaSweep
 from geounet.progress import Progress, silent
 from geounet.scene import Scene
+from geounet.vectors import crs_of
 
 logger = logging.getLogger(__name__)
 
@@ -275,7 +277,7 @@ def _features(
         for name, value in common.items()
     }
     return geopandas.GeoDataFrame(
-        {**columns, **more}, geometry=shapes, crs=scene.geobox.crs.to_wkt()
+        {**columns, **more}, geometry=shapes, crs=crs_of(scene.geobox).to_wkt()
     )
 
 
@@ -291,11 +293,11 @@ def _constant(value: Any, count: int, kind: Any) -> Any:
     return pd.Series([value] * count)
 
 
-def _line_style() -> qgis.Element:
+def _line_style() -> Element:
     return qgis.line(LINE_COLOR, width_mm=0.5)
 
 
-def _water_style() -> qgis.Element:
+def _water_style() -> Element:
     return qgis.fill("#1f77b4", alpha=WATER_ALPHA)
 
 

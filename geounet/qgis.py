@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from geounet.classes import LabelClass
 from geounet.cog import rgb
+from geounet.vectors import crs_of
 
 VERSION = "3.22.0"
 """The oldest QGIS that is meant; a newer number than the reader's makes it warn."""
@@ -106,7 +107,7 @@ def qml(renderer: Element) -> str:
 
 
 def aux_xml(classes: Sequence[LabelClass]) -> str:
-    """Return what is to lie beside a mask as `NAME.tif.aux.xml`: names of its classes, for all GDAL.
+    """Return what is to lie beside a mask as `NAME.tif.aux.xml`: its classes, for all GDAL.
 
     QGIS 3.22 wants category names and a colour table, QGIS 3.40 takes the attribute table, too.
     GDAL deletes the file when it copies over the raster, so it is written last.
@@ -220,7 +221,7 @@ def _map_layer(layer_id: str, layer: ProjectLayer, geobox: GeoBox) -> Element:
 
 def _add_crs(parent: Element, geobox: GeoBox) -> None:
     # An authid alone is answered by QGIS and yet not valid: it takes the WKT.
-    SubElement(SubElement(parent, "spatialrefsys"), "wkt").text = geobox.crs.to_wkt()
+    SubElement(SubElement(parent, "spatialrefsys"), "wkt").text = crs_of(geobox).to_wkt()
 
 
 def _text(root: Element) -> str:
