@@ -158,16 +158,22 @@ def read_manifest(source: Path, options: SceneOptions) -> Product:
     settings = _load_manifest(source)
     bands = settings.pop("bands")
     options = _with_settings(options, settings, source)
-    texts = dict[Path, str]()
+    texts, left_out = dict[Path, str](), list[tuple[str, str]]()
     for text, path in bands.items():
         if not isinstance(text, str) or not isinstance(path, str):
             raise SceneError(f"{source}: {text}: {path} is not a band's name and a path.")
         place = source.parent / path
         if place in texts:
             raise BandError(f"{source} names {path} twice, as {texts[place]} and {text}.")
-        texts[place] = text
+        if is_quality(text):
+            left_out.append((f"{text} ({path})", "quality band"))
+        else:
+            texts[place] = text
+    if not texts:
+        raise BandError(f"{source} names no spectral band, only {', '.join(map(str, bands))}.")
     product = _stack(texts, source, options, kind="yaml")
-    return replace(product, sources={"bands": source.name, **product.sources})
+    sources = {"bands": source.name, **product.sources}
+    return replace(product, left_out=tuple(left_out), sources=sources)
 
 
 def _load_manifest(source: Path) -> dict[str, Any]:
@@ -218,8 +224,13 @@ def _with_settings(options: SceneOptions, settings: dict[str, Any], source: Path
         settings["level"] = parse_level(
             str(settings["level"]), options.sensor or settings.get("sensor")
         )
-    fresh = {key: value for key, value in settings.items() if getattr(options, key) is None}
-    return replace(options, **fresh)
+    fresh = {
+        key: value
+        for key, value in settings.items()
+        if value is not None and getattr(options, key) is None
+    }
+    origins = tuple((key, f"{key} in {source.name}") for key in fresh)
+    return replace(options, **fresh, origins=origins)
 
 
 @dataclass(frozen=True)
@@ -286,6 +297,7 @@ def _stack(texts: dict[Path, str], source: Path, options: SceneOptions, *, kind:
         source=source,
         kind=kind,
         layers=tuple(_in_sensor_order(layers)),
+        options=options,
         geobox=geobox,
         blocksize=blocksize,
         driver=driver,

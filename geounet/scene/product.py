@@ -36,6 +36,18 @@ class SceneOptions:
     offset: float | None = None
     """In digital numbers, added before scaling."""
     nodata: float | None = None
+    origins: tuple[tuple[str, str], ...] = ()
+    """Facts above that are no command-line options, each with what it is from."""
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
+            raise SceneError(f"{self.origin('scale')} {self.scale} is not a positive number.")
+        if self.offset is not None and not math.isfinite(self.offset):
+            raise SceneError(f"{self.origin('offset')} {self.offset} is not a number.")
+
+    def origin(self, fact: str) -> str:
+        """Return, for people, where a fact is from: `--scale`."""
+        return dict(self.origins).get(fact, f"--{fact}")
 
     @classmethod
     def from_text(
@@ -57,10 +69,6 @@ class SceneOptions:
         names_given = None if bands is None else tuple(name.strip() for name in bands.split(","))
         if names_given is not None and "" in names_given:
             raise BandError(f"--bands {bands} has an empty name. Use - for a band to leave out.")
-        if scale is not None and not (math.isfinite(scale) and scale > 0):
-            raise SceneError(f"--scale {scale} is not a positive number.")
-        if offset is not None and not math.isfinite(offset):
-            raise SceneError(f"--offset {offset} is not a number.")
         try:
             value = None if nodata is None else float(nodata)
         except ValueError:
@@ -102,6 +110,8 @@ class Product:
     kind: str
     """`file`, `folder` or `yaml`."""
     layers: tuple[Layer, ...]
+    options: SceneOptions
+    """What the user says, by the command line or a YAML file."""
     geobox: GeoBox
     blocksize: tuple[int, int]
     """(rows, cols) of the blocks of its first file."""
@@ -135,11 +145,11 @@ def identify(
     found = names.find_sensor(tags, parts)
     if found is None and any(name.upper() in {"B8A", "B08A"} for name in band_names):
         found = names.Found("s2", "band name B8A")
-    sensor, sources["sensor"] = _settle("sensor", options.sensor, found, parts[0].text)
+    sensor, sources["sensor"] = _settle("sensor", options, found, parts[0].text)
     found = names.find_level(tags, parts)
     if found and sensor and found.value not in LEVELS[sensor]:
         found = None
-    level, sources["level"] = _settle("level", options.level, found, parts[0].text)
+    level, sources["level"] = _settle("level", options, found, parts[0].text)
     if level is not None:
         level = parse_level(level, sensor)
     when = names.find_time(tags, parts)
@@ -157,16 +167,17 @@ def identify(
 
 
 def _settle(
-    what: str, said: str | None, found: names.Found | None, where: str
+    what: str, options: SceneOptions, found: names.Found | None, where: str
 ) -> tuple[str | None, str]:
     """Return what the user said, else what was found; and where it is from."""
+    said: str | None = getattr(options, what)
     if said is not None:
         if found is not None and found.value != said:
             logger.warning(
-                "%s: --%s %s is taken, although the %s says %s",
-                *(where, what, said, found.source, found.value),
+                "%s: %s %s is taken, although the %s says %s",
+                *(where, options.origin(what), said, found.source, found.value),
             )
-        return said, f"--{what}"
+        return said, options.origin(what)
     return (found.value, found.source) if found else (None, "not known")
 
 
@@ -205,7 +216,7 @@ def nodata_source(layers: Iterable[Layer], options: SceneOptions) -> str:
     layers = list(layers)
     said = []
     if options.nodata is not None:
-        said.append("--nodata")
+        said.append(options.origin("nodata"))
     elif any(layer.nodata is not None for layer in layers):
         said.append("file")
     masks = {"alpha": "alpha band", "file": "mask of the file", "band": "masks of the bands"}

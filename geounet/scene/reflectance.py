@@ -87,7 +87,11 @@ def from_gdal(scale: float, offset: float, *, where: str) -> LayerScaling:
 
 
 def settle_scaling(
-    layers: Sequence[LayerScaling], *, scale: float | None, offset: float | None
+    layers: Sequence[LayerScaling],
+    *,
+    scale: float | None,
+    offset: float | None,
+    origins: tuple[str, str] = ("--scale", "--offset"),
 ) -> Scaling | None:
     """Put together what the file and the user say; the user's word counts more.
 
@@ -95,6 +99,7 @@ def settle_scaling(
         layers: What the file says, band by band.
         scale: What the user says, for all bands.
         offset: What the user says, for all bands, in digital numbers.
+        origins: Where the user says these two, for people.
 
     Returns:
         The scaling, or None where some band has no scale.
@@ -105,12 +110,14 @@ def settle_scaling(
     if len(known) < len(layers):
         return None
     in_file = "GDAL metadata"
-    if scale is None and offset is None:
-        source = in_file
-    elif scale is not None and (offset is not None or not any(layer.offset for layer in layers)):
-        source = "--scale" if offset is None else "--scale and --offset"
-    else:
-        source = f"--scale, offset from {in_file}" if offset is None else f"--offset, {in_file}"
+    said = [
+        origin for origin, value in zip(origins, (scale, offset), strict=True) if value is not None
+    ]
+    if scale is None:
+        said.append(f"scale from {in_file}" if said else in_file)
+    elif offset is None and any(offsets):
+        said.append(f"offset from {in_file}")
+    source = ", ".join(said)
     return Scaling(tuple(known), tuple(o or 0.0 for o in offsets), source)
 
 

@@ -52,7 +52,7 @@ def open_scene(source: str | Path, options: SceneOptions = SceneOptions()) -> "S
         product = read_manifest(path, options)
     else:
         product = read_file(path, options)
-    scene = Scene(product, options)
+    scene = Scene(product)
     scene.warn_of_undeclared_nodata()
     return scene
 
@@ -63,9 +63,8 @@ class Scene:
     May be read from several threads at once.
     """
 
-    def __init__(self, product: Product, options: SceneOptions) -> None:
+    def __init__(self, product: Product) -> None:
         self._product = product
-        self._options = options
         self._handles = Handles()
         self._scalings: dict[tuple[int, ...], Scaling] = {}
         self._scaling_lock = threading.Lock()
@@ -184,9 +183,8 @@ class Scene:
             return self._scalings[indexes]
 
     def _find_scaling(self, layers: Sequence[Layer]) -> Scaling:
-        scale, offset = self._options.scale, self._options.offset
         facts = [layer.scaling for layer in layers]
-        if settled := settle_scaling(facts, scale=scale, offset=offset):
+        if settled := self._settled(facts):
             return settled
         bare = [layer for layer in layers if layer.scaling.scale is None]
         integers = [layer for layer in bare if np.dtype(layer.dtype).kind not in "fc"]
@@ -198,12 +196,21 @@ class Scene:
             )
         self._refuse_large_floats([layer for layer in bare if _is_reflective(layer.band)])
         facts = [fact if fact.scale is not None else LayerScaling(scale=1) for fact in facts]
-        settled = settle_scaling(facts, scale=None, offset=offset)
+        settled = self._settled(facts)
         assert settled is not None
         source = "float values, taken as reflectance"
-        if len(bare) < len(layers) or offset is not None:
+        if len(bare) < len(layers):
             source = f"{settled.source}; {source}"
         return Scaling(settled.scale, settled.offset, source)
+
+    def _settled(self, facts: Sequence[LayerScaling]) -> Scaling | None:
+        options = self._product.options
+        return settle_scaling(
+            facts,
+            scale=options.scale,
+            offset=options.offset,
+            origins=(options.origin("scale"), options.origin("offset")),
+        )
 
     def _refuse_large_floats(self, layers: Sequence[Layer]) -> None:
         for layer, median in zip(layers, self._medians(layers), strict=True):
@@ -285,7 +292,7 @@ class Scene:
         product, identity = self._product, self._product.identity
         height, width = self.geobox.shape
         sources = {**identity.sources, **product.sources}
-        scale, offset = self._options.scale, self._options.offset
+        scale, offset = product.options.scale, product.options.offset
         return {
             "name": self.name,
             "source": str(self.source),
@@ -324,8 +331,7 @@ class Scene:
         }
 
     def _scale_source(self) -> str:
-        facts = [layer.scaling for layer in self._product.layers]
-        settled = settle_scaling(facts, scale=self._options.scale, offset=self._options.offset)
+        settled = self._settled([layer.scaling for layer in self._product.layers])
         return "not known" if settled is None else settled.source
 
 

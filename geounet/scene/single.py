@@ -48,6 +48,7 @@ def read_file(source: Path, options: SceneOptions) -> Product:
             source=source,
             kind="file",
             layers=layers,
+            options=options,
             geobox=geobox,
             blocksize=dataset.block_shapes[layers[0].index - 1],
             driver=dataset.driver,

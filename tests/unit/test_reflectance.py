@@ -89,7 +89,7 @@ def test_the_user_counts_more_than_the_file_fact_by_fact():
     said = settle_scaling(known, scale=None, offset=7)
     assert (said.scale, said.offset) == ((0.0001, 0.0002), (7, 7))
     said = settle_scaling(known, scale=1, offset=2)
-    assert said.source == "--scale and --offset"
+    assert said.source == "--scale, --offset"
 
 
 def test_one_band_without_a_scale_is_enough_to_ask():
