@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geounet.aoi import aoi_mask
@@ -36,13 +39,19 @@ class Reader:
         """Return what there is, or None where there is nothing to predict."""
         wanted = None
         if self.aoi is not None:
-            wanted = aoi_mask(self.aoi, self.scene.geobox[window.core.toslices()])
+            wanted = aoi_mask(self.aoi, crop(self.scene.geobox, window.core))
             if not wanted.any():
                 return None
         pixels = self.scene.read_dn(self.bands, window.read)
         valid = pixels.valid[window.keep]
         wanted = valid if wanted is None else wanted & valid
         return Piece(window, pixels, wanted) if wanted.any() else None
+
+
+def crop(geobox: GeoBox, window: Window) -> GeoBox:
+    """Return the grid of a window; slicing a `GeoBox` uses what affine is about to deprecate."""
+    shift = Affine.translation(window.col_off, window.row_off)
+    return GeoBox((window.height, window.width), geobox.transform @ shift, geobox.crs)
 
 
 class Survey:
