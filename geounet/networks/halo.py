@@ -56,16 +56,18 @@ def exact_halo(network: Network, bands: int) -> int | None:
         depends on the window's size, or where the halo is wider than 48 strides.
     """
     probed = _positive_copy(network)
-    with _Watch() as watch, torch.no_grad():
-        side = 8 * network.stride  # some pool further than their stride says
-        probed(torch.ones(1, bands, side, side, dtype=torch.float64))
-    if watch.seen:
-        logger.info("The network has no exact halo: it uses %s.", watch.seen)
+    jump, obstacle = _look_once(probed, bands, network.stride)
+    if obstacle:
+        logger.info("The network has no exact halo: it uses %s.", obstacle)
         return None
     halos = []
     for axis in (2, 3):
-        halo = _reach(probed, bands, network.stride, axis)
+        halo = _reach(probed, bands, network.stride, axis=axis, jump=jump)
         if halo is None:
+            logger.info(
+                "The network has no exact halo: it sees further than %d pixels.",
+                network.stride * PROBE_STRIDES[-1] - jump,
+            )
             return None
         halos.append(halo)
     return -(-max(halos) // network.stride) * network.stride
@@ -127,24 +129,50 @@ def _core_probs(network: Network, sample: Tensor, *, exact: int, halo: int) -> T
     return probs[:, halo : probs.shape[-2] - halo, halo : probs.shape[-1] - halo]
 
 
-def _reach(probed: nn.Module, bands: int, stride: int, axis: int) -> int | None:
-    """Return how far outside a block of outputs its inputs lie along one axis, in pixels."""
-    for reach in PROBE_STRIDES:
+def _reach(probed: nn.Module, bands: int, stride: int, *, axis: int, jump: int) -> int | None:
+    """Return how far outside a block of outputs its inputs lie along one axis, in pixels.
+
+    What lies beyond the probe's end cannot be touched, so it has to be excluded: a layer that saw
+    it would sit less than a `jump` from the end, and touch what it sits on.
+    """
+    for strides in PROBE_STRIDES:
+        end = stride * strides
         shape = [1, bands, stride, stride]
-        shape[axis] = stride * (2 * reach + 1)
+        shape[axis] = end + stride + end
         x = torch.ones(shape, dtype=torch.float64, requires_grad=True)
-        start, stop = stride * reach, stride * (reach + 1)
-        probed(x).narrow(axis, start, stride).sum().backward()
+        probed(x).narrow(axis, end, stride).sum().backward()
         if x.grad is None:
             return 0
         touched = x.grad.abs().sum(dim=[d for d in range(4) if d != axis]).nonzero()
-        first, last = int(touched.min()), int(touched.max())
-        if first > 0 and last < shape[axis] - 1:
-            return max(start - first, last - (stop - 1))
-    logger.info(
-        "The network has no exact halo: it sees further than %d pixels.", stride * PROBE_STRIDES[-1]
-    )
+        reach = max(end - int(touched.min()), int(touched.max()) - (end + stride - 1))
+        if reach < end - jump:
+            return reach
     return None
+
+
+def _look_once(probed: nn.Module, bands: int, stride: int) -> tuple[int, str | None]:
+    """Return how far any one layer reaches, in pixels, and what keeps the halo from being found."""
+    side = 8 * stride  # some pool further than their stride says
+    jumps = [2 * stride]  # for what is no layer: resizing by a function
+
+    def measure(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        for axis in (0, 1):
+            steps = _pair(layer.kernel_size)[axis] - 1
+            steps *= _pair(getattr(layer, "dilation", 1))[axis]
+            jumps.append(steps * side // args[0].shape[2 + axis])
+
+    layers = [m for m in probed.modules() if hasattr(m, "kernel_size")]
+    hooks = [layer.register_forward_pre_hook(measure) for layer in layers]
+    with _Watch() as watch, torch.no_grad():
+        probed(torch.ones(1, bands, side, side, dtype=torch.float64))
+    for hook in hooks:
+        hook.remove()
+    return max(jumps), watch.seen
+
+
+def _pair(sides: Any) -> tuple[int, int]:
+    """Return (rows, cols) of what a layer states for both at once, or for each."""
+    return (sides, sides) if isinstance(sides, int) else sides
 
 
 def _positive_copy(network: nn.Module) -> nn.Module:
