@@ -31,7 +31,7 @@ class Plane:
             raise ValueError("the grid has no CRS")
         self.geobox, self._grid_crs = geobox, geobox.crs.proj
         height, width = geobox.shape
-        centre = _placed(geobox.transform, np.array([[width / 2, height / 2]]))
+        centre = place(geobox.transform, np.array([[width / 2, height / 2]]))
         to_geographic = Transformer.from_crs(self._grid_crs, 4326, always_xy=True)
         self._centre = centre[0]
         lon, lat = to_geographic.transform(*self._centre)
@@ -48,7 +48,7 @@ class Plane:
 
     def from_pixels(self, pixels: Coordinates) -> Coordinates:
         """Take (col, row), from the outer corner of the first pixel, to the plane."""
-        return self.from_crs(self._grid_crs)(_placed(self.geobox.transform, pixels))
+        return self.from_crs(self._grid_crs)(place(self.geobox.transform, pixels))
 
     def to_pixels(self, xy: Coordinates) -> Coordinates:
         """Return (col, row), from the outer corner of the first pixel."""
@@ -56,7 +56,7 @@ class Plane:
         ground = np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
         if self._grid_crs.is_geographic:  # a grid across 180° runs on past it
             ground[:, 0] = self._centre[0] + (ground[:, 0] - self._centre[0] + 180) % 360 - 180
-        return _placed(~self.geobox.transform, ground)
+        return place(~self.geobox.transform, ground)
 
     @property
     def pixel_m(self) -> float:
@@ -80,8 +80,8 @@ class Plane:
         return np.asarray(self._geod.inv(lon, lat, lon_end, lat_end)[2])
 
 
-def _placed(transform: Affine, xy: Coordinates) -> Coordinates:
-    """Apply a transform to (n, 2) coordinates."""
+def place(transform: Affine, xy: Coordinates) -> Coordinates:
+    """Apply a transform to coordinates: (col, row) → (x, y)."""
     matrix = np.array([[transform.a, transform.d], [transform.b, transform.e]])
     return xy @ matrix + [transform.c, transform.f]
 
@@ -133,6 +133,11 @@ class Pieces:
         last = nth + 1 == times[piece]  # meets the next piece to the last bit
         end = np.where(last[:, None], self.end[piece], start + step * (nth + 1)[:, None])
         return type(self)(start + step * nth[:, None], end, self.line[piece])
+
+    def reversed(self) -> Self:
+        """Return the same lines, run through from end to start."""
+        line = self.line.max(initial=0) - self.line[::-1]
+        return type(self)(self.end[::-1], self.start[::-1], line)
 
     def transformed(self, function: Callable[[Coordinates], Coordinates]) -> Self:
         """Return the same pieces with `function` applied to their ends."""

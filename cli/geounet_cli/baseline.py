@@ -1,5 +1,66 @@
 """geounet baseline."""
 
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-def baseline() -> None:
-    """Not written yet."""
+import typer
+
+from geounet_cli import options
+from geounet_cli.console import progress
+
+
+def threshold_from_text(text: str) -> float | Literal["otsu"]:
+    """Return what `--threshold` was given."""
+    if text == "otsu":
+        return "otsu"
+    try:
+        value = float(text)
+    except ValueError:
+        value = 2.0
+    if not -1 < value < 1:
+        raise typer.BadParameter(f"{text} is neither otsu nor a number between -1 and 1.")
+    return value
+
+
+def baseline(
+    scene: options.Scene,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the results; made if absent.", show_default=False)
+    ],
+    index: Annotated[
+        Literal["ndwi", "mndwi"],
+        typer.Option(
+            help="ndwi: (green - nir) / (green + nir). mndwi: (green - swir16) / (green + swir16)."
+        ),
+    ] = "ndwi",
+    threshold: Annotated[
+        Any,
+        typer.Option(
+            parser=threshold_from_text,
+            metavar="otsu|NUMBER",
+            help="Index from which a pixel is water; otsu finds it in the scene.",
+        ),
+    ] = "otsu",
+    overwrite: options.Overwrite = False,
+    bands: options.Bands = None,
+    sensor: options.Sensor = None,
+    level: options.Level = None,
+    scale: options.Scale = None,
+    offset: options.Offset = None,
+    nodata: options.Nodata = None,
+) -> None:
+    """Draw mask, index, coastline and a QGIS project the classical way, for comparison.
+
+    Writes what predict writes, with NAME_index.tif in the place of the probability. Prints the
+    path of NAME.json.
+
+    Example: geounet baseline scene.tif --index mndwi --out baseline/
+    """
+    from geounet.baseline import BaselineSettings, baseline_scene  # imports rasterio: only now
+    from geounet.scene import SceneOptions
+
+    settings = BaselineSettings(index=index, threshold=threshold, overwrite=overwrite)
+    scene_options = SceneOptions.from_text(
+        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata
+    )
+    typer.echo(baseline_scene(scene, out, settings, scene_options, progress))

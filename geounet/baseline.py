@@ -1,0 +1,284 @@
+"""The classical way to a waterline: an index of two bands and a threshold."""
+
+import logging
+import platform
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from geounet import __version__
+from geounet.bands import Band, list_bands
+from geounet.classes import LAND_WATER
+from geounet.errors import BandError, SceneError
+from geounet.outputs import FORMAT, Stage, stage_set
+from geounet.products import Field, write_products
+from geounet.progress import Progress, silent
+from geounet.scene import Pixels, Scene, SceneOptions, gdal_environment, open_scene
+from geounet.stitch import Part, open_canvas, read_ahead, stitch
+from geounet.windows import HaloWindow, plan_windows
+
+logger = logging.getLogger(__name__)
+
+INDEXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "ndwi": (("green",), ("nir", "nir08")),
+    "mndwi": (("green",), ("swir16",)),
+}
+"""Common names of the bands of (a − b) / (a + b), the first that a scene has: NDWI by McFeeters
+(1996), doi:10.1080/01431169608948714, MNDWI by Xu (2006), doi:10.1080/01431160600589179."""
+
+BINS = 4000
+"""Of the histogram over [-1, 1]: finer than any noise of an index."""
+TWO_PEAKED = 0.7
+"""Share of the variance that lies between two classes. A single Gaussian peak cut in two has 2/π
+= 0.64 of it, so what is hardly above is no sign of land and water."""
+WINDOW = 1024
+READERS = 2
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """What a user may say of a baseline."""
+
+    index: Literal["ndwi", "mndwi"] = "ndwi"
+    threshold: float | Literal["otsu"] = "otsu"
+    """Index from which a pixel is water; `otsu` finds it in the scene."""
+    overwrite: bool = False
+    """Whether results that exist are replaced."""
+
+
+class Threshold(NamedTuple):
+    """What divides a histogram in two."""
+
+    value: float
+    separability: float | None
+    """Share of the variance that lies between the two classes, 0–1; None for a given value."""
+
+
+def baseline_scene(
+    source: Path,
+    out: Path,
+    settings: BaselineSettings = BaselineSettings(),
+    options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
+    progress: Progress = silent,
+) -> Path:
+    """Divide a scene into land and water by an index, with the same outputs as a prediction.
+
+    Args:
+        source: As `open_scene` takes it.
+        out: Folder for the results; made if absent.
+        settings: Which index, and where it is divided.
+        options: What the user said about the scene.
+        progress: Told of every window.
+
+    Returns:
+        The record, `out/NAME.json`.
+
+    Raises:
+        BandError: The scene lacks a band of the index.
+        SceneError: It cannot be read, has no data, or its index is the same everywhere.
+        OutputError: The results exist, or cannot be written.
+    """
+    start = time.perf_counter()
+    with gdal_environment(), open_scene(source, options) as scene:
+        bands = choose_bands(scene, settings.index)
+        scaling = scene.scaling(bands)
+        with stage_set(out, scene.name, overwrite=settings.overwrite) as (stage, record):
+            path, histogram, undefined = _write_index(scene, bands, stage, progress)
+            threshold = _threshold(scene, histogram, settings)
+            notes = _notes(threshold, settings, undefined)
+            for note in notes:
+                logger.warning("%s: %s", scene.source, note)
+            index_seconds = time.perf_counter() - start
+            how = "Otsu" if settings.threshold == "otsu" else "fixed"
+            write_products(
+                stage,
+                scene,
+                Field(path=path, quantity="index", level=threshold.value),
+                classes=LAND_WATER,
+                probability_dtype="float32",
+                attributes={"model": f"{settings.index.upper()}, {how}", "position_u95_m": None},
+                progress=progress,
+            )
+            record.update(
+                {
+                    **_record(scene, settings),
+                    "baseline": {
+                        "index": settings.index,
+                        "threshold": settings.threshold,
+                        "separability": threshold.separability,
+                        "undefined_pixels": undefined,
+                    },
+                    "bands": [band.id for band in bands],
+                    "scaling": scaling.to_dict(),
+                    "level": threshold.value,
+                    "notes": notes,
+                    "timings": {
+                        "index": round(index_seconds, 3),
+                        "total": round(time.perf_counter() - start, 3),
+                    },
+                }
+            )
+        return out / f"{scene.name}.json"
+
+
+def _record(scene: Scene, settings: BaselineSettings) -> dict[str, Any]:
+    """Return what is known before anything is computed."""
+    return {
+        "format": FORMAT,
+        "geounet": __version__,
+        "command": "baseline",
+        "scene": scene.describe(),
+        "model": None,
+        "settings": asdict(settings),
+        "plan": {"window": WINDOW, "halo": 0},
+        "classes": [one.to_dict() for one in LAND_WATER],
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "rasterio": rasterio.__version__,
+            "gdal": rasterio.__gdal_version__,
+        },
+    }
+
+
+def choose_bands(scene: Scene, index: str) -> list[Band]:
+    """Return the two bands of an index, by common name, of whatever sensor.
+
+    Raises:
+        BandError: The scene has none of that name.
+    """
+    chosen = []
+    for names in INDEXES[index]:
+        found = [b for name in names for b in scene.bands if b.common_name == name]
+        if not found:
+            raise BandError(
+                f"{scene.source} has no band {' or '.join(names)}, which {index.upper()} needs; it "
+                f"has {list_bands(scene.bands)}. Name bands with --bands, or use another --index."
+            )
+        if found[0].common_name != names[0]:
+            logger.warning(
+                "%s has no %s; %s (%s) is taken.",
+                scene.source, names[0], found[0].id, found[0].common_name,
+            )  # fmt: skip
+        chosen.append(found[0])
+    return chosen
+
+
+def normalised_difference(pixels: Pixels) -> NDArray[np.float32]:
+    """Return (a − b) / (a + b) of two bands.
+
+    Atmospheric correction takes too much from dark water at times. A negative reflectance counts
+    as 0, so that the index stays within [-1, 1] and such water stays water.
+
+    Args:
+        pixels: Reflectance (2, height, width).
+
+    Returns:
+        (height, width); NaN where not valid, and where both bands are 0 and it is not defined.
+    """
+    first, second = np.maximum(pixels.values, np.float32(0))
+    total = first + second
+    index = np.full(total.shape, np.nan, dtype=np.float32)
+    np.divide(first - second, total, out=index, where=pixels.valid & (total > 0))
+    return index
+
+
+def _write_index(
+    scene: Scene, bands: list[Band], stage: Stage, progress: Progress
+) -> tuple[Path, NDArray[np.int64], int]:
+    """Write the index of a scene, and count its values on the way.
+
+    Returns:
+        The raster, the histogram over [-1, 1], and how many valid pixels have no index.
+    """
+    path = stage.temporary("index.tif")
+    windows = list(plan_windows(*scene.geobox.shape, core=WINDOW, halo=0))
+    histogram, undefined = np.zeros(BINS, dtype=np.int64), 0
+
+    def read(window: HaloWindow) -> tuple[HaloWindow, Pixels]:
+        return window, scene.read(bands, window.core)
+
+    def parts() -> Any:
+        nonlocal undefined
+        ahead = read_ahead(read, windows, threads=READERS)
+        for window, pixels in progress(ahead, label=scene.name, total=len(windows)):
+            index = normalised_difference(pixels)
+            known = np.isfinite(index)
+            histogram[:] += count_values(index[known])
+            undefined += int((pixels.valid & ~known).sum())
+            yield Part(window.core, (index,))
+
+    with open_canvas(path, scene.geobox, dtype="float32", nodata=np.nan) as canvas:
+        stitch(parts(), [canvas])
+    if not histogram.sum():
+        raise SceneError(
+            f"{scene.source} has no valid pixel: every one lacks data in one of "
+            f"{', '.join(band.name for band in bands)}. Check its nodata value."
+        )
+    return path, histogram, undefined
+
+
+def count_values(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Count values, which lie in [-1, 1], in `BINS` bins of equal width."""
+    bins = ((values.astype(np.float64) + 1) * (BINS / 2)).astype(np.intp)
+    return np.bincount(np.minimum(bins, BINS - 1), minlength=BINS)
+
+
+def _threshold(scene: Scene, histogram: NDArray[np.int64], settings: BaselineSettings) -> Threshold:
+    if settings.threshold != "otsu":
+        return Threshold(settings.threshold, None)
+    if np.count_nonzero(histogram) < 2:
+        only = np.flatnonzero(histogram)[0] * 2 / BINS - 1
+        raise SceneError(
+            f"{scene.source} has the same {settings.index.upper()} everywhere, about {only:.3f}, "
+            "so Otsu finds nothing to divide. Give --threshold, for instance --threshold 0."
+        )
+    return otsu(histogram)
+
+
+def otsu(histogram: NDArray[np.int64]) -> Threshold:
+    """Divide a histogram over [-1, 1] so that the variance between the two classes is greatest.
+
+    Where a gap between two peaks leaves the choice open, the middle of the gap is taken: at its
+    edge, as other implementations have it, half a bin of one class would fall to the other.
+
+    Args:
+        histogram: Counts in bins of equal width, at least two of them not 0.
+
+    References:
+        Otsu (1979), "A threshold selection method from gray-level histograms",
+        doi:10.1109/TSMC.1979.4310076.
+    """
+    bins = len(histogram)
+    centres = (np.arange(bins) + 0.5) * 2 / bins - 1
+    total, mean = histogram.sum(), np.average(centres, weights=histogram)
+    variance = np.average((centres - mean) ** 2, weights=histogram)
+    # For each inner edge of a bin: how many values are below it, and their sum.
+    below, sums = np.cumsum(histogram)[:-1], np.cumsum(histogram * centres)[:-1]
+    weight = below * (total - below).astype(np.float64)
+    distance = mean * below - sums
+    between = np.divide(distance**2, weight, out=np.zeros(bins - 1), where=weight > 0)
+    first = int(between.argmax())
+    lower = np.flatnonzero(between[first:] < between[first])
+    last = first + (int(lower[0]) - 1 if lower.size else bins - 2 - first)
+    edge = 1 + (first + last) / 2
+    return Threshold(edge * 2 / bins - 1, float(between[first] / variance))
+
+
+def _notes(threshold: Threshold, settings: BaselineSettings, undefined: int) -> list[str]:
+    """Return what a person should know of the result."""
+    notes = []
+    if threshold.separability is not None and threshold.separability < TWO_PEAKED:
+        notes.append(
+            f"{settings.index.upper()} has no two clear peaks (separability "
+            f"{threshold.separability:.2f}), so Otsu's threshold {threshold.value:.3f} may divide "
+            "water or land itself; compare it with --threshold 0"
+        )
+    if undefined:
+        notes.append(f"{undefined} pixels have no {settings.index.upper()}: both bands are 0 there")
+    return notes
