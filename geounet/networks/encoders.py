@@ -68,11 +68,11 @@ def build_smp_network(
 def _start_encoder(network: Any, settings: SmpSettings, bands: Sequence[str]) -> None:
     """Give an encoder the weights that its settings name, and start its first convolution."""
     try:
-        convolutions = _input_convolutions(network, len(bands))
+        convolutions = _input_convolutions(network.encoder, len(bands))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"Network {settings.decoder} with encoder {settings.encoder} does not take images of "
-            f"any size ({_one_line(error)}). Use another encoder."
+            f"Encoder {settings.encoder} does not take images of any size ({_one_line(error)}). "
+            "Use another."
         ) from error
     if not convolutions:
         raise ConfigError(
@@ -170,11 +170,10 @@ def _create(settings: SmpSettings, *, bands: int, classes: int, weights: str | N
         ) from error
 
 
-def _input_convolutions(network: Any, bands: int) -> dict[str, nn.Conv2d]:
+def _input_convolutions(encoder: nn.Module, bands: int) -> dict[str, nn.Conv2d]:
     """Return the encoder's convolutions that see the bands themselves, by name: run it and look."""
-    side = 8 * network.encoder.output_stride  # some decoders pool further than the encoder
-    x = torch.zeros(1, bands, side, side)
-    names = {m: name for name, m in network.encoder.named_modules() if isinstance(m, nn.Conv2d)}
+    x = torch.zeros(1, bands, 64, 64)
+    names = {m: name for name, m in encoder.named_modules() if isinstance(m, nn.Conv2d)}
     found: dict[str, nn.Conv2d] = {}
 
     def look(module: nn.Conv2d, args: tuple[Tensor, ...]) -> None:
@@ -184,9 +183,9 @@ def _input_convolutions(network: Any, bands: int) -> dict[str, nn.Conv2d]:
     hooks = [module.register_forward_pre_hook(look) for module in names]
     try:
         with torch.no_grad():
-            network.eval()(x)
+            encoder.eval()(x)
     finally:
-        network.train()
+        encoder.train()
         for hook in hooks:
             hook.remove()
     return found
