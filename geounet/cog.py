@@ -107,7 +107,8 @@ def block_rows(geobox: GeoBox) -> Iterator[Window]:
 
 def encode_probability(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return probabilities, 0–1, as uint8: p × 253 rounded, 255 where they are NaN."""
-    steps = np.rint(np.nan_to_num(probability, nan=0.0) * np.float32(PROBABILITY_STEPS))
+    # Halves upward: 0.5 is water, and so becomes 127, which is more than half.
+    steps = np.floor(np.nan_to_num(probability) * np.float32(PROBABILITY_STEPS) + np.float32(0.5))
     return np.where(np.isnan(probability), 255, steps).astype(np.uint8)
 
 

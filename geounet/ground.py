@@ -31,18 +31,14 @@ class Ground:
         )
         self._to_equal_area = Transformer.from_crs(geographic, equal_area, always_xy=True)
 
-    @property
-    def mirrored(self) -> bool:
-        """Whether left and right change sides between the picture and the map."""
-        return self._transform.determinant > 0
-
     def place(self, shapes: Geometries) -> Geometries:
         """Take (col, row) to coordinates of the scene's CRS; what else a vertex has is lost.
 
-        contourpy measures from pixel centres, a transform from their corners: `contours` has added
-        the half pixel.
+        What is on the left in the picture is on the left on the ground, too: where the grid is
+        mirrored (the first row is the southernmost), lines and rings are turned round.
         """
-        return shapely.transform(shapes, self._to_map)
+        placed = shapely.transform(shapes, self._to_map)
+        return shapely.reverse(placed) if self._transform.determinant > 0 else placed
 
     def _to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         a, b, c, d, e, f, *_ = self._transform

@@ -1,4 +1,4 @@
-"""Writing and reading vector layers: GeoPackages that open styled, and are the same bytes twice."""
+"""Writing vector layers: GeoPackages that open styled, and are the same bytes twice."""
 
 import os
 import sqlite3
@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 import geopandas
+import pandas as pd
 import pyogrio
-from pyogrio.errors import DataLayerError, DataSourceError
-
-from geounet.errors import GeounetError
 
 VERTICES_IN_BATCH = 200_000
 """Features are appended when they have that many: opening the file again takes milliseconds."""
@@ -85,7 +83,7 @@ class LayerWriter:
         if not full:
             return
         with _dated(self.time):
-            for part in full if len(full) == 1 else [geopandas.pd.concat(full, ignore_index=True)]:
+            for part in full if len(full) == 1 else [pd.concat(full, ignore_index=True)]:
                 pyogrio.write_dataframe(
                     part,
                     self.path,
@@ -124,41 +122,3 @@ def embed_styles(path: Path, styles: Mapping[str, str], time: datetime) -> None:
             " update_time) VALUES ('', '', ?, 'geom', ?, ?, '', 1, '', '', ?)",
             [(layer, layer, qml, when) for layer, qml in styles.items()],
         )
-
-
-def read_layer(text: str) -> geopandas.GeoDataFrame:
-    """Read a vector layer.
-
-    Args:
-        text: A file of any format that GDAL knows, or `file|layer` where it has several;
-            `file|layername=layer`, as QGIS writes it, is the same.
-
-    Returns:
-        Its features.
-
-    Raises:
-        GeounetError: There is no such file or layer, or it has no CRS.
-    """
-    file, _, layer = text.partition("|")
-    path, layer = Path(file), layer.removeprefix("layername=")
-    if not path.exists():
-        raise GeounetError(f"{path} does not exist. Check the path of the vector file.")
-    try:
-        names = [str(name) for name in pyogrio.list_layers(path)[:, 0] if name != "layer_styles"]
-        if (not layer and len(names) > 1) or (layer and layer not in names):
-            said = f"no layer {layer}" if layer else "several layers and none is named"
-            raise GeounetError(
-                f"{path} has {said}; it has {', '.join(names)}. Write {path}|{names[0]}, say."
-            )
-        features = geopandas.read_file(path, layer=layer or None)
-    except (DataSourceError, DataLayerError) as error:
-        raise GeounetError(
-            f"{path} cannot be read as a vector file: {error}. Give a GeoPackage, GeoJSON, "
-            "Shapefile or FlatGeobuf."
-        ) from error
-    if features.crs is None:
-        raise GeounetError(
-            f"{text} has no CRS, so nobody knows where it lies. Assign one, in QGIS or with "
-            "ogr2ogr -a_srs."
-        )
-    return features

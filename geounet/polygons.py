@@ -10,8 +10,9 @@ from geounet.contours import Contours, Geometries, Joiner, Strip, keep_vertices
 class AreaSweep:
     """Joins the areas of strips, from the top down, and hands out each as soon as it is whole.
 
-    Areas are valid polygons in the normal form of `shapely.normalize`. They are handed out in the
-    order of their last row, then of their start: whatever the height of the strips, the same.
+    Areas are valid polygons whose outlines and holes run as the lines do, land on the left; else
+    they are in the normal form of `shapely.normalize`. They are handed out in the order of their
+    last row, then of their start: whatever the height of the strips, the same.
     """
 
     def __init__(self) -> None:
@@ -74,7 +75,8 @@ def _straighten(areas: Geometries, sides: NDArray[np.complex128]) -> Geometries:
 
 def in_order(areas: Geometries, last_row: NDArray[np.float64]) -> Geometries:
     """Normalise areas, and sort them by `last_row`, then by their outline's first points."""
-    areas = shapely.normalize(areas)
+    # With rows downward, clockwise to the eye is counterclockwise to shapely.
+    areas = shapely.orient_polygons(shapely.normalize(areas), exterior_cw=False)
     points, owner = shapely.get_coordinates(areas, return_index=True)
     first = np.searchsorted(owner, np.arange(len(areas)))
     # Two areas may start where they touch, at a corner of nodata, but then go different ways.

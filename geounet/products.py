@@ -12,7 +12,6 @@ import geopandas
 import numpy as np
 import pandas as pd
 import rasterio
-import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
@@ -237,7 +236,6 @@ def _write_vectors(
 def _line_features(
     lines: Geometries, ground: Ground, scene: Scene, field: Field, common: Mapping[str, Any]
 ) -> geopandas.GeoDataFrame:
-    placed = ground.place(lines)
     is_probability = field.quantity == "probability"
     columns = {
         "kind": pd.array(["unknown"] * len(lines), dtype="string"),
@@ -246,13 +244,8 @@ def _line_features(
         "position_u95_m": _constant(common.get("position_u95_m", np.nan), len(lines), float),
         "cloud_suspect": pd.array([None] * len(lines), dtype="boolean"),
     }
-    return _features(
-        # Land stays on the left, as one looks at the map.
-        shapely.reverse(placed) if ground.mirrored else placed,
-        columns,
-        scene,
-        {name: value for name, value in common.items() if name not in columns},
-    )
+    rest = {name: value for name, value in common.items() if name not in columns}
+    return _features(ground.place(lines), columns, scene, rest)
 
 
 def _area_features(
@@ -260,9 +253,7 @@ def _area_features(
 ) -> geopandas.GeoDataFrame:
     columns = {"area_m2": ground.areas_m2(areas)}
     rest = {name: value for name, value in common.items() if name != "position_u95_m"}
-    # Outlines run as the lines do: land on the left of the outer one and of each hole.
-    placed = shapely.orient_polygons(ground.place(areas), exterior_cw=True)
-    return _features(placed, columns, scene, rest)
+    return _features(ground.place(areas), columns, scene, rest)
 
 
 def _features(
