@@ -297,4 +297,6 @@ def _loading(chips: ChipsInMemory | ChipsOnDisk, workers: int, *, pin: bool) -> 
         "multiprocessing_context": context,
         "persistent_workers": workers > 0,
         "pin_memory": pin,
+        # For seeds of workers, which draw nothing: not from the chance that networks draw from.
+        "generator": torch.Generator(),
     }

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -108,6 +108,13 @@ class TrainingPlan:
         return json.dumps({**settings, "network_settings": network, "chips": chips}, sort_keys=True)
 
 
+class Batches(NamedTuple):
+    """What Lightning goes through."""
+
+    train: DataLoader[Samples]
+    val: DataLoader[Samples] | None
+
+
 def train_model(
     chips: Path,
     config: Config,
@@ -142,9 +149,10 @@ def train_model(
     _check_out(out, resume=resume, overwrite=overwrite)
     with torch.random.fork_rng(devices=[]):  # a notebook's own draws go on as if nothing had been
         plan = plan_training(open_chips(chips), config)
+        batches = _batches(plan, progress)
         _prepare_out(out, plan, resume=resume)
         try:
-            log = _fit(plan, out, resume=resume, progress=progress)
+            log = _fit(plan, batches, out, resume=resume, progress=progress)
             _finish(plan, log, out, licence=licence)
         except KeyboardInterrupt:
             kept = (out / LAST).is_file()
@@ -255,17 +263,18 @@ def _prepare_out(out: Path, plan: TrainingPlan, *, resume: bool) -> None:
         return
     if resume:
         logger.warning("%s has no checkpoint to go on from: training starts.", out)
-    (out / MODEL).unlink(missing_ok=True)
-    for file in ("curves.png", "validation.png"):
-        (out / file).unlink(missing_ok=True)
-    for folder in ("checkpoints", "logs"):
-        shutil.rmtree(out / folder, ignore_errors=True)
     recipe = yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False)
-    with stage_file(out / RECIPE) as draft:
+    with stage_file(out / RECIPE) as draft:  # which finds out first whether `out` can be written
+        for file in (MODEL, "curves.png", "validation.png"):
+            (out / file).unlink(missing_ok=True)
+        for folder in ("checkpoints", "logs"):
+            shutil.rmtree(out / folder, ignore_errors=True)
         draft.write_text(f"# The training beside this file.\n{recipe}")
 
 
-def _fit(plan: TrainingPlan, out: Path, *, resume: bool, progress: Progress) -> EpochLog:
+def _fit(
+    plan: TrainingPlan, batches: Batches, out: Path, *, resume: bool, progress: Progress
+) -> EpochLog:
     """Train the plan's network and leave it with its best weights; return what epochs came to."""
     log = EpochLog(out / "logs" / "epochs.csv", epochs=plan.config.epochs, progress=progress)
     config = plan.config
@@ -280,37 +289,40 @@ def _fit(plan: TrainingPlan, out: Path, *, resume: bool, progress: Progress) -> 
     if last is not None:
         log.load_state_dict(read_resumable(last, plan.identity)["callbacks"][log.state_key])
     if not log.finished:
-        train, val = _loaders(plan, progress)
         with quiet_lightning():
             trainer = _trainer(plan, out, log)
             trainer.loggers[0].log_hyperparams(plan.config.model_dump(mode="json"))
             with _stoppable(trainer):
-                trainer.fit(task, train, val, ckpt_path=last, weights_only=True)
+                trainer.fit(task, *batches, ckpt_path=last, weights_only=True)
     chosen = out / (BEST if plan.splits["val"] else LAST)
     task.load_state_dict(read_checkpoint(chosen)["state_dict"])
     return log
 
 
-def _loaders(
-    plan: TrainingPlan, progress: Progress
-) -> tuple[DataLoader[Samples], DataLoader[Samples] | None]:
-    """Return batches to train on, and batches to validate with, where there are any."""
+def _batches(plan: TrainingPlan, progress: Progress) -> Batches:
+    """Return what to train on and what to validate with, read as far as memory allows."""
     train, val = load_chips(
         plan.reader, [plan.splits["train"], plan.splits["val"]], progress=progress
     )
-    config, pin = plan.config, plan.device.startswith("cuda")
-    batches = training_batches(
-        train, batch=config.batch, seed=config.seed, workers=config.workers, pin=pin
+    batch, workers, pin = plan.config.batch, plan.config.workers, plan.device.startswith("cuda")
+    return Batches(
+        training_batches(train, batch=batch, seed=plan.config.seed, workers=workers, pin=pin),
+        scoring_batches(val, batch=batch, workers=workers, pin=pin) if len(val) else None,
     )
-    if not len(val):
-        return batches, None
-    return batches, scoring_batches(val, batch=config.batch, workers=config.workers, pin=pin)
 
 
 def _trainer(plan: TrainingPlan, out: Path, log: EpochLog) -> Trainer:
     callbacks: list[Callback] = [log, BestAndLast(log, best=out / BEST, last=out / LAST)]
     if plan.splits["val"]:
-        callbacks.append(EarlyStopping(VAL_LOSS, patience=plan.config.patience, mode="min"))
+        callbacks.append(
+            EarlyStopping(
+                VAL_LOSS,
+                patience=plan.config.patience,
+                mode="min",
+                # But after validation, so that the log of the epoch knows that it is the last.
+                check_on_train_epoch_end=False,
+            )
+        )
     kind, _, index = plan.device.partition(":")
     return Trainer(
         accelerator="gpu" if kind == "cuda" else kind,
@@ -403,6 +415,8 @@ def _record(plan: TrainingPlan, log: EpochLog, scores: Mapping[str, Scores]) -> 
 def _score(plan: TrainingPlan, names: list[str]) -> Scores:
     """Return the scores of chips, in float32."""
     classes = plan.reader.classes
+    if not names:
+        return Scores.from_confusion(torch.zeros(len(classes), len(classes)), classes)
     confusion = confusion_matrix(len(classes)).to(plan.device)
     batches = scoring_batches(
         ChipsOnDisk(plan.reader, names), batch=plan.config.batch, workers=0, pin=False

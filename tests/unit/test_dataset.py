@@ -1,0 +1,215 @@
+import logging
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from training_chips import write_chips
+
+from geounet.chips import open_chips
+from geounet.classes import LAND, LabelClass
+from geounet.dataset import (
+    ChipsInMemory,
+    ChipsOnDisk,
+    EvenBatches,
+    load_chips,
+    open_reader,
+    scoring_batches,
+    training_batches,
+    usable_splits,
+)
+from geounet.errors import ChipsError, ConfigError
+
+UNKNOWN = 255
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("dataset") / "chips"
+    return open_chips(write_chips(path, counts={"train": 5, "val": 2, "test": 1}, size=16))
+
+
+@pytest.fixture
+def own_folder(tmp_path):
+    """Make a folder that a test may spoil."""
+
+    def make(**settings):
+        settings = {"counts": {"train": 3, "val": 1, "test": 1}, "size": 16} | settings
+        return open_chips(write_chips(tmp_path / "chips", **settings))
+
+    return make
+
+
+def as_on_disk(folder, name):
+    with rasterio.open(folder.path / "images" / f"{name}.tif") as src:
+        values = src.read()
+    with rasterio.open(folder.path / "labels" / f"{name}.tif") as src:
+        return values, src.read(1)
+
+
+def test_samples_are_standardised_and_nought_without_data(folder):
+    reader = open_reader(folder, None)
+    name = folder.names("train")[0]
+    image, label = reader.read(name)
+    values, on_disk = as_on_disk(folder, name)
+    valid = np.isfinite(values).all(axis=0)
+    assert 0 < valid.sum() < valid.size
+    mean, std = (np.array(v)[:, None, None] for v in (folder.info.mean, folder.info.std))
+    expected = np.where(valid, (values - mean) / std, 0)
+    np.testing.assert_allclose(image.numpy(), expected, atol=1e-5)
+    assert image.dtype == torch.float32
+    np.testing.assert_array_equal(label.numpy(), on_disk)
+
+
+def test_bands_are_taken_by_name_with_their_own_statistics(folder):
+    whole = open_reader(folder, None).read("chip_000").image
+    some = open_reader(folder, ["nir", "B2"]).read("chip_000").image
+    assert torch.equal(some, whole[[3, 0]])
+
+
+def test_pixels_without_data_are_unknown_whatever_the_label_says(own_folder):
+    def lose(split, values, label):  # noqa: ARG001
+        values[1, 8, 8] = np.nan  # in one band alone
+        label[8, 8] = 1
+
+    image, label = open_reader(folder := own_folder(change=lose), None).read("chip_000")
+    assert as_on_disk(folder, "chip_000")[1][8, 8] == 1
+    assert label[8, 8] == UNKNOWN
+    assert (image[:, 8, 8] == 0).all()
+    assert torch.isfinite(image).all()
+
+
+def test_a_band_that_is_not_read_makes_no_pixel_invalid(own_folder):
+    def lose(split, values, label):  # noqa: ARG001
+        values[1, 8, 8] = np.nan
+        label[8, 8] = 1
+
+    _, label = open_reader(own_folder(change=lose), ["B02", "B08"]).read("chip_000")
+    assert label[8, 8] == 1
+
+
+def test_classes_become_their_place_among_the_outputs(own_folder):
+    water = LabelClass(value=7, name="water", color="#0000ff", water=True)
+
+    def renumber(split, values, label):  # noqa: ARG001
+        label[label == 1] = 7
+
+    folder = own_folder(change=renumber, classes=(LAND, water))
+    _, label = open_reader(folder, None).read("chip_000")
+    _, on_disk = as_on_disk(folder, "chip_000")
+    assert set(np.unique(on_disk)) == {0, 7, UNKNOWN}
+    assert torch.equal(label == 1, torch.from_numpy(on_disk == 7))
+    assert set(label.unique().tolist()) == {0, 1, UNKNOWN}
+
+
+def test_a_label_that_is_no_class_is_refused_by_name(own_folder):
+    def spoil(split, values, label):  # noqa: ARG001
+        label[9, 9] = 42
+
+    reader = open_reader(own_folder(change=spoil), None)
+    with pytest.raises(ChipsError, match=r"chip_000.* 42.*0 \(land\), 1 \(water\)"):
+        reader.read("chip_000")
+
+
+def test_bands_that_the_chips_lack_are_named_with_those_they_have(folder):
+    with pytest.raises(ConfigError, match=r"swir16.*B02.*B08"):
+        open_reader(folder, ["nir", "swir16"])
+    with pytest.raises(ConfigError, match="twice"):
+        open_reader(folder, ["B08", "nir"])
+
+
+def test_memory_and_disk_give_the_same(folder):
+    reader, names = open_reader(folder, None), folder.names("train")
+    kept, read = ChipsInMemory(reader, names), ChipsOnDisk(reader, names)
+    indexes = [3, 0, 4]
+    for a, b in zip(kept.__getitems__(indexes), read.__getitems__(indexes), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(kept[2], read[2], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_chips_stay_on_disk_if_all_together_exceed_the_limit(folder):
+    reader = open_reader(folder, None)
+    splits = [folder.names("train"), folder.names("val")]
+    needed = 7 * 16 * 16 * (4 * 4 + 1)
+    assert all(isinstance(c, ChipsInMemory) for c in load_chips(reader, splits, limit=needed))
+    assert all(isinstance(c, ChipsOnDisk) for c in load_chips(reader, splits, limit=needed - 1))
+
+
+@pytest.mark.parametrize(("count", "batch"), [(1, 8), (8, 8), (9, 8), (17, 8), (5, 2), (7, 1)])
+def test_every_chip_comes_once_an_epoch_in_batches_of_like_size(count, batch):
+    batches = list(EvenBatches(count, batch, seed=0))
+    assert sorted(i for b in batches for i in b) == list(range(count))
+    assert len(batches) == len(EvenBatches(count, batch, seed=0)) == -(-count // batch)
+    sizes = [len(b) for b in batches]
+    assert max(sizes) <= batch
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        batches = EvenBatches(30, 4, seed=seed)
+        batches.set_epoch(epoch)
+        return list(batches)
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+def test_lightning_finds_the_epoch_of_the_batches(folder):
+    from lightning.fabric.utilities.data import _set_sampler_epoch
+
+    loader = training_batches(
+        ChipsInMemory(open_reader(folder, None), folder.names("train")),
+        batch=2,
+        seed=0,
+        workers=0,
+        pin=False,
+    )
+    _set_sampler_epoch(loader, 5)
+    assert loader.batch_sampler.epoch == 5
+
+
+def test_workers_read_what_the_main_process_reads(folder):
+    reader, names = open_reader(folder, None), folder.names("train")
+    loader = scoring_batches(ChipsOnDisk(reader, names), batch=2, workers=1, pin=False)
+    images = torch.cat([batch.image for batch in loader])
+    assert torch.equal(images, ChipsInMemory(reader, names).images)
+
+
+def test_a_folder_without_training_chips_says_what_it_has(own_folder):
+    folder = own_folder(counts={"val": 2, "test": 1})
+    with pytest.raises(ChipsError, match=r"0 train, 2 val, 1 test"):
+        usable_splits(folder)
+
+
+def test_labels_that_are_all_unknown_are_refused(own_folder):
+    def forget(split, values, label):  # noqa: ARG001
+        if split == "train":
+            label[:] = UNKNOWN
+
+    with pytest.raises(ChipsError, match="unknown"):
+        usable_splits(own_folder(change=forget))
+
+
+def test_validation_chips_of_which_nothing_is_known_do_not_count(own_folder, caplog):
+    def forget(split, values, label):  # noqa: ARG001
+        if split == "val":
+            label[:] = UNKNOWN
+
+    with caplog.at_level(logging.WARNING):
+        splits = usable_splits(own_folder(change=forget))
+    assert splits["val"] == []
+    assert len(splits["train"]) == 3
+    assert "no validation chips with known labels" in caplog.text
+
+
+@pytest.mark.parametrize(("value", "absent"), [(0, "water"), (1, "land")])
+def test_a_class_that_no_training_chip_has_is_told(own_folder, caplog, value, absent):
+    def fill(split, values, label):  # noqa: ARG001
+        label[label != UNKNOWN] = value
+
+    with caplog.at_level(logging.WARNING):
+        usable_splits(own_folder(change=fill))
+    assert f"any {absent}" in caplog.text

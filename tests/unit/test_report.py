@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from training_chips import s2_bands
+
+from geounet.bands import SENSORS, Band
+from geounet.classes import LAND_WATER
+from geounet.report import (
+    ChipPicture,
+    _colored,
+    _stretched,
+    draw_contact_sheet,
+    draw_curves,
+    picture_bands,
+)
+
+
+def rows(count, *, validated=True):
+    made = []
+    for epoch in range(1, count + 1):
+        row = {"epoch": epoch, "learning_rate": 0.1, "loss": 1 / epoch}
+        if validated:
+            row |= {"val_loss": 1.1 / epoch, "iou/land": 0.9, "iou/water": 1 - 0.1 / epoch}
+        made.append(row)
+    return made
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+@pytest.mark.parametrize("validated", [True, False])
+def test_curves_are_drawn_for_any_number_of_epochs(tmp_path, count, validated):
+    draw_curves(rows(count, validated=validated), LAND_WATER, tmp_path / "curves.png")
+    image = imread(tmp_path / "curves.png")
+    assert image.shape[1] > image.shape[0] > 300
+    assert image[..., :3].std() > 0.01  # not a blank page
+
+
+def test_curves_of_other_numbers_look_different(tmp_path):
+    draw_curves(rows(5), LAND_WATER, tmp_path / "a.png")
+    draw_curves(rows(6), LAND_WATER, tmp_path / "b.png")
+    assert not np.array_equal(imread(tmp_path / "a.png"), imread(tmp_path / "b.png"))
+
+
+def picture(side=12):
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 0.3, size=(3, side, side)).astype(np.float32)
+    values[:, :3, :3] = np.nan
+    label = np.zeros((side, side), dtype=np.uint8)
+    label[:, side // 2 :] = 1
+    label[:3, :3] = 255
+    water = np.linspace(0, 1, side, dtype=np.float32)
+    probs = np.stack([1 - water, water])[:, None, :].repeat(side, axis=1)
+    return ChipPicture("chip_001", values, label, probs)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_contact_sheet_has_a_row_per_chip(tmp_path, count):
+    for name in ("a.png", "b.png"):
+        draw_contact_sheet([picture()] * count, LAND_WATER, tmp_path / name, kind="true colour")
+    image = imread(tmp_path / "a.png")
+    assert image.shape[0] > 250 * count
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_pictures_stretch_each_band_and_grey_what_is_not_there():
+    values = picture().values
+    values[1] *= 100  # one bright band must not leave the others black
+    image = _stretched(values)
+    assert image.shape == (12, 12, 3)
+    assert ((image >= 0) & (image <= 1)).all()
+    seen = image[np.isfinite(values).all(axis=0)]
+    assert (seen.max(axis=0) == 1).all()
+    assert (seen.min(axis=0) == 0).all()
+    assert len(np.unique(image[:3, :3])) == 1
+    assert np.isfinite(_stretched(np.full((3, 4, 4), np.nan, dtype=np.float32))).all()
+    assert np.isfinite(_stretched(np.full((1, 4, 4), 0.2, dtype=np.float32))).all()
+
+
+def test_labels_have_the_colours_of_their_classes():
+    image = _colored(np.array([[0, 1, 255]], dtype=np.uint8), LAND_WATER)
+    expected = [bytes.fromhex(c.color[1:]) for c in LAND_WATER]
+    np.testing.assert_allclose(image[0, :2] * 255, [list(e) for e in expected], atol=0.5)
+    assert len(np.unique(image[0, 2])) == 1  # grey
+
+
+@pytest.mark.parametrize(
+    ("bands", "names"),
+    [
+        (SENSORS["s2"], ["B04", "B03", "B02"]),
+        (SENSORS["l8"], ["B4", "B3", "B2"]),
+        (s2_bands(["B03", "B04", "B08"]), ["B08", "B04", "B03"]),
+        (s2_bands(["B04", "B08", "B11"]), ["B11", "B08", "B04"]),
+        (s2_bands(["B03", "B08"]), ["B03"]),
+        ((Band("VV", None, None, None), Band("VH", None, None, None)), ["VV"]),
+    ],
+)
+def test_pictures_take_red_green_and_blue_by_name(bands, names):
+    chosen, kind = picture_bands(bands)
+    assert [band.name for band in chosen] == names
+    assert kind

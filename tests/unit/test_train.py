@@ -1,0 +1,416 @@
+import hashlib
+import json
+import logging
+import signal
+
+import numpy as np
+import pytest
+import torch
+from training_chips import write_chips
+
+from geounet import train as training
+from geounet.chips import open_chips
+from geounet.config import Config, load_config
+from geounet.dataset import load_chips, open_reader
+from geounet.errors import ChipsError, ConfigError, OutputError
+from geounet.metrics import Scores, confusion_matrix
+from geounet.model_file import load_model, read_header
+from geounet.networks.halo import exact_halo
+from geounet.task import EpochLog, SegmentationTask
+from geounet.train import plan_training, train_model
+
+UNKNOWN = 255
+TINY = {"base_width": 4, "depth": 2}
+
+
+def tiny(**settings):
+    """A recipe that takes a second; in float32, as everywhere without bf16 in the processor."""
+    fields = {"network_settings": TINY, "epochs": 4, "batch": 4, "learning_rate": 0.01}
+    return Config(**(fields | {"device": "cpu", "precision": "fp32"} | settings))
+
+
+@pytest.fixture(scope="module")
+def chips(tmp_path_factory):
+    path = tmp_path_factory.mktemp("train") / "chips"
+    return write_chips(path, counts={"train": 7, "val": 3, "test": 2})
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory, chips):
+    """A training that got somewhere."""
+    out = tmp_path_factory.mktemp("learned") / "run"
+    train_model(chips, tiny(epochs=12), out, licence="CC-BY-4.0")
+    return out
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def stop_before(monkeypatch, epoch):
+    """Press Ctrl-C when an epoch (from 0) begins."""
+    begin = SegmentationTask.on_train_epoch_start
+
+    def press(task):
+        if task.current_epoch == epoch:
+            raise KeyboardInterrupt
+        begin(task)
+
+    monkeypatch.setattr(SegmentationTask, "on_train_epoch_start", press)
+
+
+def test_it_learns_the_coast(learned):
+    scores = read_header(learned / "model.safetensors").training["scores"]
+    for split in ("val", "test"):
+        assert min(scores[split]["iou"].values()) > 0.93
+        assert min(scores[split]["f1"].values()) > 0.96
+
+
+def test_the_model_file_is_what_the_header_says(learned, chips):
+    header, network = load_model(learned / "model.safetensors")
+    info = open_chips(chips).info
+    assert [band["name"] for band in header.bands] == ["B02", "B03", "B04", "B08"]
+    np.testing.assert_allclose(header.mean, info.mean, rtol=1e-6)
+    np.testing.assert_allclose(header.std, info.std, rtol=1e-6)
+    assert (header.sensor, header.level, header.res_m) == ("s2", "L2A", (10.0, 10.0))
+    assert [c.name for c in header.label_classes] == ["land", "water"]
+    assert header.stride == network.stride == 4
+    assert header.halo_exact == exact_halo(network, 4)
+    assert header.halo_default % header.stride == 0
+    assert header.halo_default <= header.halo_exact
+    assert header.halo_error < 1 / 255
+    assert header.licence == "CC-BY-4.0"
+    record = header.training
+    assert record["chips"] == {"fingerprint": info.fingerprint, "train": 7, "val": 3, "test": 2}
+    assert record["config"] == tiny(epochs=12).model_dump(mode="json")
+    assert record["epochs"] == 12
+    assert record["versions"]["torch"] == torch.__version__
+
+
+def test_the_scores_are_those_of_the_weights_in_the_file(learned, chips):
+    header, network = load_model(learned / "model.safetensors")
+    folder = open_chips(chips)
+    for split in ("val", "test"):
+        confusion = confusion_matrix(2)
+        (data,) = load_chips(open_reader(folder, None), [folder.names(split)])
+        with torch.inference_mode():
+            confusion.update(network(data.images), data.labels)
+        expected = Scores.from_confusion(confusion.compute(), header.label_classes).to_dict()
+        assert header.training["scores"][split]["pixels"] == expected["pixels"]
+        for name, iou in expected["iou"].items():
+            # A pixel on the fence may fall to the other side in another layout of memory.
+            assert header.training["scores"][split]["iou"][name] == pytest.approx(iou, abs=2e-3)
+
+
+def test_the_best_weights_are_those_of_the_least_validation_loss(learned):
+    rows = (learned / "logs" / "epochs.csv").read_text().splitlines()
+    columns = rows[0].split(",")
+    losses = [float(row.split(",")[columns.index("val_loss")]) for row in rows[1:]]
+    assert len(losses) == 12
+    record = read_header(learned / "model.safetensors").training
+    assert record["best_epoch"] == int(np.argmin(losses)) + 1
+    best = torch.load(learned / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] + 1 == record["best_epoch"]
+
+
+def test_what_belongs_to_a_training_lies_beside_the_model(learned):
+    names = {str(p.relative_to(learned)) for p in learned.rglob("*") if p.is_file()}
+    logs = {name for name in names if name.startswith("logs/events.out.tfevents")}
+    assert len(logs) == 1
+    assert names - logs == {
+        "model.safetensors",
+        "config.yaml",
+        "curves.png",
+        "validation.png",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "logs/epochs.csv",
+        "logs/hparams.yaml",
+    }
+
+
+def test_the_recipe_beside_the_model_is_a_recipe(learned):
+    assert load_config(str(learned / "config.yaml")) == tiny(epochs=12)
+
+
+def test_tensorboard_can_read_the_logs(learned):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(learned / "logs"))
+    events.Reload()
+    assert {"train/loss", "val/loss", "val/iou/water", "learning_rate"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert len(events.Scalars("val/loss")) == 12
+
+
+@pytest.mark.parametrize("settings", [{}, {"network_settings": TINY | {"dropout": "pooling"}}])
+def test_a_run_that_was_stopped_and_resumed_ends_as_if_it_had_not(
+    tmp_path, monkeypatch, chips, settings
+):
+    config = tiny(**settings)
+    whole = train_model(chips, config, tmp_path / "whole")
+    again = train_model(chips, config, tmp_path / "again")
+    assert digest(again) == digest(whole)
+
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as context:
+        stop_before(context, epoch=2)
+        with pytest.raises(KeyboardInterrupt):
+            train_model(chips, config, stopped)
+    assert not (stopped / "model.safetensors").exists()
+    moved = stopped.rename(tmp_path / "moved")  # a run may be taken elsewhere to go on
+    resumed = train_model(chips, config, moved, resume=True)
+    assert digest(resumed) == digest(whole)
+    for name in ("logs/epochs.csv", "curves.png", "validation.png"):
+        assert digest(moved / name) == digest(tmp_path / "whole" / name)
+
+
+def test_ctrl_c_says_how_to_go_on_and_is_heard_again(tmp_path, monkeypatch, chips, caplog):
+    handler = signal.getsignal(signal.SIGINT)
+    stop_before(monkeypatch, epoch=1)
+    with pytest.raises(KeyboardInterrupt):
+        train_model(chips, tiny(), tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert "--resume" in caplog.text
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_stopped_before_the_first_epoch_there_is_nothing_to_resume(
+    tmp_path, monkeypatch, chips, caplog
+):
+    with monkeypatch.context() as context:
+        stop_before(context, epoch=0)
+        with pytest.raises(KeyboardInterrupt):
+            train_model(chips, tiny(), tmp_path / "run")
+    assert "start again" in caplog.text
+    train_model(chips, tiny(epochs=1), tmp_path / "run", resume=True)
+    assert "no checkpoint to go on from" in caplog.text
+
+
+def test_training_stops_when_validation_gets_no_better(tmp_path, chips):
+    # Such steps jump about the valley.
+    config = tiny(epochs=40, patience=2, learning_rate=0.3)
+    model = train_model(chips, config, tmp_path / "run")
+    record = read_header(model).training
+    assert record["epochs"] < 40
+    assert record["epochs"] == record["best_epoch"] + 2
+
+    # Nothing more is trained when a run that is done is resumed; what follows is done again.
+    before = digest(model)
+    model.unlink()
+    train_model(chips, config, tmp_path / "run", resume=True)
+    assert digest(model) == before
+
+
+def test_other_settings_or_chips_are_not_resumed(tmp_path, chips):
+    out = tmp_path / "run"
+    train_model(chips, tiny(epochs=1), out)
+    with pytest.raises(ConfigError, match=r"epochs 1 \(now 2\)"):
+        train_model(chips, tiny(epochs=2), out, resume=True)
+    other = write_chips(tmp_path / "other", counts={"train": 2, "val": 1}, seed=9)
+    with pytest.raises(ConfigError, match="other chips"):
+        train_model(other, tiny(epochs=1), out, resume=True)
+    train_model(chips, tiny(epochs=1, workers=0), out, resume=True)  # where it runs may change
+
+
+def test_what_exists_is_not_replaced_unasked(tmp_path, chips):
+    out = tmp_path / "run"
+    model = train_model(chips, tiny(epochs=1), out)
+    before = digest(model)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"--overwrite.*--resume"):
+        train_model(chips, tiny(epochs=1, seed=1), out)
+    assert digest(model) == before
+    train_model(chips, tiny(epochs=1, seed=1), out, overwrite=True)
+    assert digest(model) != before
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_of_something_else_is_never_touched(tmp_path, chips):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds other files"):
+        train_model(chips, tiny(epochs=1), tmp_path, overwrite=True)
+    assert (tmp_path / "logs" / "mine.txt").read_text() == "mine"
+    with pytest.raises(OutputError, match="is a file"):
+        train_model(chips, tiny(epochs=1), tmp_path / "logs" / "mine.txt")
+
+
+def test_the_seed_decides(tmp_path, chips):
+    one = train_model(chips, tiny(epochs=1, seed=1), tmp_path / "one")
+    two = train_model(chips, tiny(epochs=1, seed=2), tmp_path / "two")
+    assert digest(one) != digest(two)
+
+
+def test_chance_elsewhere_is_left_alone(tmp_path, chips):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train_model(chips, tiny(epochs=1), tmp_path / "run")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_without_validation_chips_the_last_weights_are_taken(tmp_path, caplog):
+    chips = write_chips(tmp_path / "chips", counts={"train": 4, "test": 1})
+    out = tmp_path / "run"
+    header = read_header(train_model(chips, tiny(epochs=3), out))
+    assert "no validation chips" in caplog.text
+    assert header.halo_default == header.halo_exact
+    assert header.training["best_epoch"] == header.training["epochs"] == 3
+    assert set(header.training["scores"]) == {"test"}
+    assert not (out / "checkpoints" / "best.ckpt").exists()
+    assert not (out / "validation.png").exists()
+    last = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, weight in load_model(out / "model.safetensors")[1].state_dict().items():
+        assert torch.equal(weight, last[f"network.{name}"])
+
+
+def test_one_chip_is_enough(tmp_path):
+    chips = write_chips(tmp_path / "chips", counts={"train": 1})
+    header = read_header(train_model(chips, tiny(epochs=2), tmp_path / "run"))
+    assert header.training["scores"] == {}
+
+
+def test_a_chip_that_is_one_pixel_at_the_bottom_is_refused_in_time(tmp_path):
+    chips = write_chips(tmp_path / "chips", counts={"train": 1}, size=16)
+    config = tiny(network_settings={"base_width": 2, "depth": 4})
+    with pytest.raises(ConfigError, match="batch normalisation"):
+        train_model(chips, config, tmp_path / "run")
+    two = write_chips(tmp_path / "two", counts={"train": 2}, size=16)
+    train_model(two, config, tmp_path / "run")
+
+
+def test_a_class_that_is_not_there_does_not_stop_training(tmp_path, caplog):
+    def drown(split, values, label):  # noqa: ARG001
+        label[label != UNKNOWN] = 1
+
+    chips = write_chips(tmp_path / "chips", counts={"train": 2, "val": 1}, change=drown)
+    header = read_header(train_model(chips, tiny(epochs=2), tmp_path / "run"))
+    assert "any land" in caplog.text
+    assert header.training["scores"]["val"]["pixels"] == 32 * 32 - 16
+
+
+def test_the_context_of_chips_is_seen_but_not_judged(tmp_path):
+    chips = write_chips(tmp_path / "chips", counts={"train": 2, "val": 2}, size=24, context=4)
+    header = read_header(train_model(chips, tiny(epochs=1), tmp_path / "run"))
+    assert header.training["scores"]["val"]["pixels"] == 2 * 24 * 24
+
+
+def test_a_loss_that_diverges_is_an_error_and_leaves_the_last_good_weights(tmp_path):
+    chips = write_chips(tmp_path / "chips", counts={"train": 2, "val": 1})
+    broken = tiny(learning_rate=1e30, network_settings=TINY | {"norm": "none"})
+    with pytest.raises(ConfigError, match=r"not finite.*learning_rate"):
+        train_model(chips, broken, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_chips_and_config_that_disagree_are_told_before_anything_is_written(tmp_path, chips):
+    out = tmp_path / "run"
+    cases = [
+        (tiny(bands=("B08", "B11")), r"B11.*B02.*B03.*B04.*B08"),
+        (tiny(loss={"class_weights": (1.0, 2.0, 3.0)}), r"3 values.*land, water"),
+        (tiny(network_settings={"base_width": 2, "depth": 6}), r"32 × 32.*64.*--size"),
+    ]
+    for config, message in cases:
+        with pytest.raises(ConfigError, match=message):
+            train_model(chips, config, out)
+        assert not out.exists()
+
+
+def test_sizes_name_the_context_too(tmp_path):
+    chips = write_chips(tmp_path / "chips", counts={"train": 1}, size=24, context=5)
+    with pytest.raises(ConfigError, match=r"34 × 34 pixels \(24 and 5 of context.*32 or 36"):
+        train_model(chips, tiny(), tmp_path / "run")
+
+
+def test_networks_that_see_everything_at_once_are_refused(tmp_path, monkeypatch, chips):
+    monkeypatch.setattr(training, "exact_halo", lambda network, bands: None)  # noqa: ARG005
+    with pytest.raises(ConfigError, match="seams"):
+        train_model(chips, tiny(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_labels_alone_teach_nothing(tmp_path):
+    def forget(split, values, label):  # noqa: ARG001
+        label[:] = UNKNOWN
+
+    chips = write_chips(tmp_path / "chips", counts={"train": 2}, change=forget)
+    with pytest.raises(ChipsError, match="unknown"):
+        train_model(chips, tiny(), tmp_path / "run")
+
+
+def test_all_the_bands_named_and_no_others_are_used(tmp_path, chips):
+    model = train_model(chips, tiny(epochs=1, bands=("nir", "B03")), tmp_path / "run")
+    header, network = load_model(model)
+    assert [band["name"] for band in header.bands] == ["B08", "B03"]
+    info = open_chips(chips).info
+    np.testing.assert_allclose(header.mean, [info.mean[3], info.mean[1]], rtol=1e-6)
+    assert network(torch.zeros(1, 2, 32, 32)).shape == (1, 2, 32, 32)
+
+
+def test_half_precision_learns_too(tmp_path, chips):
+    model = train_model(chips, tiny(epochs=12, precision="bf16"), tmp_path / "run")
+    record = read_header(model).training
+    assert record["precision"] == "bf16"
+    assert min(record["scores"]["val"]["iou"].values()) > 0.93
+
+
+def test_chips_that_do_not_fit_in_memory_train_alike(tmp_path, monkeypatch, chips):
+    kept = train_model(chips, tiny(epochs=2), tmp_path / "kept")
+    monkeypatch.setattr(training, "load_chips", lambda *a, **k: load_chips(*a, **k, limit=0))
+    read = train_model(chips, tiny(epochs=2, workers=0), tmp_path / "read")
+    a, b = (load_model(path)[1].state_dict() for path in (kept, read))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_halo_is_measured_on_the_coast_mirrored_out(chips):
+    plan = plan_training(open_chips(chips), tiny())
+    names = training._most_coast(plan)
+    coast = plan.reader.folder.index.set_index("chip")["coast_m"]
+    assert sorted(names) == plan.splits["val"]
+    assert list(coast[names]) == sorted(coast[names], reverse=True)
+    (sample,) = training._mirrored_out(plan, names[:1])
+    halo = plan.halo
+    expected = np.pad(
+        plan.reader.read(names[0]).image, [(0, 0), (halo, halo), (halo, halo)], mode="reflect"
+    )
+    np.testing.assert_array_equal(sample.numpy(), expected)
+
+
+def test_progress_is_told_for_each_epoch_and_ends(tmp_path, chips):
+    told = []
+
+    def watch(items, *, label, total):
+        count = 0
+        for item in items:
+            yield item
+            count += 1
+        told.append((label.split(" · ")[0], count, total))
+
+    train_model(chips, tiny(epochs=2), tmp_path / "run", progress=watch)
+    assert told == [
+        ("reading chips", 7, 7),
+        ("reading chips", 3, 3),
+        ("epoch 1/2", 2, 2),
+        ("epoch 2/2", 2, 2),
+    ]
+
+
+def test_an_epoch_is_one_line_of_the_log(tmp_path, chips, caplog):
+    with caplog.at_level(logging.INFO):
+        train_model(chips, tiny(epochs=2), tmp_path / "run")
+    lines = [r.getMessage() for r in caplog.records]
+    assert [line[:9] for line in lines if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+    assert {r.name.split(".")[0] for r in caplog.records} == {"geounet"}
+
+
+def test_nothing_is_printed(tmp_path, chips, capfd):
+    train_model(chips, tiny(epochs=1), tmp_path / "run")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_and_its_log_have_no_state_of_their_own(tmp_path):
+    log = EpochLog(tmp_path / "epochs.csv", epochs=1, progress=training.silent)
+    assert json.loads(json.dumps(log.state_dict())) == {"rows": [], "finished": False}
