@@ -1,5 +1,9 @@
 """The commands together, and how their errors are reported."""
 
+import inspect
+import signal
+from collections.abc import Callable
+
 import typer
 
 from geounet.errors import GeounetError
@@ -13,15 +17,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback of ours is a defect: show it as Python does
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(tile.tile)
-app.command()(train.train)
-app.command()(predict.predict)
-app.command()(evaluate.evaluate)
-app.command()(baseline.baseline)
-app.command()(info.info)
-app.command()(doctor.doctor)
-app.command()(demo.demo)
-app.command()(configs.configs)
+
+
+def _add(command: Callable[..., None]) -> None:
+    """Add a command whose docstring ends with a line to paste, `Example: geounet …`."""
+    *paragraphs, example = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    reflowed = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    app.command(help=reflowed, epilog=example)(command)
+
+
+_add(tile.tile)
+_add(train.train)
+_add(predict.predict)
+_add(evaluate.evaluate)
+_add(baseline.baseline)
+_add(info.info)
+_add(doctor.doctor)
+_add(demo.demo)
+_add(configs.configs)
 
 
 @app.callback(invoke_without_command=True)
@@ -43,6 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: What follows `geounet` on the command line; by default the process's own.
     """
     show_warnings()
+    # A scheduler's polite end of a job is a Ctrl-C: everything half-written is cleared.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(args=arguments)
     except GeounetError as error:

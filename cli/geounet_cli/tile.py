@@ -154,7 +154,7 @@ def tile(
 ) -> None:
     """Cut scenes and labels into chips to train on, with a split that does not leak.
 
-    geounet tile scene.tif --labels water.gpkg --out chips/
+    Example: geounet tile scene.tif --labels water.gpkg --out chips/
     """
     from geounet.scene import SceneOptions  # imports rasterio: only when needed
     from geounet.tile import LabelSettings, TileSettings, tile_scenes

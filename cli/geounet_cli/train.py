@@ -56,7 +56,7 @@ def train(
     best weights are those with the least loss on the validation chips. Prints the model file and
     how well it finds each class.
 
-    geounet train chips/ --config coast --out run/
+    Example: geounet train chips/ --config coast --out run/
     """
     if resume and overwrite:
         raise typer.BadParameter("give --resume or --overwrite, not both")
