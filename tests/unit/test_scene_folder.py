@@ -1,4 +1,5 @@
 import logging
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from geounet.errors import BandError, GeounetError, SceneError
@@ -14,20 +16,22 @@ from geounet.scene import SceneOptions, open_scene
 GRID = Affine(60, 0, 300_000, 0, -60, 8_000_020)
 SAID = SceneOptions(scale=0.0001, nodata=0, sensor="s2")
 WHOLE = Window(col_off=0, row_off=0, width=20, height=30)
-writes_unplaced = pytest.mark.filterwarnings(
-    "ignore::rasterio.errors.NotGeoreferencedWarning"  # of rasterio, when such a file is made
-)
 
 
 def write(path, value, *, count=1, shape=(30, 20), **profile):
     """Write a file whose bands are `value` everywhere, and return its path."""
     profile = {"crs": "EPSG:32701", "transform": GRID, "driver": "GTiff", **profile}
+    # An identity that is written is a geotransform; one that is not is none.
+    profile = {key: value for key, value in profile.items() if value is not None}
     height, width = shape
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(
-        *(path, "w"), count=count, height=height, width=width, dtype=np.uint16, **profile
-    ) as dst:
-        dst.write(np.full((count, height, width), value, dtype=np.uint16))
+    with warnings.catch_warnings():
+        # Of rasterio, when a file is made without georeference; not to be had when it is read.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(
+            *(path, "w"), count=count, height=height, width=width, dtype=np.uint16, **profile
+        ) as dst:
+            dst.write(np.full((count, height, width), value, dtype=np.uint16))
     return path
 
 
@@ -64,7 +68,7 @@ def test_a_sentinel2_folder_is_a_scene_without_its_quality_layers(tmp_path):
     (folder / ".B02.tif.partial").write_text("litter")
     (folder / "notes_B05.txt").write_text("none")
     with open_scene(folder, SceneOptions(scale=1e-4)) as scene:
-        assert values_of(scene) == {"B03": 102, "B8A": 101, "B12": 100}
+        assert list(values_of(scene).items()) == [("B03", 102), ("B8A", 101), ("B12", 100)]
         assert (scene.sensor, scene.level) == ("s2", "L2A")
         assert scene.time == datetime(2019, 8, 9, 22, 9, 22, tzinfo=UTC)
         assert scene.name == "T01KCV_20190809T220921"  # not R60m, as all are called
@@ -141,8 +145,7 @@ def test_rounding_of_a_grid_is_no_difference(tmp_path):
         assert scene.geobox.transform == GRID
 
 
-@writes_unplaced
-@pytest.mark.parametrize("bare", [{"transform": Affine.identity(), "crs": None}, {"crs": None}])
+@pytest.mark.parametrize("bare", [{"transform": None, "crs": None}, {"crs": None}])
 def test_files_without_a_crs_lie_where_the_others_do_and_that_is_said(tmp_path, caplog, bare):
     write(tmp_path / "B02.tif", 1, **bare)
     write(tmp_path / "B03.tif", 2)
@@ -160,7 +163,6 @@ def test_files_without_a_crs_lie_where_the_others_do_and_that_is_said(tmp_path, 
     assert note in caplog.text
 
 
-@writes_unplaced
 def test_a_folder_that_lies_nowhere_is_refused(tmp_path):
     for name in ("B02", "B03"):
         write(tmp_path / f"{name}.tif", 1, crs=None)

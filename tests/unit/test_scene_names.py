@@ -94,6 +94,8 @@ def test_words_count_in_a_scenes_own_name_only():
     above = [names.NamePart(text, "folder name", own=False)]
     assert names.find_sensor({}, above) is None
     assert names.find_time({}, above) is None
+    run = names.NamePart("run_20240101T120000", "folder name", own=False)
+    assert names.find_time({}, [run]) is None
 
 
 def test_tags_count_before_names():
