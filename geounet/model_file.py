@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from geounet import __version__
+from geounet.bands import Band
 from geounet.classes import LabelClass
 from geounet.config import NetworkSettings
 from geounet.errors import ConfigError, ModelFileError
@@ -43,10 +44,14 @@ class ModelHeader(BaseModel):
     """All that is needed to use the weights, and where they come from."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",  # in `training`: to be refused on writing, not made null
+        use_attribute_docstrings=True,
     )
 
-    format: int = FORMAT
+    format: int = Field(default=FORMAT, ge=1)
     """Of this header."""
     geounet: str = __version__
     """The version that trained it."""
@@ -91,22 +96,29 @@ class ModelHeader(BaseModel):
             )
         if min(self.std) <= 0:
             raise ValueError("a standard deviation is not positive")
-        for fields in self.classes:
-            _CLASS.validate_python(fields)
+        for band in self.bands:
+            _BAND.validate_python(band)
+        for one in self.classes:
+            _CLASS.validate_python(one)
         return self
 
     @property
     def input_names(self) -> list[str]:
         """What `build_network` calls the bands: common names where there are some."""
-        return [band.get("common_name") or band["name"] for band in self.bands]
+        return [band.common_name or band.name for band in self.band_list]
+
+    @property
+    def band_list(self) -> tuple[Band, ...]:
+        """The input bands, in order."""
+        return tuple(Band.from_dict(band) for band in self.bands)
 
     @property
     def label_classes(self) -> tuple[LabelClass, ...]:
-        """The classes in the order of the outputs."""
-        return tuple(LabelClass.from_dict(fields) for fields in self.classes)
+        """The classes, in the order of the outputs."""
+        return tuple(LabelClass.from_dict(one) for one in self.classes)
 
 
-_CLASS = TypeAdapter(LabelClass)
+_BAND, _CLASS = TypeAdapter(Band), TypeAdapter(LabelClass)
 
 
 def save_model(path: Path, network: nn.Module, header: ModelHeader) -> None:
@@ -180,10 +192,10 @@ def load_model(path: Path) -> tuple[ModelHeader, Network]:
     except ConfigError as error:
         raise ModelFileError(f"{path}: {error}") from error
     weights = load_file(path)
-    if problem := _why_unfit(network, weights):
+    if problem := _why_unfit(network, header, weights):
         raise ModelFileError(
-            f"{path}: the weights are not those of the network {header.network.name} that it "
-            f"names ({problem}). Get the file again, or train anew."
+            f"{path} does not fit the network {header.network.name} that it names ({problem}). Get "
+            "the file again, or train anew."
         )
     network.load_state_dict(weights)
     return header, network.eval()
@@ -195,7 +207,7 @@ def _metadata(path: Path) -> dict[str, str]:
         raise ModelFileError(f"{path} is a folder; give the file, {path / 'model.safetensors'}.")
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(9)
     except FileNotFoundError:
         raise ModelFileError(f"{path}: there is no such file.") from None
     except OSError as error:
@@ -220,23 +232,27 @@ def _is_pickle(start: bytes) -> bool:
     """Whether a file that starts so is a zip or a pickle, as torch writes them."""
     if start.startswith(b"PK"):
         return True
-    # Protocol 2 to 5. A safetensors file begins with the length of its header in eight bytes,
-    # little-endian, and can begin like that too; but then the last four are zero.
-    return start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and any(start[4:])
+    # Protocol 2 to 5. A safetensors file begins with the length of its header in eight bytes, which
+    # can look the same; but then comes the header's brace.
+    return start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and start[8:] not in b"{"
 
 
-def _why_unfit(network: nn.Module, weights: dict[str, Tensor]) -> str | None:
-    """Return in what `weights` differ from what `network` has, or None."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+def _why_unfit(network: Network, header: ModelHeader, weights: dict[str, Tensor]) -> str | None:
+    """Return in what the file differs from what `network` is, or None."""
+    if header.stride != network.stride:
+        return f"its stride is {network.stride}, not {header.stride}"
+    wanted = network.state_dict()
     if missing := sorted(wanted.keys() - weights.keys()):
         return f"{missing[0]} is missing"
     if extra := sorted(weights.keys() - wanted.keys()):
         return f"{extra[0]} has no place in it"
-    for name, shape in wanted.items():
-        there = tuple(weights[name].shape)
-        if there != shape:
-            return f"{name} is {there}, not {shape}"
-        if not torch.isfinite(weights[name]).all():
+    for name, tensor in wanted.items():
+        there = weights[name]
+        if there.shape != tensor.shape:
+            return f"{name} is {tuple(there.shape)}, not {tuple(tensor.shape)}"
+        if there.is_floating_point() != tensor.is_floating_point():
+            return f"{name} is {there.dtype}, not {tensor.dtype}"
+        if not torch.isfinite(there).all():
             return f"{name} holds values that are not finite"
     return None
 
