@@ -244,7 +244,9 @@ class RasterLabels:
                 height=height,
                 width=width,
                 resampling=Resampling.nearest,
-                tolerance=0,  # exact, as a label that is off by a pixel teaches a shift
+                # As good as exact: a label that is off by a pixel teaches a shift. (rasterio 1.4.4
+                # makes no VRT at all with 0.)
+                tolerance=1e-6,
                 nodata=self._fill,
             ) as warped:
                 return self._to_classes(warped.read(1))
