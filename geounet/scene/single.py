@@ -6,7 +6,7 @@ from pathlib import Path
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from geounet.bands import SENSORS, Band, is_quality, parse_band
+from geounet.bands import Band, is_quality, parse_band
 from geounet.errors import BandError, SceneError
 from geounet.scene import names
 from geounet.scene.product import (
@@ -161,9 +161,4 @@ def parse_of(text: str, source: Path, identity: Identity) -> Band:
     try:
         return parse_band(text, identity.sensor)
     except BandError as error:
-        if identity.sensor is None:
-            raise BandError(
-                f"{source}: band {text} is another on every sensor, and nothing says which this "
-                f"is. Say it with --sensor {'|'.join(SENSORS)}."
-            ) from error
         raise BandError(f"{source}: {error}") from error

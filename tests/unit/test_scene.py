@@ -12,6 +12,7 @@ import rasterio
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
@@ -230,6 +231,30 @@ def test_an_alpha_band_is_a_mask_and_no_band(tmp_path, numbers):
         assert (valid_of(path, options, ["B02", "B03", "B04"]) == expected).all()
     with open_scene(path, SAID) as scene, pytest.raises(BandError, match="no band B08"):
         scene.band_indexes(["B08"])
+
+
+def test_masks_of_each_band_count_for_that_band(tmp_path, numbers):
+    write(tmp_path / "a.tif", numbers)
+    masks = np.random.default_rng(7).choice([0, 255], numbers.shape).astype(np.uint8)
+    write(tmp_path / "masks.tif", masks)
+    source = (
+        "<SimpleSource><SourceFilename relativeToVRT='1'>{}</SourceFilename>"
+        "<SourceBand>{}</SourceBand></SimpleSource>"
+    )
+    bands = "".join(
+        f"<VRTRasterBand dataType='UInt16' band='{i}'><Description>{name}</Description>"
+        f"{source.format('a.tif', i)}<MaskBand><VRTRasterBand dataType='Byte'>"
+        f"{source.format('masks.tif', i)}</VRTRasterBand></MaskBand></VRTRasterBand>"
+        for i, name in enumerate(NAMES, start=1)
+    )
+    (tmp_path / "a.vrt").write_text(
+        "<VRTDataset rasterXSize='52' rasterYSize='37'><SRS>EPSG:32630</SRS>"
+        f"<GeoTransform>500000, 10, 0, 5000000, 0, -10</GeoTransform>{bands}</VRTDataset>"
+    )
+    options = SceneOptions(scale=1e-4, sensor="s2")
+    assert (valid_of(tmp_path / "a.vrt", options, ["B03"]) == (masks[1] != 0)).all()
+    both = (masks[[0, 3]] != 0).all(axis=0)
+    assert (valid_of(tmp_path / "a.vrt", options, ["B02", "B08"]) == both).all()
 
 
 def test_undeclared_black_borders_are_mentioned(tmp_path, numbers, caplog):
@@ -511,6 +536,13 @@ def test_what_is_no_raster_is_said_in_one_line(tmp_path, numbers, damage, messag
 def test_a_scene_that_lies_nowhere_is_refused(tmp_path, numbers, profile, message):
     path = write(tmp_path / "a.tif", numbers, **profile)
     with pytest.raises(SceneError, match=message):
+        open_scene(path)
+
+
+def test_control_points_are_no_grid(tmp_path, numbers):
+    points = [GroundControlPoint(r, c, c * 10.0, r * -10.0) for r in (0, 37) for c in (0, 52)]
+    path = write(tmp_path / "a.tif", numbers, transform=None, gcps=points)
+    with pytest.raises(SceneError, match=r"ground control points .*rio warp .*a\.tif"):
         open_scene(path)
 
 

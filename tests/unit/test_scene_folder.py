@@ -273,6 +273,7 @@ def test_a_yaml_file_may_say_what_the_options_say_and_options_count_more(files):
         ("B03: 'two.tif", "is not valid YAML"),
         ("B03: !!python/object/apply:os.system [ls]", "is not valid YAML"),
         ("B03: two.tif", "--sensor"),
+        ("'': two.tif", "empty name"),
     ],
 )
 def test_what_is_wrong_in_a_yaml_file_is_said_in_one_line(files, text, message):
