@@ -238,9 +238,11 @@ class Predictor:
     def _prepare(self, scene: Scene) -> _Job:
         """Match scene and model, or say why they do not go together; make the plan."""
         settings, header = self._settings, self._header
-        wanted = [Band.from_dict(fields) for fields in header.bands]
         found = match_bands(
-            wanted, scene.bands, where=str(scene.source), accept_sensor=settings.accept_sensor
+            header.band_list,
+            scene.bands,
+            where=str(scene.source),
+            accept_sensor=settings.accept_sensor,
         )
         bands = [scene.bands[i] for i in found]
         notes = check_level(scene, header, accept=settings.accept_level)
@@ -365,7 +367,7 @@ class Predictor:
                 "file": self._path.name,
                 "sha256": self._sha256,
                 "network": header.network.name,
-                "bands": [Band.from_dict(fields).id for fields in header.bands],
+                "bands": [band.id for band in header.band_list],
                 **header.model_dump(include=described | {"position_u95_m", "licence"}),
             },
             "baseline": None,
