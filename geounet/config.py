@@ -145,7 +145,7 @@ class Config(Settings):
     workers: int = Field(default=2, ge=0)
     """Processes that read chips; 0 reads in the main one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of the forward pass; auto is bf16 on a GPU that has it."""
+    """Number format of the forward pass; auto is bf16 where the hardware is made for it."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     """auto, cpu, cuda, cuda:N or mps."""
 

@@ -1,5 +1,8 @@
 """Halos: what the gradient finds is what cutting a window shows."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from geounet.config import load_network
 from geounet.networks import Network, build_network
@@ -301,3 +305,16 @@ def test_without_samples_the_halo_is_exact() -> None:
 def test_a_sample_without_a_core_is_refused() -> None:
     with pytest.raises(ValueError, match="no core inside 4"):
         default_halo(Layers(nn.Conv2d(1, 2, 9, padding=4)), [torch.ones(1, 8, 20)], exact=4)
+
+
+@pytest.mark.slow
+def test_the_guide_s_halos_of_smp_are_true() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "networks.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(smp/[\w/-]+)` \| (\d+) \| (\d+) \| (\d+) \|", guide, re.M)
+    assert len(rows) >= 6
+    for name, stride, halo, work in rows:
+        network = build(name, bands=12)
+        assert (network.stride, exact_halo(network, 12)) == (int(stride), int(halo)), name
+        with FlopCounterMode(display=False) as counter:
+            network.to("meta")(torch.zeros(1, 12, 256, 256, device="meta"))
+        assert counter.get_total_flops() / 2 / 256**2 == pytest.approx(int(work) * 1e3, abs=500)

@@ -1,14 +1,18 @@
 """U-Nets: each preset is what its source says, held to facts and to a second implementation."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from geounet.config import UNetSettings, load_network, shipped_networks
 from geounet.networks import build_network
+from geounet.networks.halo import exact_halo
 from geounet.networks.unet import UNet
 
 PRESETS = sorted(shipped_networks())
@@ -264,3 +268,19 @@ def test_settings_are_named_by_the_presets_that_need_them() -> None:
         if value != UNetSettings.model_fields[name].default
     }
     assert set(UNetSettings.model_fields) - changed == {"kind", "depth", "base_width"}
+
+
+def test_the_guide_s_table_is_true() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "networks.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| ([\d ]+) \| (\d+) \| (\d+) \| (\d+) \|", guide, re.M)
+    assert {row[0] for row in rows} == set(PRESETS)
+    for preset, weights, stride, halo, work in rows:
+        with torch.device("meta"):
+            network = build(preset, bands=12).eval()
+        assert weights_of(network) == int(weights.replace(" ", ""))
+        assert network.stride == int(stride)
+        with FlopCounterMode(display=False) as counter:
+            network(torch.zeros(1, 12, 64, 64, device="meta"))
+        assert counter.get_total_flops() / 2 / 64**2 == pytest.approx(int(work) * 1e3, abs=500)
+        # How far it sees does not depend on how wide it is.
+        assert exact_halo(build(preset, base_width=2), 3) == int(halo)
