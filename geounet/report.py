@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from geounet.bands import Band
@@ -53,7 +53,10 @@ def draw_curves(
     losses, ious = figure.subplots(1, 2)
     _draw_lines(losses, rows, {"loss": ("training", "C1"), "val_loss": ("validation", "C0")})
     losses.set(title="Loss", xlabel="epoch", yscale="log")
-    _draw_lines(ious, rows, {f"iou/{c.name}": (c.name, c.color) for c in classes})
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter(NullFormatter())
+    _draw_lines(ious, rows, {f"iou/{c.name}": (c.name, _ink(c.color)) for c in classes})
     ious.set(title="IoU on the validation chips", xlabel="epoch")
     with_loss = [row for row in rows if "val_loss" in row]
     if with_loss:
@@ -172,6 +175,12 @@ def _colored(label: NDArray[np.uint8], classes: Sequence[LabelClass]) -> NDArray
 def _key(classes: Sequence[LabelClass]) -> list[Patch]:
     known = [Patch(facecolor=c.color, edgecolor="0.3", label=c.name) for c in classes]
     return [*known, Patch(facecolor=UNKNOWN_COLOR, edgecolor="0.3", label="unknown")]
+
+
+def _ink(color: str) -> str:
+    """Return a colour dark enough for a line on white: classes have those of areas."""
+    darker = 0.75 * np.array(to_rgb(color))
+    return to_hex((darker[0], darker[1], darker[2]))
 
 
 def _save(figure: Figure, path: Path) -> None:

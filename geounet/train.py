@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader
 from geounet import __version__
 from geounet.bands import Band
 from geounet.chips import SPLITS, ChipFolder, open_chips
+from geounet.classes import IGNORE
 from geounet.config import Config, SmpSettings, UNetSettings, load_network
 from geounet.dataset import (
     ChipReader,
@@ -74,7 +75,7 @@ _NOTHING_TO_GO_ON_FROM = "No epoch was done: start again with --overwrite."
 COAST_CHIPS = 8
 """Validation chips on which the halo is measured: those with the most coast, where errors show."""
 SHEET_CHIPS = 6
-"""How many of them the contact sheet shows."""
+"""Of the contact sheet: half with the most coast, half with the most errors."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,14 @@ class TrainingPlan:
         network = self.network_settings.model_dump(mode="json")
         chips = self.reader.folder.info.fingerprint
         return json.dumps({**settings, "network_settings": network, "chips": chips}, sort_keys=True)
+
+
+class Judgement(NamedTuple):
+    """How well a network does on the chips of a split."""
+
+    scores: Scores
+    wrong: dict[str, int]
+    """Pixels of each chip that were taken for another class."""
 
 
 class Batches(NamedTuple):
@@ -357,7 +366,7 @@ def _stoppable(trainer: Trainer) -> Iterator[None]:
 def _finish(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: str | None) -> None:
     """Judge the best weights, draw the figures, and write the model file last."""
     network = plan.network.to(plan.device).eval()
-    scores = {split: _score(plan, plan.splits[split]) for split in ("val", "test")}
+    judged = {split: _judge(plan, plan.splits[split]) for split in ("val", "test")}
     coast = _most_coast(plan)
     halo, error = default_halo(network, _mirrored_out(plan, coast), exact=plan.halo)
     logger.info(
@@ -369,9 +378,7 @@ def _finish(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: str | None
     )
     draw_curves(log.rows, plan.reader.classes, out / "curves.png")
     if coast:
-        bands, kind = picture_bands(plan.reader.folder.info.band_list)
-        pictures = [_picture(plan, name, bands) for name in coast[:SHEET_CHIPS]]
-        draw_contact_sheet(pictures, plan.reader.classes, out / "validation.png", kind=kind)
+        _draw_sheet(plan, coast, judged["val"], out / "validation.png")
     info = plan.reader.folder.info
     header = ModelHeader(
         network=NetworkRecord(name=plan.config.network, settings=plan.network_settings),
@@ -386,13 +393,13 @@ def _finish(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: str | None
         halo_default=halo,
         halo_error=error,
         res_m=info.res_m,
-        training=_record(plan, log, scores),
+        training=_record(plan, log, judged),
         licence=licence,
     )
     save_model(out / MODEL, network, header)
 
 
-def _record(plan: TrainingPlan, log: EpochLog, scores: Mapping[str, Scores]) -> dict[str, Any]:
+def _record(plan: TrainingPlan, log: EpochLog, judged: Mapping[str, Judgement]) -> dict[str, Any]:
     """Return what the model file says of the training; no dates, so that it may be repeated."""
     best = log.best_row or log.rows[-1]
     return {
@@ -406,25 +413,31 @@ def _record(plan: TrainingPlan, log: EpochLog, scores: Mapping[str, Scores]) -> 
         "epochs": log.rows[-1]["epoch"],
         "best_epoch": best["epoch"],
         "loss": {"train": best["loss"], "val": best.get("val_loss")},
-        "scores": {split: found.to_dict() for split, found in scores.items() if found.pixels},
+        "scores": {
+            split: found.scores.to_dict() for split, found in judged.items() if found.scores.pixels
+        },
         "versions": {"geounet": __version__, "torch": torch.__version__},
     }
 
 
 @torch.inference_mode()
-def _score(plan: TrainingPlan, names: list[str]) -> Scores:
-    """Return the scores of chips, in float32."""
-    classes = plan.reader.classes
+def _judge(plan: TrainingPlan, names: list[str]) -> Judgement:
+    """Judge the network on chips, in float32."""
+    classes, network = plan.reader.classes, plan.network
     if not names:
-        return Scores.from_confusion(torch.zeros(len(classes), len(classes)), classes)
+        return Judgement(
+            Scores.from_confusion(torch.zeros(len(classes), len(classes)), classes), {}
+        )
     confusion = confusion_matrix(len(classes)).to(plan.device)
-    batches = scoring_batches(
-        ChipsOnDisk(plan.reader, names), batch=plan.config.batch, workers=0, pin=False
-    )
-    for image, label in batches:
-        logits = plan.network(_laid_out(image, plan.device))
-        confusion.update(logits, supervised(label, plan.network).to(plan.device))
-    return Scores.from_confusion(confusion.compute(), classes)
+    wrong: list[int] = []
+    chips = ChipsOnDisk(plan.reader, names)
+    for image, label in scoring_batches(chips, batch=plan.config.batch, workers=0, pin=False):
+        predicted = network(_laid_out(image, plan.device)).argmax(dim=1)  # (B, H, W)
+        true = supervised(label, network).to(plan.device)
+        confusion.update(predicted, true)
+        wrong += ((predicted != true) & (true != IGNORE)).sum(dim=(1, 2)).tolist()
+    scores = Scores.from_confusion(confusion.compute(), classes)
+    return Judgement(scores, dict(zip(names, wrong, strict=True)))
 
 
 def _most_coast(plan: TrainingPlan) -> list[str]:
@@ -444,6 +457,16 @@ def _mirrored_out(plan: TrainingPlan, names: list[str]) -> Iterator[Tensor]:
         core = plan.reader.side // plan.network.stride * plan.network.stride
         reach = torch.from_numpy(mirror_indexes(-plan.halo, core + plan.halo, plan.reader.side))
         yield plan.reader.read(name).image[:, reach][:, :, reach].to(plan.device)
+
+
+def _draw_sheet(plan: TrainingPlan, coast: list[str], judged: Judgement, path: Path) -> None:
+    """Draw the validation chips with the most coast, then those with the most errors."""
+    names = coast[: SHEET_CHIPS // 2]
+    by_errors = sorted(judged.wrong, key=lambda name: -judged.wrong[name])
+    names += [name for name in by_errors if name not in names][: SHEET_CHIPS - len(names)]
+    bands, kind = picture_bands(plan.reader.folder.info.band_list)
+    pictures = [_picture(plan, name, bands) for name in names]
+    draw_contact_sheet(pictures, plan.reader.classes, path, kind=kind)
 
 
 @torch.inference_mode()

@@ -379,6 +379,25 @@ def test_the_halo_is_measured_on_the_coast_mirrored_out(chips):
     np.testing.assert_array_equal(sample.numpy(), expected)
 
 
+def test_the_contact_sheet_shows_coast_and_errors(chips, tmp_path, monkeypatch):
+    plan = plan_training(open_chips(chips), tiny())
+    judged = training._judge(plan, plan.splits["val"])
+    for name, wrong in judged.wrong.items():
+        image, label = plan.reader.read(name)
+        with torch.inference_mode():
+            predicted = plan.network.eval()(image[None]).argmax(dim=1)[0]
+        assert wrong == pytest.approx(((predicted != label) & (label != UNKNOWN)).sum(), abs=2)
+    shown = []
+    monkeypatch.setattr(training, "draw_contact_sheet", lambda p, *_, **__: shown.extend(p))
+    monkeypatch.setattr(training, "SHEET_CHIPS", 2)
+    coast = training._most_coast(plan)
+    judged = training.Judgement(judged.scores, {coast[0]: 9, coast[1]: 2, coast[2]: 5})
+    training._draw_sheet(plan, coast, judged, tmp_path / "validation.png")
+    assert [picture.name for picture in shown] == [coast[0], coast[2]]
+    assert shown[0].values.shape == (3, 32, 32)
+    assert shown[0].probs.shape == (2, 32, 32)
+
+
 def test_progress_is_told_for_each_epoch_and_ends(tmp_path, chips):
     told = []
 
