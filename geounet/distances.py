@@ -16,10 +16,12 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
+from pyproj.enums import TransformDirection
 
 Coordinates = NDArray[np.float64]
 """(n, 2), x and y."""
 
+WGS84 = CRS.from_epsg(4326)
 STATISTICS = ("mean", "median", "rmse", "p95", "mean_signed")
 
 
@@ -32,19 +34,30 @@ class Plane:
         self.geobox, self._grid_crs = geobox, geobox.crs.proj
         height, width = geobox.shape
         centre = place(geobox.transform, np.array([[width / 2, height / 2]]))
-        to_geographic = Transformer.from_crs(self._grid_crs, 4326, always_xy=True)
+        to_geographic = Transformer.from_crs(self._grid_crs, WGS84, always_xy=True)
         self._centre = centre[0]
         lon, lat = to_geographic.transform(*self._centre)
         self.crs = CRS.from_proj4(
             f"+proj=tmerc +lat_0={lat:.9f} +lon_0={lon:.9f} +k=1 +datum=WGS84 +units=m"
         )
-        self._to_geographic = Transformer.from_crs(self.crs, self.crs.geodetic_crs, always_xy=True)
+        self._transformers: dict[CRS, Transformer] = {}
         self._geod = Geod(ellps="WGS84")
 
-    def from_crs(self, crs: Any) -> Callable[[Coordinates], Coordinates]:
+    def from_crs(self, crs: CRS) -> Callable[[Coordinates], Coordinates]:
         """Return what takes coordinates of `crs` to the plane; inf where they have no place."""
-        transformer = Transformer.from_crs(crs, self.crs, always_xy=True)
-        return lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
+        transform = self._transformer(crs).transform
+        return lambda xy: np.column_stack(transform(xy[:, 0], xy[:, 1]))
+
+    def to_crs(self, crs: CRS) -> Callable[[Coordinates], Coordinates]:
+        """Return what takes coordinates on the plane to `crs`."""
+        transform = self._transformer(crs).transform
+        back = TransformDirection.INVERSE
+        return lambda xy: np.column_stack(transform(xy[:, 0], xy[:, 1], direction=back))
+
+    def _transformer(self, crs: CRS) -> Transformer:
+        if crs not in self._transformers:  # a tenth of a second each
+            self._transformers[crs] = Transformer.from_crs(crs, self.crs, always_xy=True)
+        return self._transformers[crs]
 
     def from_pixels(self, pixels: Coordinates) -> Coordinates:
         """Take (col, row), from the outer corner of the first pixel, to the plane."""
@@ -52,8 +65,7 @@ class Plane:
 
     def to_pixels(self, xy: Coordinates) -> Coordinates:
         """Return (col, row), from the outer corner of the first pixel."""
-        transformer = Transformer.from_crs(self.crs, self._grid_crs, always_xy=True)
-        ground = np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
+        ground = self.to_crs(self._grid_crs)(xy)
         if self._grid_crs.is_geographic:  # a grid across 180° runs on past it
             ground[:, 0] = self._centre[0] + (ground[:, 0] - self._centre[0] + 180) % 360 - 180
         return place(~self.geobox.transform, ground)
@@ -75,9 +87,8 @@ class Plane:
 
     def metres(self, start: Coordinates, end: Coordinates) -> NDArray[np.float64]:
         """Return the geodesic distance of each pair of points, (n,)."""
-        lon, lat = self._to_geographic.transform(start[:, 0], start[:, 1])
-        lon_end, lat_end = self._to_geographic.transform(end[:, 0], end[:, 1])
-        return np.asarray(self._geod.inv(lon, lat, lon_end, lat_end)[2])
+        to_degrees = self.to_crs(WGS84)
+        return np.asarray(self._geod.inv(*to_degrees(start).T, *to_degrees(end).T)[2])
 
 
 def place(transform: Affine, xy: Coordinates) -> Coordinates:

@@ -9,7 +9,7 @@ import rasterio
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from rasterio.errors import RasterioIOError
 
 from geounet.classes import LAND
@@ -184,7 +184,11 @@ def _outlines(area: PolygonLabels, geobox: GeoBox, reach: float) -> Pieces:
     if len(polygons) > 1:  # an edge that two of them share is no coast
         polygons = shapely.get_parts(shapely.union_all(polygons))
     polygons = shapely.orient_polygons(polygons, exterior_cw=area.inside != LAND)
-    return Pieces.from_lines(shapely.get_rings(polygons))
+    pieces = Pieces.from_lines(shapely.get_rings(polygons))
+    if vectors.crs.is_geographic:  # polygons are cut there, by their makers or just now
+        at_180 = np.abs(np.abs([pieces.start[:, 0], pieces.end[:, 0]]) - 180) < 1e-9
+        pieces = pieces.keep(~at_180.all(axis=0))
+    return pieces
 
 
 def _on_box(pieces: Pieces, bounds: tuple[float, float, float, float]) -> NDArray[np.bool_]:
@@ -203,15 +207,15 @@ def _near_and_fine(pieces: Pieces, crs: CRS, plane: Plane, reach: float) -> Piec
 
     What is straight in one projection is bent in another.
     """
-    to_crs = Transformer.from_crs(plane.crs, crs, always_xy=True)
+    to_crs = plane.to_crs(crs)
     left, bottom, right, top = plane.bounds(reach)
     side = np.linspace(0, 1, 33)
     x = np.concatenate([left + side * (right - left)] * 2 + [np.full(33, left), np.full(33, right)])
     y = np.concatenate(
         [np.full(33, bottom), np.full(33, top)] + [bottom + side * (top - bottom)] * 2
     )
-    outline = np.column_stack(to_crs.transform(x, y))
-    centre = np.column_stack(to_crs.transform(*(np.array([[0, 1, 0], [0, 0, 1]]) * plane.pixel_m)))
+    outline = to_crs(np.column_stack((x, y)))
+    centre = to_crs(np.array([[0, 0], [1, 0], [0, 1]]) * plane.pixel_m)
     longest = np.hypot(*(centre[1:] - centre[0]).T).min()
     low, high = outline.min(axis=0), outline.max(axis=0)
     across = crs.is_geographic and high[0] - low[0] > 180  # of 180°, where longitudes jump
@@ -228,9 +232,7 @@ def _grid_around(labels: RasterLabels, plane: Plane, reach: float) -> GeoBox:
     height, width = plane.geobox.shape
     side = np.linspace(0, 1, 33)
     grid = np.column_stack([axis.ravel() for axis in np.meshgrid(side * width, side * height)])
-    back = Transformer.from_crs(plane.crs, labels.crs, always_xy=True)
-    x, y = back.transform(*plane.from_pixels(grid).T)
-    cols, rows = place(~whole.transform, np.column_stack((x, y))).T
+    cols, rows = place(~whole.transform, plane.to_crs(labels.crs)(plane.from_pixels(grid))).T
     margin = 2 + 2 * int(reach / Plane(whole).pixel_m)
     spans = []
     for places, size in ((rows, whole.shape[0]), (cols, whole.shape[1])):
