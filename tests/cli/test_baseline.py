@@ -1,0 +1,79 @@
+"""geounet baseline."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+
+@pytest.fixture
+def scene(tmp_path) -> Path:
+    """Land, and water from column 20 on."""
+    green, nir = np.full((30, 40), 1500, np.uint16), np.full((30, 40), 3000, np.uint16)
+    nir[:, 20:] = 1100
+    path = tmp_path / "coast.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=30, width=40, count=2, dtype="uint16",
+        crs="EPSG:32630", transform=Affine(10, 0, 5e5, 0, -10, 54e5), nodata=0,
+    ) as dst:  # fmt: skip
+        dst.write(np.stack([green, nir]))
+        dst.descriptions = ("B03", "B08")
+    return path
+
+
+OPTIONS = ("--sensor", "s2", "--scale", "0.0001", "--offset", "-1000")
+
+
+def test_it_writes_a_result_and_prints_its_record(geounet, scene, tmp_path) -> None:
+    run = geounet("baseline", scene, "--out", tmp_path / "out", *OPTIONS)
+    assert run.status == 0, run.err
+    record = Path(run.out.strip())
+    assert record == tmp_path / "out" / "coast.json"
+    with rasterio.open(tmp_path / "out" / "coast_mask.tif") as mask:
+        assert (mask.read(1) == np.repeat([[0] * 20 + [1] * 20], 30, axis=0)).all()
+
+
+@pytest.mark.parametrize("threshold", ["-0.1", "0.25"])
+def test_a_threshold_can_be_given(geounet, scene, tmp_path, threshold) -> None:
+    run = geounet("baseline", scene, "--out", tmp_path / "out", "--threshold", threshold, *OPTIONS)
+    assert run.status == 0, run.err
+    assert json.loads(Path(run.out.strip()).read_text())["level"] == float(threshold)
+
+
+@pytest.mark.parametrize("threshold", ["triangle", "1", "-3", "nan"])
+def test_a_threshold_that_is_none_is_a_usage_error(geounet, scene, tmp_path, threshold) -> None:
+    run = geounet("baseline", scene, "--out", tmp_path / "out", "--threshold", threshold)
+    assert run.status == 2
+    assert "neither otsu nor a number between" in " ".join(run.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("missing.tif",), "missing.tif"),
+        (("{scene}",), "--sensor"),
+        (("{scene}", "--sensor", "s2"), "--scale"),
+        (("{scene}", *OPTIONS, "--index", "mndwi"), "no band swir16"),
+        (("{scene}", *OPTIONS, "--nodata", "1500"), "no valid pixel"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    geounet, scene, tmp_path, arguments, complaint
+) -> None:
+    out = tmp_path / "out"
+    filled = [a.format(scene=scene) for a in arguments]
+    run = geounet("baseline", *filled, "--out", out)
+    assert run.status == 1
+    assert complaint in run.complaint
+    assert not out.exists()
+    assert list(tmp_path.iterdir()) == [scene]
+
+
+def test_existing_results_are_refused(geounet, scene, tmp_path) -> None:
+    arguments = ("baseline", scene, "--out", tmp_path / "out", *OPTIONS)
+    assert geounet(*arguments).status == 0
+    assert "--overwrite" in geounet(*arguments).complaint
+    assert geounet(*arguments, "--overwrite").status == 0

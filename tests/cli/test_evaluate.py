@@ -1,0 +1,116 @@
+"""geounet evaluate."""
+
+import json
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.transform import rowcol
+
+TRANSFORM = Affine(10, 0, 5e5, 0, -10, 54e5)
+
+
+def write_mask(path: Path, column: int) -> Path:
+    """Land, and water from a column on."""
+    values = np.zeros((50, 40), np.uint8)
+    values[:, column:] = 1
+    with rasterio.open(
+        path, "w", driver="GTiff", height=50, width=40, count=1, dtype="uint8",
+        crs="EPSG:32630", transform=TRANSFORM, nodata=255,
+    ) as dst:  # fmt: skip
+        dst.write(values, 1)
+    return path
+
+
+@pytest.fixture
+def mask(tmp_path) -> Path:
+    return write_mask(tmp_path / "mask.tif", 20)
+
+
+@pytest.fixture
+def water(tmp_path) -> str:
+    """Water from column 21 on: one pixel further than the mask has it, and far beyond it."""
+    path = tmp_path / "truth.gpkg"
+    x, _ = TRANSFORM @ (21, 0)
+    assert rowcol(TRANSFORM, x + 1, 54e5 - 1)[1] == 21
+    # Its westernmost point is elsewhere: a side along its own extents would be no coast.
+    corners = [(x, 53e5), (x + 1e5, 53e5), (x + 1e5, 55e5), (x - 100, 55e5), (x, 54.5e5)]
+    shape = shapely.Polygon(corners)
+    geopandas.GeoSeries([shape], crs=32630).to_file(path, layer="water", driver="GPKG")
+    line = shapely.LineString([(x, 53e5), (x, 55e5)])
+    geopandas.GeoSeries([line], crs=32630).to_file(path, layer="waterline", driver="GPKG")
+    return f"{path}|water"
+
+
+def test_it_prints_tables_and_writes_the_same_as_json(geounet, mask, water, tmp_path) -> None:
+    run = geounet("evaluate", mask, "--reference", water)
+    assert run.status == 0, run.err
+    path = tmp_path / "mask.scores.json"
+    assert run.out.splitlines()[-1] == str(path)
+    scores = json.loads(path.read_text())
+    # 21 columns of land, of which one is called water, and 19 of water.
+    assert scores["pixels"]["confusion"] == [[1000, 50], [0, 950]]
+    assert scores["lines"]["predicted"]["pixels"]["mean_signed"] == pytest.approx(-1, abs=1e-3)
+    assert "0.9524" in run.out, "IoU of land"
+    assert "-1.000" in run.out
+
+
+def test_lines_alone_give_distances_alone(geounet, mask, water, tmp_path) -> None:
+    lines = water.replace("|water", "|waterline")
+    run = geounet("evaluate", mask, "--reference", lines, "--json", tmp_path / "s.json")
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert scores["pixels"] is None
+    assert scores["lines"]["predicted"]["pixels"]["mean_signed"] == pytest.approx(-1, abs=1e-3)
+    assert "IoU" not in run.out
+
+
+def test_a_reference_may_be_given_twice(geounet, mask, water) -> None:
+    lines = water.replace("|water", "|waterline")
+    run = geounet("evaluate", mask, "--reference", water, "--reference", lines)
+    scores = json.loads(Path(run.out.splitlines()[-1]).read_text())
+    assert scores["pixels"]["compared"] == 2000
+    assert scores["lines"]["reference"] == [lines]
+
+
+def test_lines_further_away_than_asked_do_not_match(geounet, mask, water) -> None:
+    run = geounet("evaluate", mask, "--reference", water, "--max-distance", 0.9)
+    scores = json.loads(Path(run.out.splitlines()[-1]).read_text())
+    assert scores["lines"]["predicted"]["matched_share"] == 0
+    assert "–" in run.out
+
+
+def test_scores_are_replaced_only_when_asked(geounet, mask, water) -> None:
+    assert geounet("evaluate", mask, "--reference", water).status == 0
+    assert "--overwrite" in geounet("evaluate", mask, "--reference", water).complaint
+    assert geounet("evaluate", mask, "--reference", water, "--overwrite").status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("{tmp}/none.tif", "--reference", "{mask}"), "none.tif is not there"),
+        (("{tmp}", "--reference", "{mask}"), "holds no result"),
+        (("{mask}", "--reference", "{tmp}/none.gpkg"), "none.gpkg is not there"),
+        (("{mask}", "--reference", "{tmp}/truth.gpkg"), "has several layers"),
+        (("{mask}", "--reference", "{mask}", "--label-values", "0=land"), "which value is water"),
+        (("{mask}", "--reference", "{mask}", "--within", "{tmp}"), "no chip folder"),
+        (("{mask}", "--reference", "{mask}", "--labels-are", "water"), "is for polygons"),
+    ],
+)
+@pytest.mark.usefixtures("water")
+def test_bad_input_is_one_line_and_leaves_nothing(
+    geounet, mask, tmp_path, arguments, complaint
+) -> None:
+    before = set(tmp_path.iterdir())
+    run = geounet("evaluate", *(a.format(tmp=tmp_path, mask=mask) for a in arguments))
+    assert run.status == 1
+    assert complaint in run.complaint
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_reference_is_asked_for(geounet, mask) -> None:
+    assert geounet("evaluate", mask).status == 2
