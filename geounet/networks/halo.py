@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ _SIZE_DEPENDENT = {
     "_softmax": "attention",
     "_scaled_dot_product_flash_attention_for_cpu": "attention",
     "_scaled_dot_product_attention_math": "attention",
+    "_native_multi_head_attention": "attention",
     "_adaptive_avg_pool2d": "pooling to a fixed size",
     "adaptive_max_pool2d": "pooling to a fixed size",
     "max_pool2d_with_indices": "a max pooling that is not a layer of its own",
@@ -203,6 +204,8 @@ def _linear_stand_in(module: nn.Module) -> nn.Module | None:
         return nn.AvgPool2d(
             module.kernel_size, module.stride, module.padding, ceil_mode=module.ceil_mode
         )
+    if isinstance(module, nn.Softmax | nn.Softmax2d | nn.LogSoftmax | nn.MultiheadAttention):
+        return None  # attention, to be seen
     if type(module).__module__.startswith(
         ("torch.nn.modules.activation", "timm.layers.activation")
     ):
@@ -221,4 +224,11 @@ class _Watch(TorchDispatchMode):
             self.seen = _SIZE_DEPENDENT[name]
         elif name in _ALIGNABLE and args[2]:
             self.seen = "resizing with align_corners"
+        elif name == "mean" and _is_over_window(*args):
+            self.seen = "the mean of the whole window"
         return func(*args, **(kwargs or {}))
+
+
+def _is_over_window(values: Tensor, over: Sequence[int] | None = None, *_: Any) -> bool:
+    """Whether a mean is one of activations (1, C, H, W) over H, W or both, not of weights."""
+    return values.ndim == 4 and values.shape[0] == 1 and (over is None or len(over) > 1)
