@@ -375,7 +375,8 @@ class ChipWriter:
             "dtype": "float32",
             "nodata": math.nan,
             "interleave": "band",
-            "predictor": 3,
+            # Differences of neighbours: as reflectance was integers once, this is small and quick.
+            "predictor": 2,
         }
         with MemoryFile() as memory:
             with memory.open(**profile) as dst:

@@ -28,7 +28,7 @@ GRID_WIDTH = 2 * 17_367_530.445161372
 """Length of the grid around the Earth, in its metres."""
 LAST_LATITUDE = 86.0
 """Beyond it the grid is not defined, and its blocks are needles."""
-TRIES = 256
+TRIES = 1024
 """How many divisions are drawn, of which the most even is taken."""
 _EQUATOR_M, _FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS 84
 
@@ -400,6 +400,6 @@ def _unevenness(split: Ints, counted: Ints, shares: Floats) -> float:
     kept = np.stack([counted[split == s].sum(axis=0) for s in np.flatnonzero(wanted)])
     lost = 1 - kept[:, 0].sum() / counted[:, 0].sum()
     got = kept / np.maximum(kept.sum(axis=0), 1)
-    off = (got / shares[wanted, None] - 1) ** 2  # (splits, things)
+    off = got / shares[wanted, None] - 1  # (splits, things)
     # A split without any chip is no split at all.
-    return float(off.mean() + lost + 100 * (kept[:, 0] == 0).sum())
+    return float(np.sqrt((off**2).mean()) + lost + 100 * (kept[:, 0] == 0).sum())

@@ -20,6 +20,7 @@ from geounet.labels import LabelSource
 from geounet.progress import Progress
 from geounet.scene import Scene
 from geounet.split import Floats, Ints
+from geounet.vectors import crs_name
 
 READ_PX = 1024
 """Side of the squares that chips are read in together, so that neighbours share the reading."""
@@ -94,7 +95,7 @@ class LabelledScene:
             "file": scene.source.name,
             "labels": self.labels_path.rsplit("/", maxsplit=1)[-1],
             "time": None if scene.time is None else scene.time.isoformat(),
-            "crs": str(scene.geobox.crs),
+            "crs": crs_name(scene.geobox),
             "shape": list(scene.geobox.shape),
             "transform": list(scene.geobox.transform)[:6],
             "res_m": list(scene.res_m),

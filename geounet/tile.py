@@ -40,6 +40,7 @@ from geounet.split import (
     split_of_chips,
 )
 from geounet.survey import LabelledScene, Survey, part_of, read_groups, survey_chips
+from geounet.vectors import crs_name
 
 logger = logging.getLogger(__name__)
 
@@ -403,6 +404,7 @@ def _write(
     chips, geobox = kept.chips, pair.scene.geobox
     footprints = outline(geobox, chips.rows, chips.cols, shape=(size, size), per_edge=2).polygons()
     core = slice(context, context + size)
+    crs = crs_name(geobox)
     groups = list(read_groups(chips.rows, chips.cols, size=size, context=context))
     for window, members in progress(groups, label=f"writing {pair.name}", total=len(groups)):
         values, known = pair.read(window, context)
@@ -416,7 +418,7 @@ def _write(
                 time=pair.scene.time,
                 row=row,
                 col=col,
-                crs=str(geobox.crs),
+                crs=crs,
                 water=float(chips.water[i] / chips.known[i]),
                 valid=float(chips.known[i] / size**2),
                 coast_m=float(chips.coast_m[i]),

@@ -270,6 +270,12 @@ def crs_of(geobox: GeoBox) -> CRS:
     return geobox.crs.proj
 
 
+def crs_name(geobox: GeoBox) -> str:
+    """Return what the CRS of a grid is called: its EPSG code if it has one, else its WKT."""
+    epsg = crs_of(geobox).to_epsg()
+    return f"EPSG:{epsg}" if epsg else crs_of(geobox).to_wkt()
+
+
 def grid_bounds(geobox: GeoBox) -> Bounds:
     """Return the bounds of a grid in its CRS."""
     height, width = geobox.shape
