@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from geounet.errors import ConfigError
@@ -244,7 +244,7 @@ def _pairs_to_fold(network: nn.Module, sample: Tensor) -> dict[nn.Module, nn.Con
     }
 
 
-class _LiveBytes(TorchDispatchMode):
+class _LiveBytes(TorchFunctionMode):
     """Follows how many bytes of results are alive, and how many there were at most."""
 
     def __init__(self) -> None:
@@ -253,7 +253,7 @@ class _LiveBytes(TorchDispatchMode):
         self._live = 0
         self._known: set[int] = set()
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self,
         func: Any,
         types: Any,
