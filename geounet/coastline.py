@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Contours, Geometries, Joiner
+from geounet.contours import Contours, Geometries, Joiner, as_complex, roll_rings
 
 
 class LineSweep:
@@ -31,7 +31,7 @@ class LineSweep:
         pieces = contours.lines
         points, owner = shapely.get_coordinates(pieces, return_index=True)
         is_end = (np.diff(owner, prepend=-1) != 0) | (np.diff(owner, append=-1) != 0)
-        ends = points[is_end] @ (1, 1j)
+        ends = as_complex(points[is_end])
         whole, groups = self._joiner.add(pieces, owner[is_end], ends, sweep_row)
         return in_order(start_rings(_merge(whole, groups)))
 
@@ -53,20 +53,11 @@ def start_rings(lines: Geometries) -> Geometries:
     if not closed.any():
         return lines
     points, ring = shapely.get_coordinates(lines[closed], include_z=True, return_index=True)
-    # Without the closing points: where the rings start, and which of their vertices comes first.
-    opened = np.append(ring[1:] == ring[:-1], False)
-    points, ring = points[opened], ring[opened]
-    starts = np.searchsorted(ring, np.arange(closed.sum()))
-    sizes = np.diff(np.append(starts, len(ring)))
+    offsets = np.searchsorted(ring, np.arange(closed.sum() + 1))
     order = np.lexsort([points[:, 0], points[:, 1], ring])
-    first = order[starts] - starts
-    position = np.arange(len(ring)) - starts[ring]
-    rolled = points[starts[ring] + (position + first[ring]) % sizes[ring]]
+    rolled = points[roll_rings(offsets, order[offsets[:-1]] - offsets[:-1])]
     result = lines.copy()
-    result[closed] = shapely.linestrings(
-        np.insert(rolled, starts + sizes, rolled[starts], axis=0),
-        indices=np.insert(ring, starts + sizes, np.arange(len(starts))),
-    )
+    result[closed] = shapely.linestrings(rolled, indices=ring)
     return result
 
 

@@ -249,8 +249,11 @@ class _Crossings:
     """(n, 2), the node before."""
     moving: NDArray[np.bool_]
     """(n, 2), in which direction from it the point lies; in none where it is the node itself."""
-    on_centres: NDArray[np.bool_]
-    """(n,), whether the point lies between the centres of two valid pixels."""
+    full: NDArray[np.intp]
+    """Which points lie between the centres of two valid pixels."""
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+    """The values of these pixels."""
 
     @classmethod
     def of(cls, points: NDArray[np.float64], step: int, strip: Strip, left: int) -> "_Crossings":
@@ -259,18 +262,14 @@ class _Crossings:
         away = np.abs(points - near)
         moving = np.column_stack([away[:, 0] > away[:, 1], away[:, 0] < away[:, 1]])
         node = step * np.where(moving, np.floor(points), near).astype(np.intp)
-        draft = cls(strip, left, node, moving, np.ones(len(points), dtype=bool))
-        before, after = draft._pair(0)
-        through_centres = (moving | (node % 2 == 0)).all(axis=1) & moving.any(axis=1)
-        return cls(strip, left, node, moving, through_centres & np.isfinite(before + after))
-
-    def _pair(self, sideways: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Values of the pixels before and after the point, `sideways` pixels beside its line."""
-        pixel = self.node // 2 + (self.left, 1) + sideways * self.moving[:, ::-1]
-        after = pixel + self.moving
-        return self.strip.values[pixel[:, 1], pixel[:, 0]], self.strip.values[
-            after[:, 1], after[:, 0]
-        ]
+        through_centres = np.flatnonzero(
+            (moving[:, 0] & (node[:, 1] % 2 == 0)) | (moving[:, 1] & (node[:, 0] % 2 == 0))
+        )
+        pixel = node[through_centres] // 2 + (left, 1)
+        before, after = _ends(strip.values, pixel, moving[through_centres])
+        valid = np.isfinite(before + after)
+        full = through_centres[valid]
+        return cls(strip, left, node, moving, full, before[valid], after[valid])
 
     def place(self, nodes: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 2), (col, row) in the raster."""
@@ -278,31 +277,43 @@ class _Crossings:
         origin = np.array([self.left - 0.5, self.strip.top + 1.5])  # of the first node
         start = origin + self.node / 2
         share = np.zeros(len(start))
-        full = self.on_centres
         # An integer and a half, exactly; so that adding the share rounds once, to one number.
-        start[full] = origin + self.node[full] // 2
-        before, after = (values[full] for values in self._pair(0))
-        share[full] = (level - before) / (after - before)
-        half = self.moving.any(axis=1) & ~full
-        (col, row), (dx, dy) = self.node[half].T, self.moving[half].T
-        before, after = nodes[row, col], nodes[row + dy, col + dx]
+        start[self.full] = origin + self.node[self.full] // 2
+        share[self.full] = (level - self.before) / (self.after - self.before)
+        half = np.setdiff1d(np.flatnonzero(self.moving.any(axis=1)), self.full, assume_unique=True)
+        before, after = _ends(nodes, self.node[half], self.moving[half])
         share[half] = (level - before) / (after - before) / 2
         return start + self.moving * share[:, None]
 
     def width(self, res_m: tuple[float, float]) -> NDArray[np.float64]:
         """(n,), metres between the lines 0.25 below and above the level; 0 on edges of pixels."""
-        level, chosen = self.strip.level, self.on_centres
-        pairs = [[values[chosen] for values in self._pair(sideways)] for sideways in (-1, 0, 1)]
-        along = pairs[1][1] - pairs[1][0]
-        share = (level - pairs[1][0]) / along
-        above, _, below = ((1 - share) * before + share * after for before, after in pairs)
+        level, moving = self.strip.level, self.moving[self.full]
+        pixel = self.node[self.full] // 2 + (self.left, 1)
+        along = self.after - self.before
+        share = (level - self.before) / along
+        above, below = (
+            (1 - share) * before + share * after
+            for before, after in (
+                _ends(self.strip.values, pixel + sideways * moving[:, ::-1], moving)
+                for sideways in (-1, 1)
+            )
+        )
         slopes = np.array([level - above, below - level])
         known = np.isfinite(slopes)
         across = np.where(known, slopes, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        res_along, res_across = np.where(self.moving[chosen, :1], res_m, res_m[::-1]).T
-        width = np.zeros(len(chosen))
-        width[chosen] = 0.5 / np.hypot(along / res_along, across / res_across)
+        res_along, res_across = np.where(moving[:, :1], res_m, res_m[::-1]).T
+        width = np.zeros(len(self.node))
+        width[self.full] = 0.5 / np.hypot(along / res_along, across / res_across)
         return width
+
+
+def _ends(
+    values: NDArray[np.float64], start: NDArray[np.intp], step: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the values at places (col, row) and a step from there."""
+    col, row = start.T
+    next_col, next_row = (start + step).T
+    return values[row, col], values[next_row, next_col]
 
 
 def keep_vertices(
@@ -326,6 +337,24 @@ def keep_vertices(
     ends = np.searchsorted(indexes, offsets)
     closed = np.insert(indexes, ends[1:], indexes[ends[:-1]])
     return points[closed], ends + np.arange(len(ends))
+
+
+def roll_rings(offsets: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return in which order to take the vertices of closed rings to start them elsewhere.
+
+    Args:
+        offsets: Where rings start, and how many vertices there are, closing ones included.
+        first: For each ring, which of its vertices is to be its first.
+    """
+    sizes = np.diff(offsets)
+    ring = np.repeat(np.arange(len(sizes)), sizes)
+    position = np.arange(offsets[-1]) - offsets[ring]
+    return offsets[ring] + (position + first[ring]) % (sizes - 1)[ring]
+
+
+def as_complex(points: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Return col + 1j·row of (n, 2) points: one number each, to be sorted and compared."""
+    return points[:, 0] + 1j * points[:, 1]
 
 
 class Joiner:

@@ -4,7 +4,15 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Contours, Geometries, Joiner, Strip, keep_vertices
+from geounet.contours import (
+    Contours,
+    Geometries,
+    Joiner,
+    Strip,
+    as_complex,
+    keep_vertices,
+    roll_rings,
+)
 
 
 class AreaSweep:
@@ -30,37 +38,107 @@ class AreaSweep:
             Polygons (col, row) that are whole now.
         """
         pieces = contours.areas
-        points, owners = shapely.get_coordinates(pieces, return_index=True)
+        points, owner = shapely.get_coordinates(pieces, return_index=True)
         # Around the centre of a valid pixel all is valid, so pieces of water that share one are
         # parts of one area; and those that share an edge share a centre.
-        centres = (points % 1 == 0.5).all(axis=1)
-        shared = points[centres] @ (1, 1j)
-        whole, groups = self._joiner.add(pieces, owners[centres], shared, strip.sweep_row)
-        areas = in_order(*_merge(whole, groups, self._sides))
+        at_centre = _are_centres(points)
+        in_parts = np.zeros(len(pieces), dtype=bool)
+        in_parts[owner[at_centre]] = True
+        renumbered = np.cumsum(in_parts) - 1
+        outlines, groups = self._joiner.add(
+            _cut_open(pieces[in_parts]),
+            renumbered[owner[at_centre]],
+            as_complex(points[at_centre]),
+            strip.sweep_row,
+        )
+        joined = _straighten(_join(outlines, groups), self._sides)
         self._sides = np.concatenate([self._sides, strip.sides()])
+        return in_order(*_mend(np.concatenate([pieces[~in_parts], joined])))
+
+
+def _are_centres(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return (points % 1 == 0.5).all(axis=1)
+
+
+def _cut_open(areas: Geometries) -> Geometries:
+    """Return what of the outline of each area is not shared with other pieces, as MultiLineStrings.
+
+    Edges that are shared run through centres of pixels, and no other edge does.
+    """
+    if not len(areas):
         return areas
+    _, points, (rings, area_offsets) = shapely.to_ragged_array(areas)
+    ring = np.repeat(np.arange(len(rings) - 1), np.diff(rings))
+    # Rings that have a centre start with one, so that no string runs across their start.
+    first = np.zeros(len(rings) - 1, dtype=np.int64)
+    centres = np.flatnonzero(_are_centres(points))[::-1]
+    first[ring[centres]] = centres - rings[ring[centres]]
+    points = points[roll_rings(rings.astype(np.int64), first)]
+    at_centre = _are_centres(points)
+    starts = np.diff(ring, prepend=-1) != 0
+    string = np.cumsum(starts | np.diff(at_centre, prepend=False))
+    kept = ~at_centre
+    numbers, string = np.unique(string[kept], return_inverse=True)
+    strings = np.asarray(shapely.linestrings(points[kept], indices=string))
+    ring_of = ring[kept][np.searchsorted(string, np.arange(len(numbers)))]
+    area_of = np.searchsorted(area_offsets, ring_of, side="right") - 1
+    # In the midst of water a piece may have no outline, and yet joins others.
+    outlines = np.full(len(areas), shapely.MultiLineString(), dtype=object)
+    some, area_of = np.unique(area_of, return_inverse=True)
+    outlines[some] = shapely.multilinestrings(strings, indices=area_of)
+    return outlines
 
 
-def _merge(
-    pieces: Geometries, groups: NDArray[np.intp], sides: NDArray[np.complex128]
-) -> tuple[Geometries, NDArray[np.float64]]:
-    """Dissolve the pieces of each group; also return the last row of the group of each area."""
-    if not len(pieces):
-        return pieces, np.empty(0)
-    last_row = np.full(groups[-1] + 1, -np.inf)
-    np.maximum.at(last_row, groups, shapely.bounds(pieces)[:, 3])
-    several = np.bincount(groups)[groups] > 1
-    # Where two pixels of nodata touch at a corner, so may the outline touch itself.
-    points, owner = shapely.get_coordinates(pieces, return_index=True)
-    at_corner = np.zeros(len(pieces), dtype=bool)
-    at_corner[owner[(points % 1 == 0).all(axis=1)]] = True
-    several[at_corner & ~several] = ~shapely.is_valid(pieces[at_corner & ~several])
-    members, number = np.unique(groups[several], return_inverse=True)
-    collected = np.asarray(shapely.multipolygons(pieces[several], indices=number))
-    dissolved = shapely.coverage_union_all(collected[:, None], axis=1)
-    parts, owner = shapely.get_parts(dissolved, return_index=True)
-    areas = np.concatenate([pieces[~several], _straighten(parts, sides)])
-    return areas, last_row[np.concatenate([groups[~several], members[owner]])]
+def _join(outlines: Geometries, groups: NDArray[np.intp]) -> Geometries:
+    """Join the open outlines of each group to a polygon; its holes run the other way round."""
+    if not len(outlines):
+        return outlines
+    strings, owner = shapely.get_parts(outlines, return_index=True)
+    collected = shapely.multilinestrings(strings, indices=groups[owner])
+    rings, group = shapely.get_parts(
+        shapely.line_merge(collected, directed=True), return_index=True
+    )
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    is_hole = _signed_areas(points, ring) < 0
+    order = np.lexsort([is_hole, group])
+    _, points, (offsets,) = shapely.to_ragged_array(rings[order])
+    areas = np.searchsorted(group[order], np.arange(group[-1] + 2))
+    assert np.array_equal(np.flatnonzero(~is_hole[order]), areas[:-1])  # one outline for each
+    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, (offsets, areas))
+
+
+def _signed_areas(points: NDArray[np.float64], ring: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the area of each closed ring, negative where it runs clockwise to shapely."""
+    same = ring[1:] == ring[:-1]
+    # From the ring's first point, or the digits of far places would drown those of small rings.
+    (x, y) = (points - points[np.searchsorted(ring, np.arange(ring[-1] + 1))][ring]).T
+    crossed = (x[:-1] * y[1:] - x[1:] * y[:-1])[same]
+    return np.bincount(ring[1:][same], weights=crossed) / 2
+
+
+def _mend(areas: Geometries) -> tuple[Geometries, NDArray[np.float64]]:
+    """Split outlines that touch themselves, where two pixels of nodata touch at a corner.
+
+    Returns:
+        Valid areas; and the last row of each before it was split.
+    """
+    last_row = shapely.bounds(areas)[:, 3]
+    if not len(areas):
+        return areas, last_row
+    _, points, (rings, area_offsets) = shapely.to_ragged_array(areas)
+    corners = np.flatnonzero((points % 1 == 0).all(axis=1))
+    corners = np.setdiff1d(corners, rings[1:] - 1, assume_unique=True)  # closing points
+    owner = np.searchsorted(rings[area_offsets], corners, side="right") - 1
+    visits, times = np.unique(np.column_stack([owner, points[corners]]), axis=0, return_counts=True)
+    broken = np.unique(visits[times > 1, 0].astype(np.intp))
+    if not len(broken):
+        return areas, last_row
+    split = shapely.coverage_union_all(areas[broken][:, None], axis=1)
+    parts, part_of = shapely.get_parts(split, return_index=True)
+    return (
+        np.concatenate([np.delete(areas, broken), parts]),
+        np.concatenate([np.delete(last_row, broken), last_row[broken][part_of]]),
+    )
 
 
 def _straighten(areas: Geometries, sides: NDArray[np.complex128]) -> Geometries:
@@ -68,7 +146,7 @@ def _straighten(areas: Geometries, sides: NDArray[np.complex128]) -> Geometries:
     if not len(areas):
         return areas
     kind, points, (rings, area_offsets) = shapely.to_ragged_array(areas)
-    kept = ~np.isin(points @ (1, 1j), sides)
+    kept = ~np.isin(as_complex(points), sides)
     points, ring_offsets = keep_vertices(points, rings.astype(np.int64), kept)
     return shapely.from_ragged_array(kind, points, (ring_offsets, area_offsets))
 

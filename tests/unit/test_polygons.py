@@ -1,5 +1,7 @@
 """Areas: exactly what the lines and the edges of pixels enclose."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import shapely
@@ -83,7 +85,7 @@ def test_outlines_are_the_lines_and_edges_of_pixels(seed, height, width, rows, n
     _, points, (ring_offsets, _) = (
         shapely.to_ragged_array(areas) if len(areas) else (None, np.empty((0, 2)), ([0], [0]))
     )
-    rings = [points[a:b] for a, b in zip(ring_offsets[:-1], ring_offsets[1:], strict=True)]
+    rings = [points[a:b] for a, b in pairwise(ring_offsets)]
     outlines = segments(np.array([shapely.LineString(ring) for ring in rings], dtype=object))
     drawn = segments(lines)
     assert drawn <= outlines  # to the last bit, and in the same direction
