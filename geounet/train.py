@@ -103,7 +103,9 @@ class TrainingPlan:
     @property
     def identity(self) -> str:
         """What a run must have in common with one that it resumes, as JSON."""
-        settings = self.config.model_dump(mode="json", exclude={"workers", "device", "precision"})
+        # Where and how fast it runs may change; what `network` names is in its settings.
+        free = {"workers", "device", "precision", "network"}
+        settings = self.config.model_dump(mode="json", exclude=free)
         network = self.network_settings.model_dump(mode="json")
         chips = self.reader.folder.info.fingerprint
         return json.dumps({**settings, "network_settings": network, "chips": chips}, sort_keys=True)
@@ -272,13 +274,16 @@ def _prepare_out(out: Path, plan: TrainingPlan, *, resume: bool) -> None:
         return
     if resume:
         logger.warning("%s has no checkpoint to go on from: training starts.", out)
-    recipe = yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False)
+    recipe = plan.config.model_dump(mode="json")
+    if plan.config.network.endswith(".yaml"):
+        recipe["network"] = str(Path(plan.config.network).resolve())  # from here, too
     with stage_file(out / RECIPE) as draft:  # which finds out first whether `out` can be written
         for file in (MODEL, "curves.png", "validation.png"):
             (out / file).unlink(missing_ok=True)
         for folder in ("checkpoints", "logs"):
             shutil.rmtree(out / folder, ignore_errors=True)
-        draft.write_text(f"# The training beside this file.\n{recipe}")
+        text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+        draft.write_text(f"# The training beside this file.\n{text}", encoding="utf-8")
 
 
 def _fit(

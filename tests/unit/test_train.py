@@ -10,7 +10,7 @@ from training_chips import write_chips
 
 from geounet import train as training
 from geounet.chips import open_chips
-from geounet.config import Config, load_config
+from geounet.config import Config, load_config, load_network
 from geounet.dataset import load_chips, open_reader
 from geounet.errors import ChipsError, ConfigError, OutputError
 from geounet.metrics import Scores, confusion_matrix
@@ -131,6 +131,16 @@ def test_what_belongs_to_a_training_lies_beside_the_model(learned):
 
 def test_the_recipe_beside_the_model_is_a_recipe(learned):
     assert load_config(str(learned / "config.yaml")) == tiny(epochs=12)
+
+
+def test_the_recipe_beside_the_model_finds_a_network_of_ones_own(tmp_path, monkeypatch, chips):
+    (tmp_path / "mine.yaml").write_text("# Mine.\ndepth: 1\nbase_width: 2\n")
+    monkeypatch.chdir(tmp_path)
+    train_model(chips, tiny(network="mine.yaml", network_settings={}, epochs=1), tmp_path / "run")
+    monkeypatch.chdir(tmp_path.parent)
+    recipe = load_config(str(tmp_path / "run" / "config.yaml"))
+    assert load_network(recipe.network, recipe.network_settings).depth == 1
+    train_model(chips, recipe, tmp_path / "run", resume=True)
 
 
 def test_tensorboard_can_read_the_logs(learned):
@@ -325,10 +335,10 @@ def test_sizes_name_the_context_too(tmp_path):
         train_model(chips, tiny(), tmp_path / "run")
 
 
-def test_networks_that_see_everything_at_once_are_refused(tmp_path, monkeypatch, chips):
-    monkeypatch.setattr(training, "exact_halo", lambda network, bands: None)  # noqa: ARG005
+def test_networks_that_see_everything_at_once_are_refused(tmp_path, chips):
+    everywhere = tiny(network="smp/pspnet/resnet18", network_settings={})
     with pytest.raises(ConfigError, match="seams"):
-        train_model(chips, tiny(), tmp_path / "run")
+        train_model(chips, everywhere, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
