@@ -118,11 +118,12 @@ def evaluate(
     )
     scores = evaluate_prediction(prediction, reference, settings, progress=progress)
     write_scores(scores, path)
-    _report(scores)
+    show_scores(scores)
     typer.echo(path)
 
 
-def _report(scores: dict[str, Any]) -> None:
+def show_scores(scores: dict[str, Any]) -> None:
+    """Print scores as tables."""
     from rich.console import Console  # half of the time that --help may take
 
     console = Console(highlight=False, soft_wrap=True)

@@ -1,5 +1,300 @@
 """geounet info."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-def info() -> None:
-    """Not written yet."""
+import typer
+
+from geounet_cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def info(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A scene, a chip folder, a model file, a result or a folder of them, or scores.",
+            show_default=False,
+        ),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all there is to know, as JSON.")
+    ] = False,
+    bands: options.Bands = None,
+    sensor: options.Sensor = None,
+    level: options.Level = None,
+    scale: options.Scale = None,
+    offset: options.Offset = None,
+    nodata: options.Nodata = None,
+) -> None:
+    """Say what a file or folder is, and where each fact about a scene comes from.
+
+    Example: geounet info scene.tif
+    """
+    from geounet.info import describe_file  # imports rasterio: only when needed
+    from geounet.scene import SceneOptions
+
+    scene_options = SceneOptions.from_text(
+        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata
+    )
+    facts = describe_file(file, scene_options)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    show = {
+        "scene": _show_scene,
+        "raster": _show_raster,
+        "chips": _show_chips,
+        "model": _show_model,
+        "result": _show_result,
+        "results": _show_results,
+        "scores": _show_scores,
+    }
+    show[facts["kind"]](console, facts)
+
+
+def _show_scene(console: "Console", facts: dict[str, Any]) -> None:
+    sources = facts["sources"]
+    height, width = facts["shape"]
+    _show_facts(
+        console,
+        f"Scene {facts['name']}",
+        {
+            "file": f"{facts['source']} ({facts['driver']}, {facts['dtype']})",
+            "sensor": _sourced(facts["sensor"], sources.get("sensor")),
+            "level": _sourced(facts["level"], sources.get("level")),
+            "time": _sourced(facts["time"] or facts["date"], sources.get("time")),
+            "grid": f"{height} × {width} pixels of {_metres(facts['res_m'])}, {_crs(facts['crs'])}",
+            "band names": sources.get("bands", "not known"),
+            "scale": sources.get("scale", "not known"),
+            "nodata": sources.get("nodata", "not known"),
+            "valid": f"{_percent(facts['valid_share'])} of {facts['sampled_pixels']} pixels seen",
+        },
+    )
+    table = _table(
+        "band", "common name", "nm", "scale", "offset", "nodata", "2 %", "median", "98 %"
+    )
+    for band in facts["bands"]:
+        seen = (facts["reflectance"] or {}).get(band["id"])
+        table.add_row(
+            band["id"],
+            band["common_name"] or "–",
+            *(_number(band[key]) for key in ("wavelength_nm", "scale", "offset", "nodata")),
+            *(f"{seen[key]:.4f}" if seen else "–" for key in ("p2", "median", "p98")),
+        )
+    console.print(table)
+    for left in facts["left_out"]:
+        console.print(f"left out: {left['what']} ({left['why']})", markup=False)
+    for note in facts["notes"]:
+        console.print(f"note: {note}", markup=False)
+    if "problem" in facts:
+        console.print(f"problem: {facts['problem']}", markup=False)
+
+
+def _show_raster(console: "Console", facts: dict[str, Any]) -> None:
+    height, width = facts["shape"]
+    dtypes = ", ".join(sorted(set(facts["dtypes"])))
+    names = ", ".join(f"{i} {name or '–'}" for i, name in enumerate(facts["bands"], start=1))
+    _show_facts(
+        console,
+        "A raster, but no scene",
+        {
+            "file": f"{facts['source']} ({facts['driver']}, {dtypes})",
+            "grid": f"{height} × {width} pixels, {_crs(facts['crs'])}",
+            "bands": names,
+            "nodata": facts["nodata"] or "–",
+            "why": facts["problem"],
+        },
+    )
+
+
+def _show_chips(console: "Console", facts: dict[str, Any]) -> None:
+    size, context = facts["size"], facts["context"]
+    _show_facts(
+        console,
+        f"Chips in {facts['path']}",
+        {
+            "chips": f"{size} × {size} pixels of {_metres(facts['res_m'])}, context {context}, "
+            f"every {facts['stride']}",
+            "grids": ", ".join(_crs(crs) for crs in facts["crs"]),
+            "sensor": f"{facts['sensor'] or '–'} {facts['level'] or ''}",
+            "classes": ", ".join(f"{one['value']} {one['name']}" for one in facts["classes"]),
+            "split": _split(facts["split"]),
+            "sources": str(len(facts["sources"])),
+            "made by": f"geounet {facts['geounet']}",
+        },
+    )
+    table = _table("split", "chips", "water", "coast km", "area km²")
+    for name, row in facts["splits"].items():
+        table.add_row(
+            name, f"{row['chips']:.0f}", _percent(row["water"]), f"{row['coast_km']:.1f}",
+            f"{row['area_km2']:.1f}",
+        )  # fmt: skip
+    console.print(table)
+    _show_bands(console, facts)
+    console.print(f"{facts['all_land']} chips are all land, {facts['all_water']} all water")
+    lacking = facts["lacking_data"]
+    if lacking:
+        shown = ", ".join(
+            f"{name} ({_percent(share)})" for name, share in list(lacking.items())[:5]
+        )
+        more = f", and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        console.print(f"{len(lacking)} chips know less than 90 %: {shown}{more}", markup=False)
+
+
+def _split(settings: dict[str, Any]) -> str:
+    """Say how chips were divided, and how many were left out and why."""
+    said = [f"by {settings['by']}", f"seed {settings['seed']}"]
+    if settings["by"] == "block":
+        said.append(f"blocks of {settings['block_m']:.0f} m, {settings['gap_m']:.0f} m apart")
+    dropped = {why: count for why, count in settings["dropped"].items() if count}
+    return ", ".join([*said, *(f"{count} left out {why}" for why, count in dropped.items())])
+
+
+def _show_model(console: "Console", facts: dict[str, Any]) -> None:
+    error = facts["position_u95_m"]
+    halo = f"{facts['halo_default']} pixels keep the error of tiling at {facts['halo_error']:.2g}"
+    training = {k: v for k, v in facts["training"].items() if isinstance(v, str | int | float)}
+    _show_facts(
+        console,
+        f"Model file {facts['path']}",
+        {
+            "network": f"{facts['network']['name']}, {facts['bytes'] / 2**20:.1f} MiB",
+            "classes": ", ".join(
+                f"{one['value']} {one['name']}{' (water)' if one['water'] else ''}"
+                for one in facts["classes"]
+            ),
+            "sensor": f"{facts['sensor'] or '–'} {facts['level'] or ''}",
+            "pixels": _metres(facts["res_m"]),
+            "given": facts["reflectance"],
+            "stride": f"{facts['stride']} pixels",
+            "halo": halo + (f"; exact {facts['halo_exact']}" if facts["halo_exact"] else ""),
+            "position": "not known" if error is None else f"95 % of the line within {error:.1f} m",
+            **{f"training {key}": str(value) for key, value in training.items()},
+            "licence": facts["licence"] or "–",
+            "made by": f"geounet {facts['geounet']}",
+            "sha256": facts["sha256"],
+        },
+    )
+    _show_bands(console, facts)
+
+
+def _show_bands(console: "Console", facts: dict[str, Any]) -> None:
+    """Print bands with the statistics of the training split."""
+    table = _table("band", "common name", "nm", "mean", "std")
+    for i, band in enumerate(facts["bands"]):
+        name = f"{band['sensor']}:{band['name']}" if band["sensor"] else band["name"]
+        known = (facts["mean"][i], facts["std"][i]) if facts["mean"] else ()
+        table.add_row(
+            name,
+            band["common_name"] or "–",
+            _number(band["wavelength_nm"]),
+            *(f"{value:.4f}" for value in known),
+        )
+    console.print(table)
+
+
+def _show_result(console: "Console", facts: dict[str, Any]) -> None:
+    scene, model, baseline = facts["scene"], facts.get("model"), facts.get("baseline")
+    if model is not None:
+        by = f"{model['file']} ({model['network']})"
+    else:
+        by = f"{baseline['index'].upper()}, threshold {baseline['threshold']}" if baseline else "–"
+    plan = ", ".join(f"{key} {value}" for key, value in facts["plan"].items())
+    wrong = facts["disagreeing"]
+    state = ", ".join(f"{name} {what}" for name, what in wrong.items()) or "complete"
+    _show_facts(
+        console,
+        f"Result of geounet {facts['command']}: {facts['path']}",
+        {
+            "scene": f"{scene['name']}, {scene['time'] or scene['date'] or 'time not known'}",
+            "by": by,
+            "level": f"{facts['level']:.4g}",
+            "classes": ", ".join(f"{one['value']} {one['name']}" for one in facts["classes"]),
+            "plan": plan,
+            "made by": f"geounet {facts['geounet']}",
+            "files": state,
+        },
+    )
+    table = _table("file", "bytes")
+    for name, listed in facts["files"].items():
+        table.add_row(name, f"{listed['bytes']:,}")
+    console.print(table)
+    for note in facts.get("notes", []):
+        console.print(f"note: {note}", markup=False)
+
+
+def _show_results(console: "Console", facts: dict[str, Any]) -> None:
+    console.print(f"{len(facts['results'])} results in {facts['path']}", markup=False)
+    table = _table("name", "command", "time", "files")
+    for one in facts["results"]:
+        state = "complete" if not one["disagreeing"] else "disagree with the record"
+        table.add_row(Path(one["path"]).stem, one["command"], one["scene"]["time"] or "–", state)
+    console.print(table)
+
+
+def _show_scores(console: "Console", facts: dict[str, Any]) -> None:
+    from geounet_cli.evaluate import show_scores
+
+    _show_facts(
+        console,
+        f"Scores of {facts['prediction']['name']}",
+        {
+            "prediction": facts["prediction"]["path"],
+            "reference": ", ".join(f"{one['path']} ({one['kind']})" for one in facts["references"]),
+            "within": f"{facts['within']['split']} of {facts['within']['chips']}"
+            if facts["within"]
+            else "all of the scene",
+        },
+    )
+    show_scores(facts)
+
+
+def _show_facts(console: "Console", title: str, facts: dict[str, str]) -> None:
+    """Print facts a line each, as long as it may be: a path that is cut cannot be pasted."""
+    console.print(title, style="bold", markup=False)
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        console.print(f"{name:<{width}}  {value}", markup=False)
+
+
+def _table(first: str, *numbers: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(first, box=None, pad_edge=False)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _sourced(value: str | None, source: str | None) -> str:
+    if value is None:
+        return "not known"
+    return f"{value} (from {source})" if source else value
+
+
+def _metres(res: list[float]) -> str:
+    return " × ".join(f"{side:.4g}" for side in res) + " m"
+
+
+def _crs(text: str | None) -> str:
+    """Return the code of a CRS, or the name that its WKT begins with."""
+    if text is None:
+        return "no CRS"
+    return text.split('"')[1] if "[" in text else text
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _number(value: float | str | None) -> str:
+    return "–" if value is None else str(value) if isinstance(value, str) else f"{value:g}"
