@@ -14,6 +14,7 @@ import numpy as np
 import rasterio
 import torch
 from numpy.typing import NDArray
+from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geounet import __version__
@@ -226,7 +227,7 @@ class Predictor:
                         classes=self._header.label_classes,
                         probability_dtype=settings.probability,
                         attributes={
-                            "model": self._path.name,
+                            "model": f"{self._path.name} {self._sha256[:12]}",
                             "position_u95_m": self._header.position_u95_m,
                         },
                         progress=progress,
@@ -328,7 +329,14 @@ class Predictor:
                 job.facts["precision_error"] = self._precision_error(dn, valid, *coefficients)
             for piece, whole in zip(batch, probs, strict=True):
                 kept = whole[:, *piece.window.keep]  # (classes, height, width)
-                part = [np.where(piece.wanted, kept[is_water].sum(axis=0), np.float32(np.nan))]
+                water = kept[is_water].sum(axis=0)
+                if not np.isfinite(water[piece.wanted]).all():
+                    raise SceneError(
+                        f"{job.scene.source}: the network gives no probability at some pixels of "
+                        f"{_place(piece.window.core)}: values there are no reflectance. Is its "
+                        "nodata value declared? If not, give --nodata."
+                    )
+                part = [np.where(piece.wanted, water, np.float32(np.nan))]
                 if len(classes) > 2:
                     part.append(
                         np.where(piece.wanted, values[kept.argmax(axis=0)], np.uint8(IGNORE))
@@ -388,3 +396,8 @@ class Predictor:
             },
             "timings": {phase: round(s, 3) for phase, s in job.seconds.items()},
         }
+
+
+def _place(window: Window) -> str:
+    (top, bottom), (left, right) = window.toranges()
+    return f"rows {top}–{bottom}, columns {left}–{right}"

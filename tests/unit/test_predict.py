@@ -40,6 +40,7 @@ from geounet.errors import (
     OutputError,
     SceneError,
 )
+from geounet.outputs import sha256_of
 from geounet.predict import PredictSettings, predict_scene, predict_scenes
 from geounet.predict.plan import MEMORY, choose_core
 from geounet.scene import Scene, SceneOptions
@@ -123,6 +124,7 @@ def test_the_threshold_moves_mask_and_line(scene, model, tmp_path):
     assert record["level"] == 0.8
     line = geopandas.read_file(tmp_path / "out/scene.gpkg", layer="coastline")
     assert (line["level"] == 0.8).all()
+    assert (line["model"] == f"dark.safetensors {sha256_of(model)[:12]}").all()
 
 
 def test_bands_go_by_name_not_by_place(model, tmp_path):
@@ -190,6 +192,15 @@ def test_of_three_classes_the_mask_has_the_most_probable_and_p_is_all_water(tmp_
     np.testing.assert_allclose(
         read(tmp_path / "out/a_probability.tif"), probs[..., 1:].sum(axis=-1), atol=1e-6
     )
+
+
+def test_values_beyond_all_measure_are_an_error_and_not_nodata(model, tmp_path):
+    reflectance = ((wavy_dn(40, 50) - 1000.0) * 1e-4).astype(np.float32)
+    reflectance[:, 3, 4] = -3.4e38  # nodata that nobody declared
+    scene = write_scene(tmp_path / "a.tif", reflectance, nodata=None)
+    with pytest.raises(SceneError, match=r"rows 0–40, columns 0–50.*--nodata"):
+        predict_scene(scene, model, tmp_path / "out")
+    assert nothing_is_left_in(tmp_path / "out")
 
 
 @contextmanager
