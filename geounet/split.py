@@ -28,8 +28,9 @@ GRID_WIDTH = 2 * 17_367_530.445161372
 """Length of the grid around the Earth, in its metres."""
 LAST_LATITUDE = 86.0
 """Beyond it the grid is not defined, and its blocks are needles."""
-TRIES = 1024
-"""How many divisions are drawn, of which the most even is taken."""
+TRIES = 256
+"""How many divisions are drawn, of which the most even is taken. With four times as many, shares
+come a hundredth nearer, and of few blocks every seed would find the same division."""
 _EQUATOR_M, _FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS 84
 
 Floats = NDArray[np.float64]
