@@ -100,6 +100,9 @@ class SegmentationTask(LightningModule):
         if self.trainer.is_last_batch or batch_idx % STEPS_UNCHECKED == 0:
             self._stop_if_diverged(self._unchecked)
             self._unchecked = None
+        if self.trainer.is_last_batch:  # whose step no loss has seen
+            sums = [weights.detach().sum() for weights in self.network.parameters()]
+            self._stop_if_diverged(torch.stack(sums).sum())
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:  # noqa: ARG002  Lightning's name
         """Count a batch."""

@@ -11,7 +11,6 @@ OUT/logs/               epochs.csv, and what TensorBoard shows
 import json
 import logging
 import shutil
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -357,14 +356,12 @@ def _trainer(plan: TrainingPlan, out: Path, log: EpochLog) -> Trainer:
 
 @contextmanager
 def _stoppable(trainer: Trainer) -> Iterator[None]:
-    """Let Ctrl-C be what it is elsewhere: Lightning ends the program, and ignores the next one."""
-    handler = signal.getsignal(signal.SIGINT)
+    """Let Ctrl-C be what it is elsewhere: Lightning makes it the end of the program."""
     try:
         yield
     except SystemExit:
         if not trainer.interrupted:
             raise
-        signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
 
 

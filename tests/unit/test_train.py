@@ -307,11 +307,19 @@ def test_the_context_of_chips_is_seen_but_not_judged(tmp_path):
     assert header.training["scores"]["val"]["pixels"] == 2 * 24 * 24
 
 
-def test_a_loss_that_diverges_is_an_error_and_leaves_the_last_good_weights(tmp_path):
-    chips = write_chips(tmp_path / "chips", counts={"train": 2, "val": 1})
-    broken = tiny(learning_rate=1e30, network_settings=TINY | {"norm": "none"})
+@pytest.mark.parametrize(
+    ("counts", "rate"),
+    [
+        ({"train": 2, "val": 1}, 1e30),  # seen in validation
+        ({"train": 8}, 1e30),  # in the second step
+        ({"train": 2}, 3e38),  # in the weights alone
+    ],
+)
+def test_a_training_that_diverges_is_an_error_and_spoils_no_checkpoint(tmp_path, counts, rate):
+    chips = write_chips(tmp_path / "chips", counts=counts)
+    wild = tiny(learning_rate=rate, epochs=1, network_settings=TINY | {"norm": "none"})
     with pytest.raises(ConfigError, match=r"not finite.*learning_rate"):
-        train_model(chips, broken, tmp_path / "run")
+        train_model(chips, wild, tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
