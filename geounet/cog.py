@@ -98,11 +98,17 @@ def rgb(color: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def block_rows(geobox: GeoBox) -> Iterator[Window]:
-    """Cover a raster with windows that are one block high and as wide as it."""
+def blocks(geobox: GeoBox) -> Iterator[Window]:
+    """Cover a raster with windows of a few blocks each, so that memory does not grow with it."""
     height, width = geobox.shape
     for row in range(0, height, BLOCKSIZE):
-        yield Window(col_off=0, row_off=row, width=width, height=min(BLOCKSIZE, height - row))
+        for col in range(0, width, 4 * BLOCKSIZE):
+            yield Window(
+                col_off=col,
+                row_off=row,
+                width=min(4 * BLOCKSIZE, width - col),
+                height=min(BLOCKSIZE, height - row),
+            )
 
 
 def encode_probability(probability: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ A line through a pixel's centre has no unique way on, and at tenths of a metre f
 would coincide once they are map coordinates.
 """
 
-PIXELS_IN_STRIP = 2**20
+PIXELS_IN_STRIP = 2**19
 """Bounds memory: contouring takes about 100 bytes for each."""
 
 Geometries = NDArray[Any]
@@ -75,6 +75,11 @@ class Contours(NamedTuple):
     """Polygons (col, row) of values above the level, not always valid on their own."""
 
 
+def strip_rows(width: int) -> int:
+    """Return how many rows to contour at a time."""
+    return max(16, PIXELS_IN_STRIP // width)
+
+
 def cut_strips(
     read: Callable[[int, int], NDArray[np.floating[Any]]],
     shape: tuple[int, int],
@@ -88,13 +93,13 @@ def cut_strips(
         read: Returns rows `start` to `stop` of the field, (rows, width), NaN where invalid.
         shape: Height and width of the field.
         level: What is to be contoured.
-        rows: Rows contoured at a time; chosen by `PIXELS_IN_STRIP` if None.
+        rows: Rows contoured at a time; `strip_rows` if None.
 
     Yields:
         Strips from the top down, the first and the last reaching half a pixel beyond the raster.
     """
     height, width = shape
-    rows = rows or max(16, PIXELS_IN_STRIP // width)
+    rows = rows or strip_rows(width)
     # Rows -1 and height are beyond the raster, and a row more on both sides for slopes.
     for first in range(-1, height, rows):
         last = min(first + rows, height)

@@ -10,7 +10,8 @@ from geounet.contours import Geometries
 from geounet.vectors import crs_of
 
 LONGEST_EDGE_PX = 64
-"""Longer edges are cut before an area is measured: straight on the map is not straight on it."""
+"""Longer edges count as curves where areas are measured: what is straight on the map is not so on
+an equal-area plane."""
 
 
 class Ground:
@@ -56,10 +57,30 @@ class Ground:
         return lengths
 
     def areas_m2(self, areas: Geometries) -> NDArray[np.float64]:
-        """Return areas of polygons (col, row) on the ellipsoid, (n,)."""
+        """Return areas of polygons (col, row) on the ellipsoid, (n,); holes run the other way."""
+        if not len(areas):
+            return np.empty(0)
+        _, points, (rings, offsets) = shapely.to_ragged_array(areas)
+        edges = np.delete(np.arange(len(points)), rings[1:] - 1)
+        area = np.searchsorted(rings[offsets], edges, side="right") - 1
+        placed = self._to_plane(points)
+        twice = np.bincount(area, _cross(placed[edges], placed[edges + 1]), len(areas))
+        far = np.abs(points[edges + 1] - points[edges]).max(axis=1) > LONGEST_EDGE_PX
+        bulges = self._bulges(points[edges[far]], points[edges[far] + 1])
+        return np.abs(twice + np.bincount(area[far], bulges, len(areas))) / 2
 
-        def flatten(points: NDArray[np.float64]) -> NDArray[np.float64]:
-            lon_lat = self._to_geographic.transform(*self._to_map(points).T)
-            return np.column_stack(self._to_equal_area.transform(*lon_lat))
+    def _bulges(self, start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return twice the area between edges that are straight on the map and their chords."""
+        share = np.linspace(0, 1, 257)[:, None, None]
+        between = (start + share * (end - start)).reshape(-1, 2)
+        placed = self._to_plane(between).reshape(257, -1, 2)
+        return _cross(placed[:-1], placed[1:]).sum(axis=0) + _cross(placed[-1], placed[0])
 
-        return shapely.area(shapely.transform(shapely.segmentize(areas, LONGEST_EDGE_PX), flatten))
+    def _to_plane(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take (col, row), (n, 2), to (x, y) on an equal-area plane, in metres."""
+        lon_lat = self._to_geographic.transform(*self._to_map(points).T)
+        return np.column_stack(self._to_equal_area.transform(*lon_lat))
+
+
+def _cross(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]

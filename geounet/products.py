@@ -21,12 +21,12 @@ from geounet.coastline import LineSweep, median_widths
 from geounet.cog import (
     PROBABILITY_STEPS,
     CogProfile,
-    block_rows,
+    blocks,
     encode_mask,
     encode_probability,
     new_cog,
 )
-from geounet.contours import Geometries, cut_strips, trace
+from geounet.contours import Geometries, cut_strips, strip_rows, trace
 from geounet.ground import Ground
 from geounet.layers import LayerWriter, embed_styles, output_time
 from geounet.outputs import Stage
@@ -80,7 +80,7 @@ def write_products(
 
     `NAME_mask.tif`, `NAME_probability.tif` or `NAME_index.tif`, `NAME_rgb.tif`, the style of each
     beside it, `NAME.gpkg` with the layers `coastline` and `water`, and `NAME.qgz`, which shows all.
-    Memory does not grow with the scene: rasters pass in rows of blocks, lines and areas in strips.
+    Memory does not grow with the scene: rasters pass in blocks, lines and areas in strips.
 
     Args:
         stage: Where they are written.
@@ -91,7 +91,7 @@ def write_products(
             An index is float32 always.
         attributes: What each line and area carries besides, as `model`; `position_u95_m` belongs
             to lines alone.
-        progress: Told of strips and rows of blocks.
+        progress: Told of blocks and strips.
     """
     _write_rasters(stage, scene, field, classes, probability_dtype, progress)
     _write_picture(stage, scene, progress)
@@ -134,7 +134,7 @@ def _write_rasters(
                 (stage.path(f"_{field.quantity}.tif"), values),
             )
         )
-        windows = list(block_rows(scene.geobox))
+        windows = list(blocks(scene.geobox))
         for window in progress(windows, label="rasters", total=len(windows)):
             block = src.read(1, window=window)
             best = most.read(1, window=window) if most else encode_mask(block, field.level)
@@ -154,7 +154,7 @@ def _write_picture(stage: Stage, scene: Scene, progress: Progress) -> None:
     )
     path = stage.path("_rgb.tif")
     draft = stage.temporary(path.name)
-    windows = list(block_rows(scene.geobox))
+    windows = list(blocks(scene.geobox))
     with new_cog(path, scene.geobox, profile, draft=draft) as dst:
         for window in progress(windows, label="quicklook", total=len(windows)):
             values, valid = scene.read(bands, window)
@@ -220,8 +220,10 @@ def _write_vectors(
         def read(start: int, stop: int) -> NDArray[np.float32]:
             return src.read(1, window=Window(0, start, src.width, stop - start))
 
-        strips = cut_strips(read, src.shape, level=field.level)
-        for strip in progress(strips, label="coastline", total=None):
+        rows = strip_rows(src.width)
+        strips = cut_strips(read, src.shape, level=field.level, rows=rows)
+        total = len(range(-1, src.height, rows))
+        for strip in progress(strips, label="coastline", total=total):
             contours = trace(strip, scene.res_m)
             lines = line_sweep.add(contours, strip.sweep_row)
             coastline.write(_line_features(lines, ground, scene, field, common))
