@@ -22,6 +22,8 @@ Coordinates = NDArray[np.float64]
 """(n, 2), x and y."""
 
 WGS84 = CRS.from_epsg(4326)
+ASKED = 2**16
+"""Points asked for at a time: as objects of shapely each takes ten times its coordinates."""
 STATISTICS = ("mean", "median", "rmse", "p95", "mean_signed")
 
 
@@ -227,9 +229,7 @@ def nearest_on(pieces: Pieces, xy: Coordinates, *, within: float) -> Nearest:
         return Nearest(found, foot, side)
     ends = np.stack((pieces.start, pieces.end), axis=1)
     tree = shapely.STRtree(np.asarray(shapely.linestrings(ends)))
-    point, piece = tree.query_nearest(
-        shapely.points(xy), max_distance=within, all_matches=False, return_distance=False
-    )
+    point, piece = np.hstack([_ask(tree, xy, first, within) for first in range(0, len(xy), ASKED)])
     start, along = pieces.start[piece], (pieces.end - pieces.start)[piece]
     share = ((xy[point] - start) * along).sum(axis=1) / (along**2).sum(axis=1)
     foot[point] = start + np.clip(share, 0, 1)[:, None] * along
@@ -242,6 +242,13 @@ def nearest_on(pieces: Pieces, xy: Coordinates, *, within: float) -> Nearest:
     side[point] = np.sign(((xy[point] - foot[point]) * towards).sum(axis=1))
     found[point] = True
     return Nearest(found, foot, side)
+
+
+def _ask(tree: shapely.STRtree, xy: Coordinates, first: int, within: float) -> NDArray[np.intp]:
+    """Return indexes of some points, from `first` on, and of what is nearest to each, (2, n)."""
+    points = shapely.points(xy[first : first + ASKED])
+    point, piece = tree.query_nearest(points, max_distance=within, all_matches=False)
+    return np.stack((first + point, piece))
 
 
 def _normals(pieces: Pieces) -> tuple[Coordinates, Coordinates, Coordinates]:
