@@ -236,12 +236,7 @@ def _pairs_to_fold(network: nn.Module, sample: Tensor) -> dict[nn.Module, nn.Con
     network(sample)
     for hook in hooks:
         hook.remove()
-    times_followed = Counter(follows.values())
-    return {
-        norm: conv
-        for norm, conv in follows.items()
-        if runs[norm] == runs[conv] == times_followed[conv] == 1
-    }
+    return {norm: conv for norm, conv in follows.items() if runs[norm] == runs[conv] == 1}
 
 
 class _LiveBytes(TorchFunctionMode):

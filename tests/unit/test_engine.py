@@ -169,7 +169,22 @@ class RunTwice(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("kind", [UsedTwice, RunTwice])
+class FollowedTwice(nn.Module):
+    """Two normalisations after one convolution."""
+
+    stride = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(3), nn.BatchNorm2d(3)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.conv(x)
+        return self.norms[0](made) + self.norms[1](made)
+
+
+@pytest.mark.parametrize("kind", [UsedTwice, RunTwice, FollowedTwice])
 def test_nothing_is_folded_where_the_answer_would_change(kind):
     network = trained_like(kind(), side=8)
     x = torch.randn(1, 3, 8, 8)
