@@ -66,7 +66,7 @@ def exact_halo(network: Network, bands: int) -> int | None:
         halo = _reach(probed, bands, network.stride, axis=axis, jump=jump)
         if halo is None:
             logger.info(
-                "The network has no exact halo: it sees further than %d pixels.",
+                "The network has no exact halo: none is found up to %d pixels.",
                 network.stride * PROBE_STRIDES[-1] - jump,
             )
             return None
@@ -115,7 +115,7 @@ def default_halo(
 
     for halo in range(0, exact, network.stride):
         if all(error(index, halo) < tolerance for index in range(len(samples))):
-            chosen = min(halo + network.stride, exact)
+            chosen = halo + network.stride
             return chosen, max(error(index, chosen) for index in range(len(samples)))
     return exact, 0.0
 
@@ -141,10 +141,11 @@ def _reach(probed: nn.Module, bands: int, stride: int, *, axis: int, jump: int) 
         shape = [1, bands, stride, stride]
         shape[axis] = end + stride + end
         x = torch.ones(shape, dtype=torch.float64, requires_grad=True)
-        probed(x).narrow(axis, end, stride).sum().backward()
-        if x.grad is None:
-            return 0
-        touched = x.grad.abs().sum(dim=[d for d in range(4) if d != axis]).nonzero()
+        block = probed(x).narrow(axis, end, stride)
+        (gradient,) = torch.autograd.grad(block.sum(), x)
+        touched = gradient.abs().sum(dim=[d for d in range(4) if d != axis]).nonzero()
+        if not len(touched):
+            return None  # something that is no layer lets nothing through
         reach = max(end - int(touched.min()), int(touched.max()) - (end + stride - 1))
         if reach < end - jump:
             return reach

@@ -72,10 +72,34 @@ def test_the_resnet18_u_net_s_halo_is_288() -> None:
         ([nn.Conv2d(2, 2, (7, 1), padding=(3, 0))], 3),
         ([nn.Conv2d(2, 2, (1, 9), padding=(0, 4))], 4),
         ([nn.Conv2d(2, 2, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 1, 1)], 3),
+        ([nn.ZeroPad2d((0, 0, 0, 3)), nn.Conv2d(2, 2, (4, 1))], 3),  # sees below only
+        ([nn.ZeroPad2d((0, 0, 3, 0)), nn.Conv2d(2, 2, (4, 1))], 3),  # above
+        ([nn.Conv2d(2, 2, 3, padding=1), nn.Hardshrink(1e6)], 1),  # passes nothing on, mostly
     ],
 )
 def test_a_halo_that_can_be_counted_is_found(layers, halo) -> None:
     assert exact_halo(Layers(*layers), 2) == halo
+
+
+class RelusByFunction(Network):
+    """Four convolutions after one another, of one map: one negative sum, and nothing passes."""
+
+    stride = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv2d(1, 1, 3, padding=1) for _ in range(4))
+        self.norm = nn.BatchNorm2d(1)
+        self.norm.running_mean.fill_(1e3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for convolution in self.convolutions:
+            x = F.relu(self.norm(convolution(x)))
+        return x
+
+
+def test_what_a_function_cuts_off_passes_as_values_are_positive() -> None:
+    assert exact_halo(RelusByFunction(), 1) == 4
 
 
 def test_a_halo_is_a_multiple_of_the_stride() -> None:
@@ -277,10 +301,11 @@ def test_the_default_halo_is_the_smallest_that_keeps_the_error_and_one_more() ->
 
 def test_the_error_is_the_one_at_the_halo_that_is_returned() -> None:
     network = build("unet-same", base_width=4, depth=2)
+    network.head.weight.data *= 1e3  # so that what is far away matters
     exact = exact_halo(network, 2)
     draw = torch.Generator().manual_seed(0)
     samples = [torch.randn(2, 2 * exact + 8, 2 * exact + 12, generator=draw) for _ in range(3)]
-    halo, error = default_halo(network, samples, exact=exact, tolerance=1e-6)
+    halo, error = default_halo(network, samples, exact=exact, tolerance=1e-3)
     assert 0 < halo <= exact
     assert halo % network.stride == 0
 
@@ -294,11 +319,11 @@ def test_the_error_is_the_one_at_the_halo_that_is_returned() -> None:
                 errors.append(float((probs - whole).abs().max()))
         return max(errors)
 
-    assert error == pytest.approx(worst(halo), abs=1e-7)
+    assert error == pytest.approx(worst(halo), rel=0.01)
     before = halo - network.stride  # the smallest that keeps the tolerance
     assert network.stride < before < exact - network.stride
-    assert worst(before) < 1e-6
-    assert worst(before - network.stride) >= 1e-6
+    assert worst(before) < 1e-3
+    assert worst(before - network.stride) >= 1e-3
 
 
 def test_the_worst_sample_decides() -> None:
