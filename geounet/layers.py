@@ -13,6 +13,8 @@ import geopandas
 import pandas as pd
 import pyogrio
 
+from geounet.errors import GeounetError
+
 VERTICES_IN_BATCH = 200_000
 """Features are appended when they have that many: opening the file again takes milliseconds."""
 
@@ -32,10 +34,20 @@ def output_time(time: datetime | None) -> datetime:
     """Return the date that outputs carry, so that the same run gives the same bytes.
 
     It is the scene's; else SOURCE_DATE_EPOCH's; else the first that a zip file can have.
+
+    Raises:
+        GeounetError: SOURCE_DATE_EPOCH is needed and no number of seconds.
     """
     if time is not None:
         return time.astimezone(UTC)
-    return datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", "315532800")), UTC)
+    seconds = os.environ.get("SOURCE_DATE_EPOCH", "315532800")
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise GeounetError(
+            f"SOURCE_DATE_EPOCH is {seconds!r}, not a number of seconds since 1970. "
+            "Correct it, or unset it."
+        ) from None
 
 
 def _timestamp(time: datetime) -> str:

@@ -89,8 +89,8 @@ def write_products(
         classes: What the values of the mask mean.
         probability_dtype: `uint8` writes round(p × 253) with scale 1/253, `float32` all there is.
             An index is float32 always.
-        attributes: What each line and area carries besides, as `model`; `position_u95_m` belongs
-            to lines alone.
+        attributes: What each line and area carries besides, numbers or text, as `model`;
+            `position_u95_m` belongs to lines alone.
         progress: Told of blocks and strips.
     """
     _write_rasters(stage, scene, field, classes, probability_dtype, progress)
@@ -207,13 +207,7 @@ def _write_vectors(
     path, time = stage.path(".gpkg"), output_time(scene.time)
     coastline = LayerWriter(path, "coastline", "LineString", time)
     water = LayerWriter(path, "water", "Polygon", time)
-    common = {
-        "scene": scene.name,
-        "time": scene.time,
-        "level": field.level,
-        "model": None,
-        **attributes,
-    }
+    common = {"level": field.level, "model": None, **attributes}
     ground, line_sweep, area_sweep = Ground(scene.geobox), LineSweep(), AreaSweep()
     with rasterio.open(field.path) as src:
 
@@ -238,16 +232,15 @@ def _write_vectors(
 def _line_features(
     lines: Geometries, ground: Ground, scene: Scene, field: Field, common: Mapping[str, Any]
 ) -> geopandas.GeoDataFrame:
-    is_probability = field.quantity == "probability"
+    count, is_probability = len(lines), field.quantity == "probability"
     columns = {
-        "kind": pd.array(["unknown"] * len(lines), dtype="string"),
+        "kind": _text_column("unknown", count),
         "length_m": ground.lengths_m(lines),
-        "edge_width_m": median_widths(lines) if is_probability else np.full(len(lines), np.nan),
-        "position_u95_m": _constant(common.get("position_u95_m", np.nan), len(lines), float),
-        "cloud_suspect": pd.array([None] * len(lines), dtype="boolean"),
+        "edge_width_m": median_widths(lines) if is_probability else _number_column(None, count),
+        "position_u95_m": _number_column(common.get("position_u95_m"), count),
+        "cloud_suspect": pd.array([None] * count, dtype="boolean"),
     }
-    rest = {name: value for name, value in common.items() if name not in columns}
-    return _features(ground.place(lines), columns, scene, rest)
+    return _features(ground.place(lines), columns, scene, common)
 
 
 def _area_features(
@@ -259,31 +252,33 @@ def _area_features(
 
 
 def _features(
-    shapes: Geometries,
-    columns: Mapping[str, Any],
-    scene: Scene,
-    common: Mapping[str, Any],
+    shapes: Geometries, columns: Mapping[str, Any], scene: Scene, common: Mapping[str, Any]
 ) -> geopandas.GeoDataFrame:
-    kinds = {"scene": str, "time": "time", "level": float, "model": str}
+    count = len(shapes)
+    time = pd.NaT if scene.time is None else pd.Timestamp(output_time(scene.time))
     more = {
-        name: _constant(value, len(shapes), kinds.get(name, type(value)))
+        "scene": _text_column(scene.name, count),
+        "time": pd.Series([time] * count, dtype="datetime64[ms, UTC]"),
+    } | {
+        name: _number_column(value, count)
+        if isinstance(value, int | float)
+        else _text_column(value, count)
         for name, value in common.items()
+        if name not in columns
     }
     return geopandas.GeoDataFrame(
         {**columns, **more}, geometry=shapes, crs=crs_of(scene.geobox).to_wkt()
     )
 
 
-def _constant(value: Any, count: int, kind: Any) -> Any:
-    """Return a column with one value, of a type that does not depend on whether it is there."""
-    if kind == "time":
-        stamp = pd.Timestamp(value).tz_convert("UTC") if value is not None else pd.NaT
-        return pd.Series([stamp] * count, dtype="datetime64[ms, UTC]")
-    if kind is float:
-        return np.full(count, np.nan if value is None else value, dtype=float)
-    if kind is str:
-        return pd.array([value] * count, dtype="string")
-    return pd.Series([value] * count)
+def _number_column(value: float | None, count: int) -> NDArray[np.float64]:
+    """One number for all, or null for all."""
+    return np.full(count, np.nan if value is None else value, dtype=np.float64)
+
+
+def _text_column(value: str | None, count: int) -> Any:
+    """One text for all, or null for all: text also where there is none."""
+    return pd.array([value] * count, dtype="string")
 
 
 def _line_style() -> Element:

@@ -194,7 +194,8 @@ def write_project(
     # Without this the CRS of the project is not read.
     enabled = SubElement(SubElement(SubElement(root, "properties"), "SpatialRefSys"), _ENABLED)
     enabled.attrib["type"], enabled.text = "int", "1"
-    stamp = zipfile.ZipInfo(f"{path.stem}.qgs", date_time=time.timetuple()[:6])
+    date = max(time.timetuple()[:6], (1980, 1, 1, 0, 0, 0))  # zip files know nothing earlier
+    stamp = zipfile.ZipInfo(f"{path.stem}.qgs", date_time=date)
     stamp.compress_type = zipfile.ZIP_DEFLATED
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(stamp, _text(root))

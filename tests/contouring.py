@@ -1,15 +1,23 @@
-"""Fields to contour, how to contour them as arrays, and what they must come to."""
+"""Fields to contour, how to contour them as arrays, and how to make all products of them."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
+from geounet.classes import LAND_WATER
 from geounet.coastline import LineSweep
 from geounet.contours import Geometries, cut_strips, trace
+from geounet.outputs import stage_set
 from geounet.polygons import AreaSweep
+from geounet.products import Field, write_products
+from geounet.scene import gdal_environment, open_scene
+
+UTM = Affine(10, 0, 500_000, 0, -10, 4_500_000)
 
 
 class Contoured(NamedTuple):
@@ -65,3 +73,74 @@ def coverage(
     pixels = shapely.polygons(np.stack(corners, axis=1))
     shares = shapely.area(shapely.intersection(pixels, water)) / shapely.area(pixels)
     return shares.reshape(height, width)
+
+
+def write_raster(path: Path, values: NDArray[Any], **profile: Any) -> Path:
+    """Write (bands, height, width) as a GeoTIFF, in UTM if nothing else is said."""
+    count, height, width = values.shape
+    grid = {"crs": "EPSG:32630", "transform": UTM, "nodata": None} | profile
+    shape = {"count": count, "height": height, "width": width, "dtype": values.dtype.name}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **grid) as dst:
+        dst.write(values)
+    return path
+
+
+def write_scene(
+    path: Path,
+    valid: NDArray[np.bool_],
+    *,
+    bands: tuple[str, ...] = ("B02", "B03", "B04", "B08"),
+    **profile: Any,
+) -> Path:
+    """Write a Sentinel-2 scene whose bands differ, taken at 10:11:12 on the first of June 2021."""
+    rng = np.random.default_rng(5)
+    dn = 1500 + 300 * np.arange(len(bands))[:, None, None] + rng.integers(0, 200, valid.shape)
+    write_raster(path, np.where(valid, dn, 0).astype(np.uint16), **profile, nodata=0)
+    with rasterio.open(path, "r+") as dst:
+        dst.descriptions = bands
+        dst.scales, dst.offsets = [1e-4] * len(bands), [-0.1] * len(bands)
+        dst.update_tags(sensor="s2", level="L2A")
+        dst.update_tags(ns="IMAGERY", ACQUISITIONDATETIME="2021-06-01T10:11:12Z")
+    return path
+
+
+def make_products(
+    folder: Path,
+    values: NDArray[np.floating],
+    *,
+    quantity: Any = "probability",
+    level: float = 0.5,
+    dtype: Any = "uint8",
+    classes: Any = LAND_WATER,
+    best: NDArray[np.uint8] | None = None,
+    bands: tuple[str, ...] = ("B02", "B03", "B04", "B08"),
+    attributes: dict[str, Any] | None = None,
+    progress: Any = None,
+    **profile: Any,
+) -> Path:
+    """Write everything that is made of a field, and return the folder that holds it."""
+    made = folder / "made"
+    made.mkdir(parents=True)
+    source = write_scene(made / "coast.tif", np.isfinite(values), bands=bands, **profile)
+    path = write_raster(made / "field.tif", values[None].astype(np.float32), **profile)
+    classes_path = None
+    if best is not None:
+        classes_path = write_raster(made / "classes.tif", best[None], **profile)
+    field = Field(path, quantity, level, classes_path)
+    out = folder / "out"
+    extra = {"progress": progress} if progress else {}
+    with (
+        gdal_environment(),
+        open_scene(source) as scene,
+        stage_set(out, scene.name, overwrite=False) as (stage, _),
+    ):
+        write_products(
+            stage,
+            scene,
+            field,
+            classes=classes,
+            probability_dtype=dtype,
+            attributes=attributes or {"model": "net.safetensors", "position_u95_m": 4.5},
+            **extra,
+        )
+    return out

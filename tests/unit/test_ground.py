@@ -1,0 +1,62 @@
+"""Lengths and areas on the Earth."""
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import Geod, Transformer
+
+from geounet.ground import Ground
+
+WGS84 = Geod(ellps="WGS84")
+GRIDS = {
+    "utm": ("EPSG:32630", Affine(10, 0, 500_000, 0, -10, 4_500_000)),
+    "degrees": ("EPSG:4326", Affine(1e-4, 0, -76.5, 0, -1e-4, 34.7)),
+    "mercator": ("EPSG:3857", Affine(30, 0, 0, 0, -30, 8_000_000)),
+    "around the pole": ("EPSG:3031", Affine(30, 0, -4_000, 0, -30, 4_000)),
+    "across 180°": ("EPSG:32701", Affine(10, 0, 165_000, 0, -10, 8_000_000)),
+}
+SIDE = 300
+
+
+def to_lon_lat(name, shape):
+    """The same on the ellipsoid, with vertices everywhere."""
+    crs, transform = GRIDS[name]
+    transformer = Transformer.from_crs(crs, 4326, always_xy=True)
+    return shapely.transform(
+        shapely.segmentize(shape, 0.5),
+        lambda points: np.column_stack(transformer.transform(*transform @ tuple(points.T))),
+    )
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_areas_are_those_of_the_ellipsoid(name):
+    ground = Ground(GeoBox((SIDE, SIDE), *GRIDS[name][::-1]))
+    whole, hole = shapely.box(0, 0, SIDE, SIDE), shapely.box(10, 10, 120, 30)
+    small = shapely.Polygon([(5, 5), (7, 5.5), (6, 8)])
+    areas = shapely.orient_polygons(np.array([whole - hole, small], dtype=object))
+    expected = [abs(WGS84.geometry_area_perimeter(to_lon_lat(name, area))[0]) for area in areas]
+    np.testing.assert_allclose(ground.areas_m2(areas), expected, rtol=1e-8, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_lengths_are_geodesic(name):
+    ground = Ground(GeoBox((SIDE, SIDE), *GRIDS[name][::-1]))
+    zigzag = np.column_stack([np.arange(0, 60, 0.5), 100 + np.arange(120) % 2])
+    lines = np.array([shapely.LineString(zigzag), shapely.LineString(zigzag[:2])], dtype=object)
+    expected = [WGS84.geometry_length(to_lon_lat(name, line)) for line in lines]
+    np.testing.assert_allclose(ground.lengths_m(lines), expected, rtol=1e-7)
+
+
+def test_nothing_has_no_length_and_no_area():
+    ground = Ground(GeoBox((5, 5), *GRIDS["utm"][::-1]))
+    nothing = np.empty(0, dtype=object)
+    assert ground.lengths_m(nothing).shape == (0,)
+    assert ground.areas_m2(nothing).shape == (0,)
+    assert ground.place(nothing).shape == (0,)
+
+
+def test_a_grid_without_crs_is_refused():
+    with pytest.raises(ValueError, match="no CRS"):
+        Ground(GeoBox((5, 5), Affine.identity(), None))
