@@ -13,15 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 L2A = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 NIR = L2A.index("B08")
 BLOCK = 512
+T = TypeVar("T")
 MEAN, STD = 0.15, 0.05
 
 
@@ -112,19 +113,46 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
+class Peaks:
+    """A `Progress` that notes the highest memory of each phase."""
+
+    def __init__(self) -> None:
+        self.by_phase: dict[str, int] = {}
+        self._phase = "start"
+        self.forget()
+
+    def forget(self) -> None:
+        """Start to look for the highest anew."""
+        Path("/proc/self/clear_refs").write_text("5")
+
+    def enter(self, phase: str) -> None:
+        """End a phase, and begin the next."""
+        highest = max(self.by_phase.get(self._phase, 0), resident("VmHWM"))
+        self.by_phase[self._phase] = highest
+        self._phase = phase
+        self.forget()
+
+    def __call__(self, items: Iterable[T], *, label: str, total: int | None) -> Iterator[T]:  # noqa: ARG002  the protocol's names
+        """Yield `items` unchanged."""
+        self.enter(label)
+        yield from items
+        self.enter("after " + label)
+
+
 def measure(scene: Path, model: Path, out: Path, precision: str) -> dict[str, Any]:
     """Predict, in this process, and return what it took."""
     from geounet.predict import Predictor, PredictSettings
 
     predictor = Predictor(model, PredictSettings(precision=precision))  # type: ignore[arg-type]
     before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forget the highest so far
-    start = time.perf_counter()
-    record = json.loads(predictor.predict(scene, out).read_text())
+    peaks, start = Peaks(), time.perf_counter()
+    record = json.loads(predictor.predict(scene, out, progress=peaks).read_text())
+    seconds = time.perf_counter() - start
+    peaks.enter("end")
     return {
-        "seconds": time.perf_counter() - start,
+        "seconds": seconds,
         "before": before,
-        "beyond": resident("VmHWM") - before,
+        "beyond": {phase: peak - before for phase, peak in peaks.by_phase.items()},
         "plan": record["plan"],
         "timings": record["timings"],
         "gpkg": (out / f"{scene.stem}.gpkg").stat().st_size,
@@ -158,12 +186,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
             scene.unlink()
             took = json.loads(run.stdout)
-            peaks.append(took["beyond"])
+            peaks.append(max(took["beyond"].values()))
+            phases = {phase: f"{peak / 2**20:.0f}" for phase, peak in took["beyond"].items()}
             sys.stdout.write(
-                f"{side} × {side}: {took['beyond'] / 2**20:.0f} MiB beyond the "
+                f"{side} × {side}: {peaks[-1] / 2**20:.0f} MiB beyond the "
                 f"{took['before'] / 2**20:.0f} MiB of import and model; {took['seconds']:.0f} s; "
                 f"{took['gpkg'] / 2**20:.0f} MiB of lines and areas\n"
-                f"  plan {took['plan']}\n  timings {took['timings']}\n"
+                f"  MiB by phase {phases}\n  plan {took['plan']}\n  timings {took['timings']}\n"
             )
             sys.stdout.flush()
         sys.stdout.write(f"ratio of the last to the first: {peaks[-1] / peaks[0]:.3f}\n")

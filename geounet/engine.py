@@ -212,7 +212,7 @@ def fold_batch_norm(network: nn.Module, sample: Tensor) -> None:
                     conv.weight, conv.bias = folded.weight, folded.bias
                     setattr(parent, name, nn.Identity())
         if not torch.allclose(network(sample), before, rtol=1e-3, atol=1e-3):
-            for restore in undo:
+            for restore in reversed(undo):
                 restore()
 
 
