@@ -402,5 +402,6 @@ def _unevenness(split: Ints, counted: Ints, shares: Floats) -> float:
     lost = 1 - kept[:, 0].sum() / counted[:, 0].sum()
     got = kept / np.maximum(kept.sum(axis=0), 1)
     off = got / shares[wanted, None] - 1  # (splits, things)
-    # A split without any chip is no split at all.
-    return float(np.sqrt((off**2).mean()) + lost + 100 * (kept[:, 0] == 0).sum())
+    # A split without any chip is no split at all, and one without land or water hardly is.
+    lacking = (kept[:, 1:] == 0).sum() + 100 * (kept[:, 0] == 0).sum()
+    return float(np.sqrt((off**2).mean()) + lost + lacking)

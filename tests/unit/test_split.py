@@ -251,6 +251,17 @@ def test_every_split_gets_a_block_where_there_are_as_many() -> None:
     assert sorted(division.values()) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_land_that_is_in_three_of_thirty_blocks_is_in_every_split(seed) -> None:
+    chips = np.arange(90)
+    ground = Ground(chips, chips // 3, chips // 3)
+    land = np.where(np.isin(chips // 3, [3, 11, 20]), 40, 0)
+    amounts = np.column_stack([land, 1000 - land])
+    split = kept_split(ground, divide(ground, amounts, shares=(0.7, 0.15, 0.15), seed=seed))
+    assert [land[split == s].sum() for s in range(3)] == [120, 120, 120]
+    assert (split == 0).mean() == pytest.approx(0.7, abs=0.15)
+
+
 def test_a_chip_between_two_splits_has_none() -> None:
     assert split_of_chips(np.array([1, 1, 0, 1, 2]), np.array([0, 2, 4])).tolist() == [1, -1, 2]
 
