@@ -35,6 +35,8 @@ _EQUATOR_M, _FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS 84
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Pixels = NDArray[np.floating[Any]]
+"""Rows or columns, with fractions."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _metres_per_degree(lat: Floats) -> tuple[Floats, Floats]:
     return degree * _EQUATOR_M * (1 - e2) / w**3, degree * _EQUATOR_M * np.cos(phi) / w
 
 
-def _lonlat(geobox: GeoBox, rows: Floats, cols: Floats) -> tuple[Floats, Floats]:
+def _lonlat(geobox: GeoBox, rows: Pixels, cols: Pixels) -> tuple[Floats, Floats]:
     pixels: Any = (cols, rows)  # affine's types know of single numbers only
     x, y = geobox.transform @ pixels
     transformer = Transformer.from_crs(crs_of(geobox), WGS84, always_xy=True)
@@ -248,8 +250,9 @@ def default_block(geobox: GeoBox, *, side_m: float, gap_m: float) -> float:
         The side, rounded up to two digits.
     """
     height, width = geobox.shape
-    corners = np.array([[0, 0, height, height], [0, width, 0, width]]).astype(np.float64)
-    lon, lat = _lonlat(geobox, corners[0], corners[1])
+    rows: Floats = np.array([0, 0, height, height], dtype=np.float64)
+    cols: Floats = np.array([0, width, 0, width], dtype=np.float64)
+    lon, lat = _lonlat(geobox, rows, cols)
     factors = Proj(GRID_CRS).get_factors(lon, np.clip(lat, -LAST_LATITUDE, LAST_LATITUDE))
     stretch = max(np.max(factors.meridional_scale), np.max(factors.parallel_scale))
     needed = 2 * (side_m + gap_m) * float(stretch)
