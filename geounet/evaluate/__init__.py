@@ -92,6 +92,11 @@ def evaluate_prediction(
                 f"{areas[0].text} and {areas[1].text} are both areas. Give one --reference with "
                 "land and water; others may be lines."
             )
+        given = (settings.reference.water, settings.reference.values)
+        if not areas and given != (None, None):
+            raise LabelError(
+                f"{opened[0].text} has lines: --labels-are and --label-values are for areas."
+            )
         for one in opened:
             _check_ground(one, prediction)
         return _score(prediction, opened, settings, progress)

@@ -87,10 +87,6 @@ def open_reference(text: str, options: ReferenceOptions) -> Reference:
     if not _is_raster(text):
         vectors = open_vectors(text, layer=options.layer, where=options.where, error=LabelError)
         if _has_lines(vectors):
-            if options.water is not None or options.values is not None:
-                raise LabelError(
-                    f"{text} has lines: --labels-are and --label-values are for areas."
-                )
             return Reference(text, area=None, lines=vectors)
     area = open_labels(
         text,
@@ -184,11 +180,7 @@ def _outlines(area: PolygonLabels, geobox: GeoBox, reach: float) -> Pieces:
     if len(polygons) > 1:  # an edge that two of them share is no coast
         polygons = shapely.get_parts(shapely.union_all(polygons))
     polygons = shapely.orient_polygons(polygons, exterior_cw=area.inside != LAND)
-    pieces = Pieces.from_lines(shapely.get_rings(polygons))
-    if vectors.crs.is_geographic:  # polygons are cut there, by their makers or just now
-        at_180 = np.abs(np.abs([pieces.start[:, 0], pieces.end[:, 0]]) - 180) < 1e-9
-        pieces = pieces.keep(~at_180.all(axis=0))
-    return pieces
+    return Pieces.from_lines(shapely.get_rings(polygons))
 
 
 def _on_box(pieces: Pieces, bounds: tuple[float, float, float, float]) -> NDArray[np.bool_]:
@@ -218,11 +210,15 @@ def _near_and_fine(pieces: Pieces, crs: CRS, plane: Plane, reach: float) -> Piec
     centre = to_crs(np.array([[0, 0], [1, 0], [0, 1]]) * plane.pixel_m)
     longest = np.hypot(*(centre[1:] - centre[0]).T).min()
     low, high = outline.min(axis=0), outline.max(axis=0)
-    across = crs.is_geographic and high[0] - low[0] > 180  # of 180°, where longitudes jump
-    if np.isfinite([low, high]).all() and not across:
+    if np.isfinite([low, high]).all() and not _crosses_180(outline, crs):
         bulge = 0.02 * (high - low)
         pieces = pieces.near((*(low - bulge), *(high + bulge)))
     return pieces.subdivided(float(longest))
+
+
+def _crosses_180(places: Coordinates, crs: CRS) -> bool:
+    """Whether places around a scene lie on both sides of 180°, where longitudes jump."""
+    return bool(crs.is_geographic and np.ptp(places[:, 0]) > 180)
 
 
 def _grid_around(labels: RasterLabels, plane: Plane, reach: float) -> GeoBox:
@@ -232,7 +228,10 @@ def _grid_around(labels: RasterLabels, plane: Plane, reach: float) -> GeoBox:
     height, width = plane.geobox.shape
     side = np.linspace(0, 1, 33)
     grid = np.column_stack([axis.ravel() for axis in np.meshgrid(side * width, side * height)])
-    cols, rows = place(~whole.transform, plane.to_crs(labels.crs)(plane.from_pixels(grid))).T
+    ground = plane.to_crs(labels.crs)(plane.from_pixels(grid))
+    if _crosses_180(ground, labels.crs):
+        return whole  # there may be some of the scene at either end of it
+    cols, rows = place(~whole.transform, ground).T
     margin = 2 + 2 * int(reach / Plane(whole).pixel_m)
     spans = []
     for places, size in ((rows, whole.shape[0]), (cols, whole.shape[1])):

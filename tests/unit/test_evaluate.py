@@ -339,6 +339,23 @@ class TestLines:
         # Stairs of a pixel of its own are what a raster of classes knows of a line.
         assert_moved_by(lines, SHIFT, within=0.1 / factor + 0.02)
 
+    def test_the_outline_of_a_raster_is_directed_whichever_way_its_rows_run(
+        self, tmp_path, geobox
+    ) -> None:
+        line = left_of_land(island(geobox, RADIUS).exterior)
+        record = write_result(tmp_path / "out", disc_mask(geobox, RADIUS), geobox, lines=[line])
+        truth = write_raster(tmp_path / "t.tif", disc_mask(geobox, RADIUS - 2), geobox)
+        lines = evaluate(record, truth)["lines"]
+        assert lines["side_from"] == "reference"
+        assert lines["predicted"]["pixels"]["mean_signed"] == pytest.approx(2, abs=0.2)
+
+    def test_lines_do_not_depend_on_the_blocks(self, tmp_path, monkeypatch) -> None:
+        ours = write_raster(tmp_path / "mask.tif", disc_mask(UTM, RADIUS), UTM)
+        truth = write_raster(tmp_path / "truth.tif", disc_mask(UTM, RADIUS - 2), UTM)
+        whole = evaluate(ours, truth)
+        monkeypatch.setattr(comparison, "BLOCK", 8)
+        assert evaluate(ours, truth) == whole
+
     def test_a_mask_alone_is_traced_and_so_is_that_of_others(self, tmp_path, geobox) -> None:
         mask = disc_mask(geobox, RADIUS)
         other = np.where(mask == 1, 255, 0).astype(np.uint8)
@@ -406,6 +423,18 @@ class TestWhatIsNoCoast:
             lines = evaluate(ours, truth)["lines"]
             assert lines["predicted"]["matched_m"] == lines["predicted"]["unmatched_m"] == 0
             assert lines["missed"]["unmatched_m"] == 0, box
+
+    def test_a_line_beside_the_border_does_not_match_the_border(self, tmp_path) -> None:
+        mask = np.ones((60, 80), np.uint8)
+        mask[:, 77:] = 0  # a coast three pixels from where the reference was cut
+        ours = write_raster(tmp_path / "mask.tif", mask, UTM)
+        left, bottom, right, top = UTM.boundingbox
+        cut = shapely.box(left - 500, bottom, right, top)
+        elsewhere = shapely.box(right + 5000, bottom, right + 6000, top)
+        truth = write_shapes(tmp_path / "t.fgb", [cut, elsewhere], UTM.crs.proj)
+        lines = evaluate(ours, truth)["lines"]
+        assert lines["predicted"]["matched_m"] == 0
+        assert lines["predicted"]["unmatched_m"] == pytest.approx(580, abs=12)
 
     def test_edges_on_the_authors_extents_inside_the_scene_are_said(self, tmp_path, caplog) -> None:
         ours = write_raster(tmp_path / "mask.tif", np.ones((60, 80), np.uint8), UTM)
@@ -603,6 +632,9 @@ class TestWhatIsEvaluated:
         lines = write_shapes(tmp_path / "l.fgb", [line], UTM.crs.proj)
         with pytest.raises(LabelError, match="has lines"):
             evaluate(truth, lines, water=True)
+        area = write_shapes(tmp_path / "a.fgb", [island(UTM, RADIUS)], UTM.crs.proj)
+        scores = evaluate(truth, area, lines, water=False)
+        assert scores["pixels"]["accuracy"] > 0.99
 
 
 @given(
