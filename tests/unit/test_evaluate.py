@@ -493,7 +493,7 @@ class TestWithin:
     def half(self, monkeypatch) -> None:
         left, bottom, right, top = UTM.boundingbox
         half = shapely.box(left - 100, bottom - 100, (left + right) / 2, top + 100)
-        monkeypatch.setattr("geounet.evaluate.open_chips", lambda _: FakeChips([half]))
+        monkeypatch.setattr("geounet.evaluate.scores.open_chips", lambda _: FakeChips([half]))
 
     @pytest.mark.usefixtures("half")
     def test_only_ground_of_the_split_counts(self, tmp_path) -> None:
@@ -528,7 +528,7 @@ class TestWithin:
 
     def test_ground_elsewhere_is_refused(self, tmp_path, monkeypatch) -> None:
         away = shapely.box(600_000, 5_000_000, 610_000, 5_010_000)
-        monkeypatch.setattr("geounet.evaluate.open_chips", lambda _: FakeChips([away]))
+        monkeypatch.setattr("geounet.evaluate.scores.open_chips", lambda _: FakeChips([away]))
         ours = write_raster(tmp_path / "mask.tif", np.ones((60, 80), np.uint8), UTM)
         with pytest.raises(ResultError, match="No ground of split test"):
             evaluate(ours, ours, within=Path("chips"))

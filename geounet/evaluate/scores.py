@@ -1,0 +1,252 @@
+"""Scores of a prediction: how many pixels agree with the truth, and how far lines are from it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geounet import __version__
+from geounet.chips import open_chips
+from geounet.distances import Pieces, Plane, Points, match_points, points_along, summarise
+from geounet.errors import ChipsError, LabelError, OutputError, ResultError
+from geounet.evaluate.comparison import Comparison, PixelCounts, compare
+from geounet.evaluate.prediction import Prediction, open_prediction
+from geounet.evaluate.reference import (
+    Reference,
+    ReferenceOptions,
+    open_reference,
+    reference_pieces,
+    trace_boundary,
+)
+from geounet.outputs import sha256_of, stage_file
+from geounet.progress import Progress, silent
+from geounet.scene import gdal_environment
+from geounet.vectors import Geometries, bounds_touch, crs_of, describe_bounds, grid_bounds, project
+
+FORMAT = 1
+"""Of the scores as JSON."""
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What to compare, and how."""
+
+    name: str | None = None
+    """Which result of a folder."""
+    mask_values: str | None = None
+    """What the values of a mask raster of someone else's mean."""
+    reference: ReferenceOptions = field(default_factory=ReferenceOptions)
+    within: Path | None = None
+    """Chip folder; only ground of its split counts."""
+    split: str = "test"
+    max_distance: float = 5.0
+    """Lines further apart than this, in pixels, do not match."""
+
+
+def evaluate_prediction(
+    path: Path,
+    references: Sequence[str],
+    settings: EvaluateSettings,
+    *,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Hold a prediction against the truth.
+
+    A reference that is an area (raster or polygons) gives pixel scores, and distances to its
+    outlines; lines give distances, and are taken for them where both are given.
+
+    Args:
+        path: A folder of results, a record `NAME.json`, or a mask raster.
+        references: Areas or lines; at most one area.
+        settings: What to compare, and how.
+        progress: Told of every block.
+
+    Returns:
+        The scores, as JSON has them.
+
+    Raises:
+        ResultError: The prediction cannot be read, or has no ground in common with the truth.
+        LabelError: A reference cannot be read.
+        ChipsError: The chip folder cannot be read, or has no such split.
+    """
+    with gdal_environment():
+        prediction = open_prediction(path, name=settings.name, values=settings.mask_values)
+        opened = [open_reference(text, settings.reference) for text in references]
+        areas = [one for one in opened if one.area is not None]
+        if len(areas) > 1:
+            raise LabelError(
+                f"{areas[0].text} and {areas[1].text} are both areas. Give one --reference with "
+                "land and water; others may be lines."
+            )
+        given = (settings.reference.water, settings.reference.values)
+        if not areas and given != (None, None):
+            raise LabelError(
+                f"{opened[0].text} has lines: --labels-are and --label-values are for areas."
+            )
+        for one in opened:
+            _check_ground(one, prediction)
+        return _score(prediction, opened, settings, progress)
+
+
+def _check_ground(reference: Reference, prediction: Prediction) -> None:
+    """Check that a reference touches the scene, and an area's values are known."""
+    if reference.area is not None:
+        try:
+            reference.area.prepare(prediction.geobox, scene=prediction.name)
+        except LabelError as error:  # references are read as labels are, by an option of their own
+            raise LabelError(str(error).replace("--labels.", "--reference.")) from None
+        return
+    lines = reference.lines
+    assert lines is not None
+    if not bounds_touch(lines.bounds, lines.crs, prediction.geobox):
+        scene = describe_bounds(grid_bounds(prediction.geobox), crs_of(prediction.geobox))
+        raise LabelError(
+            f"The reference does not touch the scene: {reference.text} has "
+            f"{describe_bounds(lines.bounds, lines.crs)}, {prediction.name} has {scene}."
+        )
+
+
+def _score(
+    prediction: Prediction,
+    references: Sequence[Reference],
+    settings: EvaluateSettings,
+    progress: Progress,
+) -> dict[str, Any]:
+    plane = Plane(prediction.geobox)
+    pixel_m = plane.pixel_m
+    reach = settings.max_distance * pixel_m
+    drawn = [one for one in references if not one.directed] or list(references)
+    truth = join([reference_pieces(one, plane, reach=reach) for one in drawn])
+    line = _predicted_pieces(prediction, plane)
+    along, along_truth = points_along(line, pixel_m), points_along(truth, pixel_m)
+
+    area = next((one.area for one in references if one.area is not None), None)
+    within = _ground_of_split(settings, prediction)
+    counts, (counted, counted_truth) = compare(
+        Comparison(prediction.geobox, prediction.mask, area, within),
+        [plane.to_pixels(along.xy), plane.to_pixels(along_truth.xy)],
+        progress,
+    )
+    directed = all(one.directed for one in drawn)
+    here = match_points(_keep(along, counted), truth, plane, within=reach, directed=directed)
+    there = match_points(
+        _keep(along_truth, counted_truth), line, plane, within=reach, directed=True
+    )
+    completeness = summarise(there, pixel_m)
+    return {
+        **_record(prediction, references, settings),
+        "pixels": None if area is None else _pixel_scores(counts, prediction),
+        "lines": {
+            "reference": [one.text for one in drawn],
+            "pixel_m": pixel_m,
+            "max_distance_px": settings.max_distance,
+            "side_from": "reference" if directed else "prediction",
+            "predicted": summarise(here, pixel_m),
+            "missed": {
+                key: completeness[key] for key in ("matched_m", "unmatched_m", "matched_share")
+            },
+        },
+    }
+
+
+def _record(
+    prediction: Prediction, references: Sequence[Reference], settings: EvaluateSettings
+) -> dict[str, Any]:
+    """Return what was compared with what."""
+    chips = settings.within
+    return {
+        "format": FORMAT,
+        "geounet": __version__,
+        "command": "evaluate",
+        "prediction": {
+            "name": prediction.name,
+            "path": str(prediction.path),
+            "sha256": sha256_of(prediction.path),
+        },
+        "references": [{"path": one.text, "kind": one.kind} for one in references],
+        "within": {"chips": str(chips), "split": settings.split} if chips else None,
+    }
+
+
+def _pixel_scores(counts: PixelCounts, prediction: Prediction) -> dict[str, Any]:
+    scores = counts.scores()
+    if not scores["compared"]:
+        left_out = ", ".join(
+            f"{n} {why.replace('_', ' ')}" for why, n in scores["left_out"].items()
+        )
+        raise ResultError(
+            f"{prediction.path} and the reference know no pixel in common; of the prediction's "
+            f"are {left_out}."
+        )
+    return scores
+
+
+def _keep(points: Points, which: NDArray[np.bool_]) -> Points:
+    return Points(*(values[which] for values in points))
+
+
+def _predicted_pieces(prediction: Prediction, plane: Plane) -> Pieces:
+    """Return the predicted line on the plane: the one that came with the mask, or the mask's."""
+    geobox = prediction.geobox
+    if prediction.lines is not None:
+        lines, crs = prediction.read_lines()
+        return Pieces.from_lines(lines).transformed(plane.from_crs(crs))
+    water = frozenset(one.value for one in prediction.mask.classes if one.water)
+    pieces = trace_boundary(prediction.mask, geobox, water)
+    return pieces.transformed(plane.from_crs(crs_of(geobox)))
+
+
+def _ground_of_split(settings: EvaluateSettings, prediction: Prediction) -> Geometries | None:
+    """Return the polygons, on the scene's grid, in which pixels and lines count."""
+    if settings.within is None:
+        return None
+    blocks = open_chips(settings.within).blocks(settings.split)
+    if blocks.empty:
+        raise ChipsError(
+            f"{settings.within} has no chips in split {settings.split}. Give another --split."
+        )
+    geobox = prediction.geobox
+    ground = project(np.asarray(blocks.array), blocks.crs, crs_of(geobox), geobox)
+    if not shapely.intersects(ground, shapely.box(*grid_bounds(geobox))).any():
+        raise ResultError(
+            f"No ground of split {settings.split} of {settings.within} lies in {prediction.name}."
+        )
+    return ground
+
+
+def join(parts: Sequence[Pieces]) -> Pieces:
+    """Put pieces of several sources together; lines stay apart."""
+    shift = np.cumsum([0, *(part.line.max(initial=-1) + 1 for part in parts)])
+    return Pieces(
+        np.concatenate([part.start for part in parts]),
+        np.concatenate([part.end for part in parts]),
+        np.concatenate([part.line + by for part, by in zip(parts, shift, strict=False)]),
+    )
+
+
+def check_writable(path: Path, *, overwrite: bool) -> None:
+    """Refuse to replace scores unasked, before any work is done.
+
+    Raises:
+        OutputError: They are there.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path} exists already. Use --overwrite to replace it, or another --json."
+        )
+
+
+def write_scores(scores: dict[str, Any], path: Path) -> None:
+    """Write scores as JSON, whole or not at all.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    with stage_file(path) as draft:
+        text = json.dumps(scores, indent=1, ensure_ascii=False, allow_nan=False)
+        draft.write_text(f"{text}\n", encoding="utf-8")
