@@ -320,6 +320,7 @@ class PolygonLabels:
 
     def __init__(self, vectors: VectorFile, *, inside: LabelClass) -> None:
         self.vectors, self.inside = vectors, inside
+        self._scenes: list[GeoBox] = []
         self._around: GeoBox | None = None
         self._pieces: Geometries = np.empty(0, dtype=object)
         self._tree = STRtree(self._pieces)
@@ -330,11 +331,14 @@ class PolygonLabels:
         if not bounds_touch(vectors.bounds, vectors.crs, geobox):
             raise _not_touching(str(vectors.path), vectors.bounds, vectors.crs, geobox, scene)
         self._load(geobox)
+        self._scenes.append(geobox)
 
     def read(self, geobox: GeoBox) -> NDArray[np.uint8]:
         """See `LabelSource.read`."""
         if self._around is None or not _contains(self._around, geobox):
-            self._load(geobox)
+            # All of a scene at once, not window by window.
+            known = (whole for whole in self._scenes if _contains(whole, geobox))
+            self._load(next(known, geobox))
         near = self._pieces[self._tree.query(box(*grid_bounds(geobox)))]
         outside = WATER if self.inside == LAND else LAND
         return np.where(covered(near, geobox), self.inside.value, outside.value).astype(np.uint8)
@@ -342,6 +346,8 @@ class PolygonLabels:
     def _load(self, geobox: GeoBox) -> None:
         """Bring what lies around a grid into memory: cut to it, in its CRS, in small pieces."""
         vectors = self.vectors
+        # What is wrong with them is said once for each scene.
+        level = logging.DEBUG if geobox in self._scenes else logging.WARNING
         shapes = read_around(vectors, geobox)
         polygons = of_type(shapes, POLYGON_TYPES)
         if len(polygons) < len(shapes):
@@ -351,8 +357,8 @@ class PolygonLabels:
                     f"{what} are lines or points. Labels need polygons of water or land, or a "
                     "raster."
                 )
-            logger.warning("%s are lines or points; only polygons count.", what)
-        polygons = repair(polygons, name=str(vectors.path))
+            logger.log(level, "%s are lines or points; only polygons count.", what)
+        polygons = repair(polygons, name=str(vectors.path), level=level)
         polygons = clip_around(polygons, vectors.crs, geobox)
         self._pieces = pieces_of(project(polygons, vectors.crs, crs_of(geobox), geobox))
         self._tree = STRtree(self._pieces)

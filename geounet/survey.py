@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from geounet.classes import IGNORE, LabelClass
 from geounet.errors import SceneError
 from geounet.labels import LabelSource
 from geounet.progress import Progress
-from geounet.scene import Scene
+from geounet.scene import Scene, SceneOptions, open_scene
 from geounet.split import Floats, Ints
 from geounet.vectors import crs_name
 
@@ -33,12 +34,21 @@ class LabelledScene:
     name: str
     """Of the scene, unlike those of the others."""
     scene: Scene
+    """Closed, unless `opened`; what it is can be asked for nevertheless."""
     labels: LabelSource
     labels_path: str
     aoi: BaseGeometry | None
     """In the scene's CRS; None for all of it."""
     bands: tuple[Band, ...]
     """Which to read, in order."""
+    options: SceneOptions
+    """What the user says about the scene."""
+
+    @contextmanager
+    def opened(self) -> Iterator[Self]:
+        """Open the scene's files, for as long as they are read: there may be many scenes."""
+        with open_scene(self.scene.source, self.options) as scene:
+            yield replace(self, scene=scene)
 
     def grid(self, window: Window) -> GeoBox:
         """Return the grid of a window, which may reach beyond the scene."""

@@ -4,9 +4,9 @@ Scenes are read twice, window by window: first to see what every chip would hold
 known which ground is for which split, to write those that are kept.
 """
 
+import itertools
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -136,32 +136,33 @@ def tile_scenes(
         OutputError: The folder exists or cannot be written.
     """
     check_scene_arguments(sources)
-    with (
-        gdal_environment(),
-        stage_folder(out, overwrite=overwrite, mark=CHIPS_MARK) as folder,
-        ExitStack() as stack,
-    ):
-        scenes = [stack.enter_context(open_scene(source, options)) for source in sources]
-        pairs = _pair_up(scenes, labels, settings)
-        surveys = [
-            survey_chips(pair, size=settings.size, stride=settings.stride, progress=progress)
-            for pair in pairs
-        ]
+    with gdal_environment(), stage_folder(out, overwrite=overwrite, mark=CHIPS_MARK) as folder:
+        pairs = _pair_up(sources, labels, settings, options)
+        surveys = []
+        for pair in pairs:
+            with pair.opened() as source:
+                surveys.append(
+                    survey_chips(
+                        source, size=settings.size, stride=settings.stride, progress=progress
+                    )
+                )
         plan = _divide(pairs, surveys, settings)
+        first = pairs[0].scene
         writer = ChipWriter(
             folder,
-            bands=scenes[0].bands,
+            bands=first.bands,
             classes=pairs[0].labels.classes,
-            sensor=scenes[0].sensor,
-            level=scenes[0].level,
+            sensor=first.sensor,
+            level=first.level,
             context=settings.context,
         )
         for pair, kept in zip(pairs, plan.kept, strict=True):
-            _write(writer, pair, kept, settings, progress)
+            with pair.opened() as source:
+                _write(writer, source, kept, settings, progress)
         writer.finish(
             size=settings.size,
             stride=settings.stride,
-            res_m=scenes[0].res_m,
+            res_m=first.res_m,
             split=plan.record,
             sources=[pair.record() for pair in pairs],
         )
@@ -170,13 +171,15 @@ def tile_scenes(
 
 
 def _pair_up(
-    scenes: Sequence[Scene], labels: LabelSettings, settings: TileSettings
+    sources: Sequence[str | Path],
+    labels: LabelSettings,
+    settings: TileSettings,
+    options: SceneOptions,
 ) -> list[LabelledScene]:
     """Join scenes and labels, and find what is wrong with them before the long work."""
-    _check_alike(scenes)
-    if len(labels.paths) not in (1, len(scenes)):
+    if len(labels.paths) not in (1, len(sources)):
         raise LabelError(
-            f"There are {len(scenes)} scenes and {len(labels.paths)} label files. Give --labels "
+            f"There are {len(sources)} scenes and {len(labels.paths)} label files. Give --labels "
             "once for all scenes, or once for each, in the same order."
         )
     opened = [
@@ -187,62 +190,61 @@ def _pair_up(
     ]
     if len({source.classes for source in opened}) > 1:
         raise LabelError("Rasters and polygons have different classes here. Give one kind only.")
-    pairs = []
-    for i, (name, scene) in enumerate(zip(_unlike_names(scenes), scenes, strict=True)):
-        height, width = scene.geobox.shape
-        if min(height, width) < settings.size:
-            raise SceneError(
-                f"{scene.source} has {height} × {width} pixels, less than a chip of "
-                f"{settings.size}. Give --size {min(height, width)} or less."
-            )
-        scene.scaling(scenes[0].bands)  # raises where nothing says the scale
+    pairs: list[LabelledScene] = []
+    for i, source in enumerate(sources):
         which = i % len(opened)
+        with open_scene(source, options) as scene:
+            first = pairs[0].scene if pairs else scene
+            _check_scene(scene, first, settings)
+            scene.scaling(first.bands)  # raises where nothing says the scale
+        name = _unlike_name(scene.name, [pair.name for pair in pairs])
         opened[which].prepare(scene.geobox, scene=name)
         aoi = None
         if settings.aoi is not None:
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
         pairs.append(
-            LabelledScene(name, scene, opened[which], labels.paths[which], aoi, scenes[0].bands)
+            LabelledScene(
+                name, scene, opened[which], labels.paths[which], aoi, first.bands, options
+            )
         )
     return pairs
 
 
-def _check_alike(scenes: Sequence[Scene]) -> None:
-    """Check that all scenes can be chips of one folder, which has one list of bands."""
-    first = scenes[0]
-    for scene in scenes[1:]:
-        ids, first_ids = ({band.id for band in s.bands} for s in (scene, first))
-        differences = [
-            f"{what} {theirs} against {ours}"
-            for what, theirs, ours in (
-                ("sensor", scene.sensor, first.sensor),
-                ("level", scene.level, first.level),
-            )
-            if theirs != ours
-        ]
-        if more := sorted(ids - first_ids):
-            differences.append(f"bands {', '.join(more)} more")
-        if less := sorted(first_ids - ids):
-            differences.append(f"bands {', '.join(less)} less")
-        if not np.allclose(scene.res_m, first.res_m, rtol=SAME_RES):
-            sizes = [f"{x:.4g} × {y:.4g} m" for x, y in (scene.res_m, first.res_m)]
-            differences.append(f"pixels of {sizes[0]} against {sizes[1]}")
-        if differences:
-            raise SceneError(
-                f"{scene.source} is not like {first.source}: {'; '.join(differences)}. Chips of "
-                "one folder have the same bands: tile them apart, or choose with --bands."
-            )
+def _check_scene(scene: Scene, first: Scene, settings: TileSettings) -> None:
+    """Check that a scene holds a chip, and can be in one folder, with one list of bands."""
+    ids, first_ids = ({band.id for band in s.bands} for s in (scene, first))
+    differences = [
+        f"{what} {theirs} against {ours}"
+        for what, theirs, ours in (
+            ("sensor", scene.sensor, first.sensor),
+            ("level", scene.level, first.level),
+        )
+        if theirs != ours
+    ]
+    if more := sorted(ids - first_ids):
+        differences.append(f"bands {', '.join(more)} more")
+    if less := sorted(first_ids - ids):
+        differences.append(f"bands {', '.join(less)} less")
+    if not np.allclose(scene.res_m, first.res_m, rtol=SAME_RES):
+        sizes = [f"{x:.4g} × {y:.4g} m" for x, y in (scene.res_m, first.res_m)]
+        differences.append(f"pixels of {sizes[0]} against {sizes[1]}")
+    if differences:
+        raise SceneError(
+            f"{scene.source} is not like {first.source}: {'; '.join(differences)}. Chips of one "
+            "folder have the same bands: tile them apart, or choose with --bands."
+        )
+    height, width = scene.geobox.shape
+    if min(height, width) < settings.size:
+        raise SceneError(
+            f"{scene.source} has {height} × {width} pixels, less than a chip of "
+            f"{settings.size}. Give --size {min(height, width)} or less."
+        )
 
 
-def _unlike_names(scenes: Sequence[Scene]) -> list[str]:
-    """Return a name for each scene, numbered where several have the same."""
-    names: list[str] = []
-    for scene in scenes:
-        name, number = scene.name, 2
-        while name in names:
-            name, number = f"{scene.name}-{number}", number + 1
-        names.append(name)
-    return names
+def _unlike_name(name: str, others: Sequence[str]) -> str:
+    """Return a name unlike the others, with a number behind it where it has to be."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in others)
 
 
 class _Kept(NamedTuple):

@@ -143,14 +143,13 @@ def simple_parts(shapes: Geometries) -> Geometries:
     return shapes
 
 
-def repair(polygons: Geometries, *, name: str) -> Geometries:
+def repair(polygons: Geometries, *, name: str, level: int = logging.WARNING) -> Geometries:
     """Return polygons that are valid, mending those that are not and saying so."""
     broken = ~shapely.is_valid(polygons)
     if not broken.any():
         return polygons
-    logger.warning(
-        "%s: %d of %d polygons cross themselves; mended.", name, broken.sum(), len(polygons)
-    )
+    message = "%s: %d of %d polygons cross themselves; mended."
+    logger.log(level, message, name, broken.sum(), len(polygons))
     mended = simple_parts(shapely.make_valid(polygons[broken]))
     return np.concatenate([polygons[~broken], of_type(mended, POLYGON_TYPES)])
 

@@ -17,6 +17,7 @@ from geounet.chips import ChipFolder
 from geounet.errors import AreaError, ChipsError, GeounetError, LabelError, OutputError, SceneError
 from geounet.scene import SceneOptions, open_scene
 from geounet.tile import LabelSettings, TileSettings, tile_scenes
+from geounet.vectors import VectorFile
 
 NAMES = ("B02", "B03", "B04", "B08")
 H, W = 300, 280
@@ -310,6 +311,25 @@ def test_polygons_of_land_give_the_same_chips_as_the_raster(place, tmp_path) -> 
     a = run(place / "scene.tif", place / "label.tif", tmp_path / "a")
     b = run(place / "scene.tif", f"{path}|land", tmp_path / "b", label_settings={"water": False})
     assert a.info.fingerprint == b.info.fingerprint
+
+
+def test_one_file_of_polygons_is_read_once_a_pass_for_each_scene_and_mended_aloud_once(
+    tmp_path, monkeypatch, caplog
+) -> None:
+    water = coast(1100, 300)
+    scenes = [
+        write_scene(tmp_path / f"s{i}.tif", water, transform=TRANSFORM @ Affine.translation(i, 0))
+        for i in (0, 4000)
+    ]
+    bow = [(590_000, 5e6), (650_000, 5.2e6), (650_000, 5e6), (590_000, 5.2e6)]
+    gpd.GeoSeries([shapely.Polygon(bow)], crs="EPSG:32630").to_file(tmp_path / "p.gpkg")
+    reads = []
+    original = VectorFile.read
+    monkeypatch.setattr(VectorFile, "read", lambda *a: reads.append(1) or original(*a))
+    with caplog.at_level(logging.WARNING, logger="geounet"):
+        run(scenes, tmp_path / "p.gpkg", tmp_path / "c", val=0.0, test=0.0, size=100, stride=100)
+    assert len(reads) <= 2 * 3
+    assert caplog.text.count("1 of 1 polygons cross themselves") == 2
 
 
 def test_several_scenes_of_one_name_stay_apart(place, tmp_path) -> None:
