@@ -43,17 +43,16 @@ def tile(
         str | None,
         typer.Option(
             help="What the values of a raster mean: 0=land,1=water,2=surf:water,9=unknown, where "
-            "':water' says that a class counts as water. 255 and nodata are unknown. "
-            "[default: 0=land,1=water]",
-            show_default=False,
+            "':water' says that a class counts as water. 255 and nodata are unknown.",
+            show_default="0=land,1=water",
             rich_help_panel="Labels",
         ),
     ] = None,
     labels_are: Annotated[
         PolygonsAre | None,
         typer.Option(
-            help="What the polygons are; the ground outside of them is the other. [default: water]",
-            show_default=False,
+            help="What the polygons are; the ground outside of them is the other.",
+            show_default="water",
             rich_help_panel="Labels",
         ),
     ] = None,
@@ -76,8 +75,8 @@ def tile(
         int | None,
         typer.Option(
             min=1,
-            help="Distance between chips, in pixels. [default: --size]",
-            show_default=False,
+            help="Distance between chips, in pixels.",
+            show_default="--size",
             rich_help_panel="Chips",
         ),
     ] = None,
@@ -127,9 +126,8 @@ def tile(
         float | None,
         typer.Option(
             min=1,
-            help="Side of the blocks of ground that belong to one split, in metres. "
-            "[default: from the size of the chips]",
-            show_default=False,
+            help="Side of the blocks of ground that belong to one split, in metres.",
+            show_default="from the size of the chips",
             rich_help_panel="Splits",
         ),
     ] = None,
