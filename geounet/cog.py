@@ -11,7 +11,9 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
@@ -51,45 +53,52 @@ def new_cog(
 
     Yields:
         The draft, open for writing.
+
+    Raises:
+        RasterioIOError: It cannot be written, for instance because the disk is full.
     """
     height, width = geobox.shape
-    with rasterio.open(
-        draft,
-        "w",
-        driver="GTiff",
-        height=height,
-        width=width,
-        count=len(profile.descriptions),
-        dtype=profile.dtype,
-        crs=geobox.crs,
-        transform=geobox.transform,
-        nodata=profile.nodata,
-        tiled=True,
-        blockxsize=BLOCKSIZE,
-        blockysize=BLOCKSIZE,
-        bigtiff="if_safer",
-        photometric="rgb" if len(profile.descriptions) == 3 else "minisblack",
-    ) as dst:
-        dst.descriptions = profile.descriptions
-        if profile.scale is not None:
-            dst.scales = [profile.scale] * dst.count
-        if profile.colors is not None:
-            dst.write_colormap(1, {v: rgb(color) for v, color in profile.colors.items()})
-            dst.colorinterp = [ColorInterp.palette]
-        yield dst
-    rasterio.shutil.copy(
-        draft,
-        path,
-        driver="COG",
-        blocksize=BLOCKSIZE,
-        compress="deflate",
-        # A predictor helps where neighbours are nearly the same, not where they are the same.
-        predictor="no" if profile.colors else "yes",
-        overview_resampling=profile.overviews,
-        bigtiff="if_safer",
-        num_threads="all_cpus",
-    )
-    draft.unlink()
+    try:
+        with rasterio.open(
+            draft,
+            "w",
+            driver="GTiff",
+            height=height,
+            width=width,
+            count=len(profile.descriptions),
+            dtype=profile.dtype,
+            crs=geobox.crs,
+            transform=geobox.transform,
+            nodata=profile.nodata,
+            tiled=True,
+            blockxsize=BLOCKSIZE,
+            blockysize=BLOCKSIZE,
+            bigtiff="if_safer",
+            photometric="rgb" if len(profile.descriptions) == 3 else "minisblack",
+        ) as dst:
+            dst.descriptions = profile.descriptions
+            if profile.scale is not None:
+                dst.scales = [profile.scale] * dst.count
+            if profile.colors is not None:
+                dst.write_colormap(1, {v: rgb(color) for v, color in profile.colors.items()})
+                dst.colorinterp = [ColorInterp.palette]
+            yield dst
+        rasterio.shutil.copy(
+            draft,
+            path,
+            driver="COG",
+            blocksize=BLOCKSIZE,
+            compress="deflate",
+            # A predictor helps where neighbours are nearly the same, not where they are the same.
+            predictor="no" if profile.colors else "yes",
+            overview_resampling=profile.overviews,
+            bigtiff="if_safer",
+            num_threads="all_cpus",
+        )
+        draft.unlink()
+    except CPLE_BaseError as error:
+        # Some of GDAL's errors come through rasterio as they are, a full disk's among them.
+        raise RasterioIOError(f"{path.name} cannot be written: {error}") from error
 
 
 def rgb(color: str) -> tuple[int, int, int]:

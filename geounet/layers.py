@@ -29,6 +29,17 @@ CREATE TABLE layer_styles (
 )
 """
 
+_STYLES_LISTED = """
+INSERT INTO gpkg_contents(table_name, data_type, identifier, description, last_change, srs_id)
+VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)
+"""
+# f_table_schema is '' and not NULL: QGIS asks for that.
+_STYLE = """
+INSERT INTO layer_styles(f_table_catalog, f_table_schema, f_table_name, f_geometry_column,
+    styleName, styleQML, styleSLD, useAsDefault, description, owner, update_time)
+VALUES ('', '', ?, 'geom', ?, ?, '', 1, '', '', ?)
+"""
+
 
 def output_time(time: datetime | None) -> datetime:
     """Return the date that outputs carry, so that the same run gives the same bytes.
@@ -117,20 +128,16 @@ def embed_styles(path: Path, styles: Mapping[str, str], time: datetime) -> None:
         path: The GeoPackage.
         styles: Name of the layer → QML.
         time: When they were made, as far as the file says.
+
+    Raises:
+        OSError: It cannot be written, for instance because the disk is full.
     """
     when = _timestamp(time)
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute(_STYLES_TABLE)
-        db.execute(
-            "INSERT INTO gpkg_contents"
-            "(table_name, data_type, identifier, description, last_change, srs_id)"
-            " VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)",
-            (when,),
-        )
-        # f_table_schema is '' and not NULL: QGIS asks for that.
-        db.executemany(
-            "INSERT INTO layer_styles(f_table_catalog, f_table_schema, f_table_name,"
-            " f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description, owner,"
-            " update_time) VALUES ('', '', ?, 'geom', ?, ?, '', 1, '', '', ?)",
-            [(layer, layer, qml, when) for layer, qml in styles.items()],
-        )
+    try:
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute(_STYLES_TABLE)
+            db.execute(_STYLES_LISTED, (when,))
+            rows = [(layer, layer, qml, when) for layer, qml in styles.items()]
+            db.executemany(_STYLE, rows)
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{path.name} cannot be written: {error}") from error

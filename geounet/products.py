@@ -1,7 +1,7 @@
 """From a field to the files that people use: mask, probability, lines, areas, QGIS project."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +43,10 @@ PICTURES = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir",
 DARKEST, BRIGHTEST = 2, 98
 """Percent of the pixels between which a quicklook is stretched."""
 
-SAMPLES_ALONG_SIDE = 8
-SAMPLE_SIZE = 64
-"""Windows by which the stretch is found, and their side in pixels."""
+SAMPLE_SIDE = 128
+SAMPLE_GRIDS = (5, 15)
+"""How many windows along each side of a scene its stretch is found by: first few, then more if
+those hold no data."""
 
 LINE_COLOR = "#d62728"
 WATER_ALPHA = 80
@@ -175,24 +176,23 @@ def picture_bands(scene: Scene) -> list[str]:
 
 def _stretch(scene: Scene, bands: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return which reflectance is to be darkest and brightest, (bands,), by samples."""
-    samples = [
-        values[:, valid]
-        for window in _sample_windows(scene)
-        for values, valid in [scene.read(bands, window)]
-    ]
-    seen = np.concatenate(samples, axis=1)
-    if not seen.size:
+    for along_side in SAMPLE_GRIDS:
+        windows = _sample_windows(scene, along_side)
+        parts = [values[:, valid] for values, valid in (scene.read(bands, w) for w in windows)]
+        if (seen := np.concatenate(parts, axis=1)).size:
+            break
+    else:
         return np.zeros(len(bands), np.float32), np.ones(len(bands), np.float32)
     low, high = np.percentile(seen, (DARKEST, BRIGHTEST), axis=1).astype(np.float32)
     return low, np.maximum(high, low + np.float32(1e-6))
 
 
-def _sample_windows(scene: Scene) -> Iterable[Window]:
+def _sample_windows(scene: Scene, along_side: int) -> Iterator[Window]:
     """Spread small windows evenly over a scene."""
     height, width = scene.geobox.shape
-    rows, cols = min(SAMPLE_SIZE, height), min(SAMPLE_SIZE, width)
-    for row in np.unique(np.linspace(0, height - rows, SAMPLES_ALONG_SIDE).astype(int)):
-        for col in np.unique(np.linspace(0, width - cols, SAMPLES_ALONG_SIDE).astype(int)):
+    rows, cols = min(SAMPLE_SIDE, height), min(SAMPLE_SIDE, width)
+    for row in np.unique(np.linspace(0, height - rows, along_side).astype(int)):
+        for col in np.unique(np.linspace(0, width - cols, along_side).astype(int)):
             yield Window(col_off=int(col), row_off=int(row), width=cols, height=rows)
 
 
