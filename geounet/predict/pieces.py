@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from affine import Affine
@@ -92,3 +92,11 @@ def batches(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
         batch.append(piece)
     if batch:
         yield batch
+
+
+def stack(batch: Sequence[Piece]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return numbers (B, bands, height, width) and valid (B, height, width) of a batch."""
+    if len(batch) == 1:  # as they are: a large window is not copied
+        return batch[0].pixels.values[None], batch[0].pixels.valid[None]
+    values = np.stack([piece.pixels.values for piece in batch])
+    return values, np.stack([piece.pixels.valid for piece in batch])

@@ -3,15 +3,18 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from geounet.engine import Precision
 from geounet.errors import ConfigError, ModelFileError
 from geounet.model_file import ModelHeader
 from geounet.windows import round_up
 
-READERS = 2
-"""Threads that read: one decodes while the other's window waits."""
-MEMORY = {"cpu": 1 << 30, "cuda": 4 << 30}
+Device = Literal["cpu", "cuda"]
+
+READERS: dict[Device, int] = {"cpu": 1, "cuda": 4}
+"""Threads that read. One is far ahead of a network on a CPU; a GPU needs several."""
+MEMORY: dict[Device, int] = {"cpu": 1 << 30, "cuda": 4 << 30}
 """Bytes that windows may take while they are read and predicted, where the side of the core is
 chosen here. As much again is left to GDAL's cache, contours and polygons."""
 CORE_STEP = 64
@@ -38,9 +41,9 @@ def choose_core(
     *,
     halo: int,
     stride: int,
-    read_bytes: int,
+    pixel_bytes: int,
     run_bytes: int,
-    on_gpu: bool,
+    device: Device,
 ) -> int:
     """Choose the side of the core of a window: as large as memory allows, not beyond the scene.
 
@@ -51,12 +54,14 @@ def choose_core(
         shape: Of the scene, (height, width).
         halo: Pixels read on every side of the core.
         stride: Of the network, in pixels.
-        read_bytes: That a pixel of a window takes while windows are read, on the host.
-        run_bytes: That it takes while it is predicted, on the device.
-        on_gpu: Whether the device has memory of its own.
+        pixel_bytes: Of all bands of a pixel, as the scene has them.
+        run_bytes: That a pixel of a window takes while it is predicted, on the device.
+        device: Where that is.
     """
-    per_pixel = run_bytes if on_gpu else run_bytes + read_bytes
-    side = math.isqrt(MEMORY["cuda" if on_gpu else "cpu"] // per_pixel)
+    # While one is predicted and one waits, each reader has a window, and a copy as it mirrors it.
+    read_bytes = pixel_bytes * (2 * READERS[device] + 2)
+    per_pixel = run_bytes + read_bytes if device == "cpu" else run_bytes
+    side = math.isqrt(MEMORY[device] // per_pixel)
     side = min(side, math.isqrt(MEMORY["cpu"] // read_bytes))
     step = math.lcm(CORE_STEP, stride)
     # A core smaller than its halo would have every pixel predicted nine times or more.

@@ -26,8 +26,8 @@ from geounet.errors import GeounetError, OutputError, SceneError
 from geounet.model_file import load_model
 from geounet.outputs import Stage, sha256_of, stage_set
 from geounet.predict.agreement import check_level, compare_means, compare_res
-from geounet.predict.pieces import Piece, Reader, Survey, batches
-from geounet.predict.plan import READERS, Plan, check_multiple, choose_core, choose_halo
+from geounet.predict.pieces import Piece, Reader, Survey, batches, stack
+from geounet.predict.plan import READERS, Device, Plan, check_multiple, choose_core, choose_halo
 from geounet.products import Field, write_products
 from geounet.progress import Progress, silent
 from geounet.scene import (
@@ -193,6 +193,7 @@ class Predictor:
         # What another precision costs is measured on every scene.
         self._exact = None if precision == "fp32" else self._ready(deepcopy(network), device)
         self._engine = self._ready(network, device, precision)
+        self._device_kind: Device = "cpu" if device == "cpu" else "cuda"
 
     def _ready(
         self, network: torch.nn.Module, device: str, precision: Precision = "fp32"
@@ -264,9 +265,9 @@ class Predictor:
                 (scene.geobox.height, scene.geobox.width),
                 halo=self._halo,
                 stride=engine.stride,
-                read_bytes=len(bands) * np.dtype(scene.dtype).itemsize * (READERS + 2),
+                pixel_bytes=len(bands) * np.dtype(scene.dtype).itemsize * settings.batch,
                 run_bytes=engine.bytes_per_pixel(scene.dtype) * settings.batch,
-                on_gpu=engine.device != "cpu",
+                device=self._device_kind,
             ),
             halo=self._halo,
             batch=settings.batch,
@@ -284,19 +285,21 @@ class Predictor:
             )
         )
         water, best = stage.temporary("water.tif"), None
-        with ExitStack() as stack:
+        with ExitStack() as files:
             canvases = [
-                stack.enter_context(open_canvas(water, geobox, dtype="float32", nodata=np.nan))
+                files.enter_context(open_canvas(water, geobox, dtype="float32", nodata=np.nan))
             ]
             if len(self._header.classes) > 2:
                 best = stage.temporary("best.tif")
                 canvases.append(
-                    stack.enter_context(open_canvas(best, geobox, dtype="uint8", nodata=IGNORE))
+                    files.enter_context(open_canvas(best, geobox, dtype="uint8", nodata=IGNORE))
                 )
             read = Reader(job.scene, job.bands, job.aoi)
-            pieces = stack.enter_context(closing(read_ahead(read, windows, threads=READERS)))
+            pieces = files.enter_context(
+                closing(read_ahead(read, windows, threads=READERS[self._device_kind]))
+            )
             shown = progress(pieces, label=job.scene.name, total=len(windows))
-            stack.callback(getattr(shown, "close", lambda: None))  # a bar gives the cursor back
+            files.callback(getattr(shown, "close", lambda: None))  # a bar gives the cursor back
             survey = Survey(job.scaling)
             stitch(self._parts(job, survey.watch(p for p in shown if p is not None)), canvases)
         if not survey.pieces:
@@ -321,8 +324,7 @@ class Predictor:
         is_water = np.array([c.water for c in classes])
         values = np.array([c.value for c in classes], np.uint8)
         for batch in batches(pieces, job.plan.batch):
-            dn = np.stack([piece.pixels.values for piece in batch])
-            valid = np.stack([piece.pixels.valid for piece in batch])
+            dn, valid = stack(batch)
             with job.timed("network"):
                 probs = self._engine.probabilities(dn, valid, *coefficients)
             if self._exact is not None and "precision_error" not in job.facts:
