@@ -191,8 +191,7 @@ class EpochLog(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  Lightning's names
         """Begin to show progress."""
         self._started = time.monotonic()
-        before = f" · {_told(self.rows[-1])}" if self.rows else ""
-        label = f"epoch {trainer.current_epoch + 1}/{self.epochs}{before}"
+        label = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
         steps = int(trainer.num_training_batches)
         self._steps = iter(self.progress(range(steps), label=label, total=steps))
         next(self._steps)

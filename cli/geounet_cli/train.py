@@ -52,9 +52,8 @@ def train(
 ) -> None:
     """Train a network on chips, into one model file.
 
-    Writes OUT/model.safetensors, with the curves and pictures of validation chips beside it; the
-    best weights are those with the least loss on the validation chips. Prints the model file and
-    how well it finds each class.
+    Writes OUT/model.safetensors, with curves and pictures of validation chips beside it. Prints
+    its path and how well it finds each class.
 
     Example: geounet train chips/ --config coast --out run/
     """
