@@ -92,6 +92,16 @@ def test_polygons_and_holes_are_taken_as_they_are(tmp_path) -> None:
     assert mask.sum() == pytest.approx(np.pi * (50**2 - 20**2) + 100, rel=0.005)
 
 
+def test_a_line_beside_the_scene_reaches_into_it(tmp_path) -> None:
+    geobox = SCENES["utm"]
+    line = shapely.LineString([(507_000, 4_990_000), (507_000, 5_010_000)])
+    gpd.GeoSeries([line], crs=UTM).to_crs(4326).to_file(tmp_path / "line.gpkg")
+    mask = aoi_mask(read_aoi(tmp_path / "line.gpkg", geobox, buffer_m=5_500.0), geobox)
+    x, _ = centres(geobox, UTM)
+    sure = np.abs(x - 501_500) > 20
+    np.testing.assert_array_equal(mask[sure], (x > 501_500)[sure])
+
+
 def test_wrong_areas_say_what_is_wrong(tmp_path) -> None:
     geobox = SCENES["utm"]
     line = gpd.GeoSeries([shapely.LineString([(9, 45.1), (9.02, 45.2)])], crs=4326)

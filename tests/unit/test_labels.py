@@ -233,7 +233,9 @@ def shapes(draw):
     middle = np.array([500_400, 4_999_700]) + rng.uniform(-300, 300, 2)
     ring = middle + np.column_stack([np.cos(angle), np.sin(angle)]) * radius[:, None]
     star = shapely.make_valid(shapely.Polygon(ring))
-    return star.difference(shapely.Point(middle + 40).buffer(35))
+    holed = star.difference(shapely.Point(middle + 40).buffer(35))
+    # And a square that the grid holds for sure.
+    return holed.union(shapely.box(500_390, 4_999_690, 500_411, 4_999_712))
 
 
 @given(
@@ -314,6 +316,17 @@ def test_polygons_on_both_sides_of_180_degrees_are_found(tmp_path, zone, crs) ->
     read = open_labels(path).read(geobox)
     sure = np.abs(lat + 17.01) > 1e-5
     np.testing.assert_array_equal(read[sure], (lat > -17.01)[sure])
+
+
+def test_a_grid_of_degrees_may_run_on_past_180(tmp_path) -> None:
+    sides = [shapely.box(179.995, -17.01, 180, -16.9), shapely.box(-180, -17.01, -179.998, -16.9)]
+    path = write_polygons(tmp_path / "p.gpkg", sides, crs=4326)
+    for left in (179.99, -180.01):
+        geobox = GeoBox((60, 80), Affine(2.5e-4, 0, left, 0, -2.5e-4, -17), 4326)
+        x, y = centres(geobox)
+        x = x % 360
+        read = open_labels(path).read(geobox)
+        np.testing.assert_array_equal(read == 1, (x > 179.995) & (x < 180.002) & (y > -17.01))
 
 
 def test_layer_and_filter_are_chosen_by_name(tmp_path) -> None:

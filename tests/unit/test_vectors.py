@@ -44,6 +44,21 @@ def test_projected_edges_stay_within_a_twentieth_of_a_pixel(target, seed) -> Non
     assert shapely.hausdorff_distance(moved, true) <= 0.5
 
 
+@pytest.mark.parametrize("target", [4326, 3035])
+def test_edges_across_a_whole_tile_stay_within_a_twentieth_of_a_pixel_too(target) -> None:
+    # 100 km of a parallel: its chord is 200 m off.
+    tile = GeoBox((10980, 10980), Affine(10, 0, 600_000, 0, -10, 5_000_000), UTM)
+    source = CRS(target)
+    to_source = Transformer.from_crs(UTM, source, always_xy=True)
+    ends = np.column_stack(to_source.transform([600_500, 709_000], [4_950_000, 4_951_000]))
+    moved = project(np.array([shapely.LineString(ends)]), source, UTM, tile)[0]
+    fine = ends[0] + np.linspace(0, 1, 5001)[:, None] * (ends[1] - ends[0])
+    true = np.column_stack(Transformer.from_crs(source, UTM, always_xy=True).transform(*fine.T))
+    chord = shapely.LineString(true[[0, -1]])
+    assert shapely.distance(shapely.points(true), chord).max() > 10
+    assert shapely.distance(shapely.points(true), moved).max() <= 0.5
+
+
 def test_edges_are_not_cut_finer_than_they_need_be() -> None:
     line = shapely.LineString([(9.0, 45.14), (9.02, 45.15)])
     moved = project(np.array([line]), CRS(4326), UTM, GRID)[0]
