@@ -1,12 +1,16 @@
 """What the project says of itself in several places is the same in all of them."""
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "pyyaml": "pyyaml"}
@@ -62,6 +66,25 @@ def test_the_tested_set_meets_the_bounds(project: dict) -> None:
 
 def test_no_path_of_a_machine_is_in_the_project() -> None:
     # What a checkout or a demo folder is called on somebody's machine means nothing elsewhere.
-    for path in [*ROOT.glob("geounet/**/*.py"), *ROOT.glob("cli/**/*.py"), *ROOT.glob("docs/**/*.md")]:
+    for path in [
+        *ROOT.glob("geounet/**/*.py"),
+        *ROOT.glob("cli/**/*.py"),
+        *ROOT.glob("docs/**/*.md"),
+    ]:
         found = re.search(r"(?<![\w.])/(home|root|Users|work)/\w+", path.read_text())
         assert not found, f"{path}: {found and found.group()}"
+
+
+def test_every_library_that_is_imported_is_declared(project: dict) -> None:
+    imported = set()
+    for path in [*ROOT.glob("geounet/**/*.py"), *ROOT.glob("cli/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    imported -= {*sys.stdlib_module_names, "geounet", "geounet_cli"}
+    comes_in = packages_distributions()
+    declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    given = {n: {canonicalize_name(d) for d in comes_in.get(n, [n])} for n in imported}
+    assert not [name for name, packages in given.items() if not packages & declared]
