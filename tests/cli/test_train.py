@@ -111,6 +111,8 @@ def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path, chips):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        # A shell's background jobs, and so their children, start with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
         deadline = time.monotonic() + 120
         while not (out / "checkpoints" / "last.ckpt").is_file():
