@@ -68,8 +68,8 @@ class Contours(NamedTuple):
     lines: Geometries
     """LineStrings (col, row, width), higher values on the right as one looks at the picture.
 
-    Width is how far apart, in metres, the lines of 0.25 below and 0.25 above the level are, going
-    by the slope there; 0 (unknown) on edges of pixels: GEOS would lose all to a NaN.
+    Width is how far apart, in metres, two lines are whose values differ by `spread`, going by the
+    slope at this one; 0 (unknown) on edges of pixels: GEOS would lose all to a NaN.
     """
     areas: Geometries
     """Polygons (col, row) of values above the level, not always valid on their own."""
@@ -118,23 +118,26 @@ def keep_off(values: NDArray[np.float64], level: float) -> NDArray[np.float64]:
     return values
 
 
-def trace(strip: Strip, res_m: tuple[float, float] = (1, 1)) -> Contours:
+def trace(strip: Strip, res_m: tuple[float, float] = (1, 1), spread: float = 0.5) -> Contours:
     """Contour one strip.
 
     Args:
         strip: What to contour.
         res_m: Size of a pixel along a row and down a column, in metres, for widths.
+        spread: By how much the values of two lines differ that a width lies between.
 
     Returns:
         Pieces whose ends and edges are exactly those of their neighbours, in this strip and others.
     """
     valid = np.isfinite(strip.values[1:-1])
     inner = strip.values[1:-1]
-    parts = [_settle(_contour(inner, ~valid, strip.level, step=2), strip, 0, inner, None, res_m)]
+    per_slope = spread * res_m[0], spread * res_m[1]
+    found = _contour(inner, ~valid, strip.level, step=2)
+    parts = [_settle(found, strip, 0, inner, None, per_slope)]
     for left, right in _rims(valid):
         nodes, masked, corners = _double(inner[:, left:right], valid[:, left:right], strip.level)
         found = _contour(nodes, masked, strip.level, step=1)
-        parts.append(_settle(found, strip, left, nodes, corners, res_m))
+        parts.append(_settle(found, strip, left, nodes, corners, per_slope))
     return Contours(*(np.concatenate(pieces) for pieces in zip(*parts, strict=True)))
 
 
@@ -223,11 +226,15 @@ def _settle(
     left: int,
     nodes: NDArray[np.float64],
     turns: NDArray[np.bool_] | None,
-    res_m: tuple[float, float],
+    per_slope: tuple[float, float],
 ) -> Contours:
-    """Give contours their exact place in the raster, and lines their width."""
+    """Give contours their exact place in the raster, and lines their width.
+
+    `per_slope` is how wide a line is, in metres, where values differ by 1 from pixel to pixel along
+    a row, and down a column.
+    """
     on_lines = _Crossings.of(found.lines, found.step, strip, left)
-    place = np.column_stack([on_lines.place(nodes), on_lines.width(res_m)])
+    place = np.column_stack([on_lines.place(nodes), on_lines.width(per_slope)])
     lines = shapely.from_ragged_array(
         shapely.GeometryType.LINESTRING, place, (found.line_offsets.astype(np.int64),)
     )
@@ -290,8 +297,8 @@ class _Crossings:
         share[half] = (level - before) / (after - before) / 2
         return start + self.moving * share[:, None]
 
-    def width(self, res_m: tuple[float, float]) -> NDArray[np.float64]:
-        """(n,), metres between the lines 0.25 below and above the level; 0 on edges of pixels."""
+    def width(self, per_slope: tuple[float, float]) -> NDArray[np.float64]:
+        """(n,), width of the line at the point, in metres; 0 on edges of pixels."""
         level, moving = self.strip.level, self.moving[self.full]
         pixel = self.node[self.full] // 2 + (self.left, 1)
         along = self.after - self.before
@@ -306,9 +313,9 @@ class _Crossings:
         slopes = np.array([level - above, below - level])
         known = np.isfinite(slopes)
         across = np.where(known, slopes, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        res_along, res_across = np.where(moving[:, :1], res_m, res_m[::-1]).T
+        wide_along, wide_across = np.where(moving[:, :1], per_slope, per_slope[::-1]).T
         width = np.zeros(len(self.node))
-        width[self.full] = 0.5 / np.hypot(along / res_along, across / res_across)
+        width[self.full] = 1 / np.hypot(along / wide_along, across / wide_across)
         return width
 
 

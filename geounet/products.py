@@ -1,7 +1,7 @@
 """From a field to the files that people use: mask, probability, lines, areas, QGIS project."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import pandas as pd
 import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window
+from scipy.special import logit
 
 from geounet import qgis
 from geounet.classes import IGNORE, LabelClass
@@ -47,6 +48,12 @@ SAMPLE_SIDE = 128
 SAMPLE_GRIDS = (5, 15)
 """How many windows along each side of a scene its stretch is found by: first few, then more if
 those hold no data."""
+
+SUREST = 1e-4
+"""Probability below which, and above 1 - which, a line is placed as if it were this."""
+
+QUARTERS_APART = float(logit(0.75) - logit(0.25))
+"""Log-odds between the lines at 0.25 and 0.75, whose distance is `edge_width_m`."""
 
 LINE_COLOR = "#d62728"
 WATER_ALPHA = 80
@@ -209,16 +216,19 @@ def _write_vectors(
     water = LayerWriter(path, "water", "Polygon", time)
     common = {"level": field.level, "model": None, **attributes}
     ground, line_sweep, area_sweep = Ground(scene.geobox), LineSweep(), AreaSweep()
+    convert = log_odds(field.level) if field.quantity == "probability" else None
+    level = field.level if convert is None else float(convert(np.array([field.level]))[0])
     with rasterio.open(field.path) as src:
 
-        def read(start: int, stop: int) -> NDArray[np.float32]:
-            return src.read(1, window=Window(0, start, src.width, stop - start))
+        def read(start: int, stop: int) -> NDArray[np.floating[Any]]:
+            values = src.read(1, window=Window(0, start, src.width, stop - start))
+            return values if convert is None else convert(values)
 
         rows = strip_rows(src.width)
-        strips = cut_strips(read, src.shape, level=field.level, rows=rows)
+        strips = cut_strips(read, src.shape, level=level, rows=rows)
         total = len(range(-1, src.height, rows))
         for strip in progress(strips, label="coastline", total=total):
-            contours = trace(strip, scene.res_m)
+            contours = trace(strip, scene.res_m, spread=QUARTERS_APART)
             lines = line_sweep.add(contours, strip.sweep_row)
             coastline.write(_line_features(lines, ground, scene, field, common))
             areas = area_sweep.add(contours, strip)
@@ -227,6 +237,26 @@ def _write_vectors(
     water.flush()
     styles = {"coastline": qgis.qml(_line_style()), "water": qgis.qml(_water_style())}
     embed_styles(path, styles, time)
+
+
+def log_odds(level: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]:
+    """Return what turns probabilities into log-odds, in which the line at `level` is placed.
+
+    Across an edge the log-odds of a network go up evenly, its probability does not: it is nearly 0,
+    then nearly 1, and a line interpolated in it keeps to the middle between two pixels, however
+    much water each of them holds. The line crosses between the same pixels either way.
+
+    Args:
+        level: Of the line; probabilities are cut off well beyond it, where they say how sure the
+            network is and not how far the edge.
+    """
+    least = min(SUREST, level / 2, (1 - level) / 2)
+
+    def convert(probability: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        # As float64, or a probability next to the level might change sides of it.
+        return logit(np.clip(probability.astype(np.float64), least, 1 - least))
+
+    return convert
 
 
 def _line_features(

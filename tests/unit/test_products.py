@@ -16,7 +16,7 @@ from rio_cogeo import cog_validate
 
 from geounet.classes import LabelClass
 from geounet.ground import Ground
-from geounet.products import picture_bands
+from geounet.products import log_odds, picture_bands
 from geounet.scene import open_scene
 
 NAMES = {
@@ -80,11 +80,38 @@ def test_float32_keeps_all_there_is(tmp_path, values):
 def test_vectors_are_those_of_the_field_on_the_ground(tmp_path, values):
     out = make_products(tmp_path, values)
     ground = Ground(GeoBox(values.shape, UTM, "EPSG:32630"))
-    expected = contour(values)
+    expected = contour(log_odds(0.5)(values), level=0)
     for name, shapes in (("coastline", expected.lines), ("water", expected.areas)):
         found = layer(out, name)
         assert found.crs.to_epsg() == 32630
         assert shapely.equals_identical(found.geometry.array, ground.place(shapes)).all()
+
+
+@pytest.mark.parametrize("slope", [1.0, 4.0, 12.0])
+@pytest.mark.parametrize("level", [0.5, 0.2])
+def test_the_line_of_a_sure_network_is_not_drawn_to_the_middle_between_pixels(
+    tmp_path, slope, level
+):
+    # Log-odds go up by `slope` a pixel from an edge at a known place in every row; where they are
+    # steep, probability jumps from 0 to 1 and, as such, says only between which pixels the edge is.
+    edge = 25 + np.linspace(-0.9, 0.9, 40)
+    odds = slope * (np.arange(50) + 0.5 - edge[:, None]) + np.log(level / (1 - level))
+    probability = (1 / (1 + np.exp(-odds))).astype(np.float32)
+    (line,) = layer(make_products(tmp_path, probability, level=level), "coastline").geometry
+    col, row = ~UTM @ shapely.get_coordinates(line).T
+    inside = (row > 1) & (row < 39)
+    found = np.interp(row[inside], np.arange(40) + 0.5, edge)
+    np.testing.assert_allclose(col[inside], found, atol=0.01 if slope < 8 else 0.08)
+
+
+def test_a_level_near_0_or_1_has_its_line_too(tmp_path, values):
+    for level in (1e-6, 1 - 1e-6):
+        field = np.where(
+            np.isnan(values), values, np.where(values < 0.5, level / 2, (1 + level) / 2)
+        )
+        out = make_products(tmp_path / str(level), field.astype(np.float32), level=level)
+        (mask,), _ = read(out / "coast_mask.tif")
+        assert layer(out, "water").area.sum() == pytest.approx((mask == 1).sum() * 100, rel=0.2)
 
 
 def test_lines_carry_what_is_known_of_them(tmp_path, values):
