@@ -41,11 +41,11 @@ class DemoSettings:
 
     seed: int = 0
     """Other seeds, other coasts; the test scene's is none of the training scenes'."""
-    train_scenes: int = 2
+    train_scenes: int = 3
     train_px: int = 1152
     """Side of a training scene."""
     test_px: int = 1152
-    chip_px: int = 128
+    chip_px: int = 64
     train_settings: tuple[str, ...] = ()
     """What differs from the recipe `demo`: `key=value`."""
 

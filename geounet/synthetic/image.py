@@ -99,7 +99,7 @@ class SyntheticImage:
             thickness += share * self._noise(f"cloud {spacing}", spacing, rows, cols)
         # Few over the coast, where the waterline is to be seen.
         off_the_coast = ramp(np.abs(self.coast.outline(rows, cols)), 10, 120)
-        return ramp(thickness + 1.2 * off_the_coast, 3.35, 4.3)
+        return ramp(thickness + 1.0 * off_the_coast, 3.5, 4.4)
 
     def _surface(self, window: Window) -> Surface:
         rows, cols = _centres(window)
@@ -115,7 +115,7 @@ class SyntheticImage:
         fields = {
             "water": self.coast.coverage(window),
             "texture": self._texture(window),
-            "depth_m": 0.08 + 0.30 * depth_px,
+            "depth_m": 0.15 + 0.35 * depth_px,
             "turbidity": turbidity,
             "sandy_bottom": 1 - ramp(weeds, 0.2, 1.2),
             "foam": self._foam(rows, cols, depth_px, ground.sea) * open_sea,
