@@ -123,7 +123,7 @@ def test_the_command_line_changes_the_network() -> None:
     config = load_config("demo", ["network_settings.base_width=8"])
     network = load_network(config.network, config.network_settings)
     assert isinstance(network, UNetSettings)
-    assert (network.base_width, network.depth) == (8, 3)
+    assert (network.base_width, network.depth) == (8, 2)
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "0.001", "1.0e-3", "+1e-3", ".1e-2"])
