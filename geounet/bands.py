@@ -152,8 +152,11 @@ COMMON_NAMES = frozenset(
 
 
 def is_quality(text: str) -> bool:
-    """Return whether a band name or the stem of a file name is a quality layer's."""
-    return _QUALITY.search(text.strip().upper()) is not None
+    """Return whether a band name, description or the stem of a file name is a quality layer's."""
+    text = text.strip().upper()
+    # A description goes on: "SCL, Scene Classification", "QA60 bitmask".
+    first = re.split(r"[\s,;:()]", text, maxsplit=1)[0]
+    return first in QUALITY_NAMES or _QUALITY.search(text) is not None
 
 
 def parse_sensor(text: str) -> str:

@@ -146,8 +146,8 @@ class Config(Settings):
     """Processes that read chips; 0 reads in the main one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the forward pass; auto is bf16 where the hardware is made for it."""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
-    """auto, cpu, cuda, cuda:N or mps."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """auto, cpu, cuda or cuda:N."""
 
 
 S = TypeVar("S", bound=Settings)

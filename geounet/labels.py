@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,14 +16,15 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 from shapely import STRtree, box
 
 from geounet.classes import IGNORE, LAND, LAND_WATER, WATER, LabelClass
-from geounet.errors import LabelError
+from geounet.errors import LabelError, SceneError
+from geounet.scene.raster import one_line, open_raster
 from geounet.vectors import (
     POLYGON_TYPES,
     Bounds,
@@ -99,7 +101,7 @@ def open_labels(
     file, _ = split_layer(str(path))
     if not file.exists() and not str(path).startswith("/vsi"):
         raise LabelError(f"{file} is not there. Give the labels' file with --labels.")
-    if _is_raster(path):
+    if is_raster(path):
         given = {"--labels-are": water, "--labels-layer": layer, "--labels-where": where}
         if wrong := [name for name, value in given.items() if value is not None]:
             raise LabelError(f"{path} is a raster; {', '.join(wrong)} is for polygons.")
@@ -169,12 +171,32 @@ def _parse_pair(part: str, text: str) -> tuple[float, str, bool]:
     return value, name.strip(), bool(colon)
 
 
-def _is_raster(path: str | Path) -> bool:
+def is_raster(path: str | Path) -> bool:
+    """Return whether GDAL opens a file as a raster."""
     try:
-        with rasterio.open(path):
-            return True
-    except RasterioIOError:
+        open_raster(path).close()
+    except SceneError:
         return False
+    return True
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster of labels; what is damaged in it is told in one line.
+
+    Raises:
+        LabelError: It cannot be opened, or not be read.
+    """
+    try:
+        with open_raster(path) as src:
+            yield src
+    except SceneError as error:
+        raise LabelError(str(error)) from error
+    except RasterioError as error:
+        raise LabelError(
+            f"{path} cannot be read: it is damaged or incomplete "
+            f"({one_line(error.__cause__ or error)}). Download or make it again."
+        ) from error
 
 
 class RasterLabels:
@@ -200,13 +222,18 @@ class RasterLabels:
         """Check that a raster can be labels.
 
         Raises:
-            LabelError: It has no CRS or several bands, or nodata was given a name.
+            LabelError: It has no place on the Earth or several bands, or nodata was given a name.
         """
-        with rasterio.open(path) as src:
+        with _reading(path) as src:
             if src.crs is None:
                 raise LabelError(
                     f"{path} has no CRS, so nobody knows where it lies. "
                     "Set one, for instance with `gdal_edit.py -a_srs EPSG:32630`."
+                )
+            if src.transform.is_identity:
+                raise LabelError(
+                    f"{path} has no geotransform, so nobody knows where it lies. Set its corners "
+                    "with `gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM`."
                 )
             if src.count != 1:
                 raise LabelError(f"{path} has {src.count} bands; labels have one.")
@@ -232,7 +259,7 @@ class RasterLabels:
         """See `LabelSource.read`."""
         if not any(_contains(whole, geobox) for whole in self._looked_at):
             self._survey(geobox)
-        with rasterio.open(self.path) as src:
+        with _reading(self.path) as src:
             offset = _whole_offset(src.transform, geobox) if self._same_crs(geobox) else None
             if offset is not None:
                 return self._to_classes(self._read_aligned(src, offset, geobox))
@@ -282,7 +309,7 @@ class RasterLabels:
     def _survey(self, geobox: GeoBox) -> None:
         """Look for values that nobody named, in all of the raster that lies under a grid."""
         strange: dict[float, tuple[int, int]] = {}  # value → (row, col) where it is first
-        with rasterio.open(self.path) as src:
+        with _reading(self.path) as src:
             for window in _windows_under(src, self.crs, geobox):
                 values = src.read(1, window=window)
                 for value in self._strange(values):

@@ -50,12 +50,6 @@ class Scores:
         }
         return cls(scores, int(confusion.sum()))
 
-    @property
-    def mean_iou(self) -> float | None:
-        """Mean over the classes that occur; None where no pixel has a known class."""
-        ious = [score.iou for score in self.classes.values() if score.iou is not None]
-        return sum(ious) / len(ious) if ious else None
-
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as records have them."""
         return {

@@ -23,6 +23,9 @@ from geounet.errors import OutputError, ResultError
 
 FORMAT = 1
 """Of the record of a set, `NAME.json`."""
+SCORES = ".scores.json"
+"""What `evaluate` adds to a set."""
+
 LOCK = ".lock"
 COMING_AND_GOING = ".coming-and-going.json"
 TEMPORARY = "temporary"
@@ -93,6 +96,9 @@ def _reveal(folder: Path, stage: Stage, record: dict[str, Any], *, overwrite: bo
     draft.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     _, *replaced = existing_files(folder, stage.name) or [record_path]
+    scores = folder / f"{stage.name}{SCORES}"
+    if replaced and scores.is_file():
+        replaced.append(scores)  # of what is replaced, so no longer true
     for path in (folder / name for name in coming):
         if path.is_dir() or (path.exists() and path not in replaced and not overwrite):
             raise OutputError(
@@ -186,6 +192,17 @@ def stage_folder(folder: Path, *, overwrite: bool, mark: str) -> Iterator[Path]:
         if folder.is_dir():  # moved away whole: killed halfway, no folder of that name is left
             folder.replace(scratch / "old")
         draft.replace(folder)
+
+
+@contextmanager
+def only_run(folder: Path, name: str) -> Iterator[None]:
+    """Keep other runs that do the same out of `folder`, which is made if absent.
+
+    Raises:
+        OutputError: One is at it, or the folder cannot be written.
+    """
+    with _made(folder), _locked(folder / f".{name}.partial"):
+        yield
 
 
 @contextmanager

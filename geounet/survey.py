@@ -47,7 +47,7 @@ class LabelledScene:
     @contextmanager
     def opened(self) -> Iterator[Self]:
         """Open the scene's files, for as long as they are read: there may be many scenes."""
-        with open_scene(self.scene.source, self.options) as scene:
+        with open_scene(self.scene.source, self.options, advise=False) as scene:
             yield replace(self, scene=scene)
 
     def grid(self, window: Window) -> GeoBox:
@@ -76,16 +76,10 @@ class LabelledScene:
             context: Width of the ring of context, in pixels.
 
         Returns:
-            Reflectance (bands, height, width), NaN where not valid and beyond the scene; and
-            classes (height, width), unknown in the ring.
+            Reflectance (bands, height, width), NaN where not valid, mirrored beyond the scene's
+            edge as for prediction; and classes (height, width), unknown in the ring.
         """
         values, valid = self.scene.read(self.bands, window)
-        height, width = self.scene.geobox.shape
-        rows = np.arange(values.shape[1]) + window.row_off
-        cols = np.arange(values.shape[2]) + window.col_off
-        # What a scene mirrors beyond its edge is nobody's neighbour.
-        beyond = ((rows < 0) | (rows >= height))[:, None] | ((cols < 0) | (cols >= width))
-        values[:, beyond] = np.nan
         inner = Window(
             col_off=window.col_off + context,
             row_off=window.row_off + context,

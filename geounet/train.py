@@ -46,7 +46,7 @@ from geounet.metrics import Scores, confusion_matrix
 from geounet.model_file import ModelHeader, NetworkRecord, save_model
 from geounet.networks import Network, build_network
 from geounet.networks.halo import default_halo, exact_halo
-from geounet.outputs import stage_file
+from geounet.outputs import only_run, stage_file
 from geounet.progress import Progress, silent
 from geounet.report import ChipPicture, draw_contact_sheet, draw_curves, picture_bands
 from geounet.task import (
@@ -156,8 +156,11 @@ def train_model(
         OutputError: `out` exists already, or cannot be written.
         KeyboardInterrupt: The user stopped it; the last checkpoint is kept.
     """
-    _check_out(out, resume=resume, overwrite=overwrite)
-    with torch.random.fork_rng(devices=[]):  # a notebook's own draws go on as if nothing had been
+    with (
+        only_run(out.resolve().parent, out.resolve().name),
+        torch.random.fork_rng(devices=[]),  # a notebook's own draws go on as if nothing had been
+    ):
+        _check_out(out, resume=resume, overwrite=overwrite)
         plan = plan_training(open_chips(chips), config)
         batches = _batches(plan, progress)
         _prepare_out(out, plan, resume=resume)

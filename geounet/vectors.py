@@ -117,9 +117,11 @@ def split_layer(text: str) -> tuple[Path, str | None]:
 
 def _choose_layer(path: Path, layer: str | None, error: type[GeounetError]) -> str:
     try:
-        names = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+        layers = pyogrio.list_layers(path)
     except DataSourceError as why:
         raise error(f"{path} cannot be read: {_one_line(why)}.") from why
+    # Tables without geometry, such as QGIS's layer_styles, are nothing to choose from.
+    names = [str(name) for name, geometry in layers if geometry is not None]
     if layer is None and len(names) == 1:
         return names[0]
     if layer in names:
@@ -127,7 +129,7 @@ def _choose_layer(path: Path, layer: str | None, error: type[GeounetError]) -> s
     what = f"no layer {layer}" if layer else "several layers"
     raise error(
         f"{path} has {what}; there are {', '.join(names) or 'none'}. "
-        f"Name one: '{path}|{names[0] if names else 'layer'}'."
+        f"Name one: '{path}|{names[-1] if names else 'layer'}'."
     )
 
 

@@ -10,6 +10,9 @@ from geounet.errors import GeounetError
 from geounet_cli import baseline, configs, demo, doctor, evaluate, info, predict, tile, train
 from geounet_cli.console import show_warnings
 
+STOPPED = 130
+"""Status of a command that was ended by Ctrl-C, as typer and shells have it."""
+
 app = typer.Typer(
     name="geounet",
     help="Satellite scenes to land/water masks and coastlines.",
@@ -63,6 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     except GeounetError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("stopped: nothing half-written is left behind", err=True)
-        raise SystemExit(130) from None
+    except SystemExit as end:
+        if end.code == STOPPED:
+            typer.echo("stopped", err=True)
+        raise

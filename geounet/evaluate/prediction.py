@@ -12,13 +12,12 @@ import rasterio
 import shapely
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
-from rasterio.errors import RasterioIOError
 
 from geounet.classes import LabelClass
 from geounet.contours import Geometries
 from geounet.errors import LabelError, ResultError
-from geounet.labels import LabelSource, LabelValues, RasterLabels, parse_values
-from geounet.outputs import read_record, sha256_of
+from geounet.labels import LabelSource, LabelValues, RasterLabels, is_raster, parse_values
+from geounet.outputs import SCORES, read_record, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,13 +76,10 @@ def open_prediction(path: Path, *, name: str | None, values: str | None) -> Pred
         if values is not None:
             raise ResultError(f"{record_path} says what its mask's values mean: no --mask-values.")
         return _open_result(record_path)
-    try:
-        with rasterio.open(path):
-            pass
-    except RasterioIOError:
+    if not is_raster(path):
         raise ResultError(
             f"{path} is neither a result of geounet (a folder, or its NAME.json) nor a mask raster."
-        ) from None
+        )
     meaning = parse_values(values or "0=land,1=water")
     return _with_mask(path, path.stem, path, meaning, record=None, lines=None)
 
@@ -123,7 +119,7 @@ def default_scores_path(path: Path, *, name: str | None) -> Path:
         ResultError: The folder holds no such prediction, or more than one.
     """
     file = _find_record(path, name) if path.is_dir() else path
-    return file.with_name(f"{file.stem}.scores.json")
+    return file.with_name(f"{file.stem}{SCORES}")
 
 
 def _looks_like_json(path: Path) -> bool:

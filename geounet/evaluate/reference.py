@@ -10,14 +10,13 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
-from rasterio.errors import RasterioIOError
 
 from geounet.classes import LAND
 from geounet.coastline import LineSweep
 from geounet.contours import cut_strips, trace
 from geounet.distances import Coordinates, Pieces, Plane, place
 from geounet.errors import LabelError
-from geounet.labels import LabelSource, PolygonLabels, RasterLabels, open_labels
+from geounet.labels import LabelSource, PolygonLabels, RasterLabels, is_raster, open_labels
 from geounet.vectors import (
     LINE_TYPES,
     POLYGON_TYPES,
@@ -84,7 +83,7 @@ def open_reference(text: str, options: ReferenceOptions) -> Reference:
     file, _ = split_layer(text)
     if not file.exists() and not text.startswith("/vsi"):
         raise LabelError(f"The reference {file} is not there. Check the path.")
-    if not _is_raster(text):
+    if not is_raster(text):
         vectors = open_vectors(text, layer=options.layer, where=options.where, error=LabelError)
         if _has_lines(vectors):
             return Reference(text, area=None, lines=vectors)
@@ -96,14 +95,6 @@ def open_reference(text: str, options: ReferenceOptions) -> Reference:
         where=options.where,
     )
     return Reference(text, area=area, lines=None)
-
-
-def _is_raster(text: str) -> bool:
-    try:
-        with rasterio.open(text):
-            return True
-    except RasterioIOError:
-        return False
 
 
 def _has_lines(vectors: VectorFile) -> bool:

@@ -137,7 +137,7 @@ def _refuse_shared_names(sources: Sequence[Path], options: SceneOptions) -> None
     by_name: dict[str, list[Path]] = {}
     for source in sources if len(sources) > 1 else ():
         try:
-            with open_scene(source, options) as scene:
+            with open_scene(source, options, advise=False) as scene:
                 by_name.setdefault(scene.name, []).append(source)
         except GeounetError:
             continue

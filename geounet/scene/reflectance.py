@@ -119,8 +119,3 @@ def settle_scaling(
         said.append(f"offset from {in_file}")
     source = ", ".join(said)
     return Scaling(tuple(known), tuple(o or 0.0 for o in offsets), source)
-
-
-def as_is(bands: int, source: str) -> Scaling:
-    """Return the scaling of values that are reflectance already."""
-    return Scaling((1.0,) * bands, (0.0,) * bands, source)

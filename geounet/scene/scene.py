@@ -34,12 +34,19 @@ UNDECLARED_SHARE = 0.01
 """Of sampled pixels, all 0: above it they are hardly shadows."""
 
 
-def open_scene(source: str | Path, options: SceneOptions = SceneOptions()) -> "Scene":  # noqa: B008  frozen
+def open_scene(
+    source: str | Path,
+    options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
+    *,
+    advise: bool = True,
+) -> "Scene":
     """Open a scene: a raster file, a folder of single-band files, or a YAML file naming them.
 
     Args:
         source: Path, or anything GDAL opens (`/vsizip/…`).
         options: What the user says about it.
+        advise: Whether to look for nodata that nobody declared, and warn of it; for one who opens
+            a scene again it has been said.
 
     Raises:
         BandError: Bands have no names, the same name, or names whose sensor is not known.
@@ -53,7 +60,8 @@ def open_scene(source: str | Path, options: SceneOptions = SceneOptions()) -> "S
     else:
         product = read_file(path, options)
     scene = Scene(product)
-    scene.warn_of_undeclared_nodata()
+    if advise:
+        scene.warn_of_undeclared_nodata()
     return scene
 
 
@@ -185,6 +193,7 @@ class Scene:
     def _find_scaling(self, layers: Sequence[Layer]) -> Scaling:
         facts = [layer.scaling for layer in layers]
         if settled := self._settled(facts):
+            self._refuse_forgotten_offset(facts)
             return settled
         bare = [layer for layer in layers if layer.scaling.scale is None]
         integers = [layer for layer in bare if np.dtype(layer.dtype).kind not in "fc"]
@@ -211,6 +220,17 @@ class Scene:
             offset=options.offset,
             origins=(options.origin("scale"), options.origin("offset")),
         )
+
+    def _refuse_forgotten_offset(self, facts: Sequence[LayerScaling]) -> None:
+        """Refuse a scale without the −1000 that goes with it: water at +0.1 looks like land."""
+        baseline, options = self._product.identity.baseline, self._product.options
+        known = options.offset is not None or any(fact.offset is not None for fact in facts)
+        if not known and options.scale is not None and baseline is not None and baseline >= (4, 0):
+            raise SceneError(
+                f"{self.source} is of baseline {baseline[0]:02}.{baseline[1]:02}, whose numbers "
+                f"have an offset, and only {options.origin('scale')} is given. Give --offset -1000 "
+                "with it, or --offset 0 if it is taken off already."
+            )
 
     def _refuse_large_floats(self, layers: Sequence[Layer]) -> None:
         for layer, median in zip(layers, self._medians(layers), strict=True):

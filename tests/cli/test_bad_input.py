@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import geopandas
@@ -244,3 +245,22 @@ def test_a_scene_of_three_by_three_pixels_works(geounet, model, tmp_path) -> Non
     with rasterio.open(tmp_path / "out" / "tiny_mask.tif") as mask:
         assert mask.shape == (3, 3)
         assert set(np.unique(mask.read(1))) <= {0, 1}
+
+
+@pytest.mark.parametrize("what", ["truncated", "no CRS", "no geotransform"])
+def test_a_bad_label_raster_is_told_in_one_line(refused, scene, tmp_path, what) -> None:
+    path = tmp_path / "labels.tif"
+    with rasterio.open(scene) as src:
+        profile = src.profile | {"count": 1, "dtype": "uint8", "nodata": 255}
+    if what == "no CRS":
+        profile["crs"] = None
+    if what == "no geotransform":
+        profile["transform"] = rasterio.Affine.identity()
+    with pytest.warns() if what == "no geotransform" else nullcontext(), rasterio.open(
+        path, "w", **profile
+    ) as dst:  # fmt: skip
+        dst.write(np.random.default_rng(0).integers(0, 2, (96, 80), dtype=np.uint8), 1)
+    if what == "truncated":
+        truncate(path)
+    complaint = refused("tile", scene, "--labels", path, "--size", 16, "--out", tmp_path / "chips")
+    assert "labels.tif" in complaint

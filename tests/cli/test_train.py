@@ -97,7 +97,7 @@ def test_a_path_below_a_file_is_told(geounet, tmp_path, chips):
     (tmp_path / "file").write_text("")
     run = geounet("train", chips, "--config", "demo", *QUICK, "--out", tmp_path / "file" / "run")
     assert run.status == 1
-    assert "is a file, not a folder" in run.complaint
+    assert "a file of that name is in the way; give another --out" in run.complaint
 
 
 def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path, chips):

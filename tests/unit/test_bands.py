@@ -180,3 +180,11 @@ def test_sensors_and_levels_are_checked():
     assert parse_level("L1TP", "l8") == "L1"
     with pytest.raises(BandError, match="there are L1C, L2A"):
         parse_level("L2", "s2")
+
+
+@pytest.mark.parametrize(
+    "text", ["SCL, Scene Classification", "AOT, Aerosol Optical Thickness map", "QA60 bitmask"]
+)
+def test_a_quality_layer_is_known_by_the_first_word_of_its_description(text) -> None:
+    assert is_quality(text)
+    assert not is_quality("B04, central wavelength 665 nm")

@@ -13,7 +13,14 @@ import pytest
 
 from geounet import outputs
 from geounet.errors import OutputError
-from geounet.outputs import existing_files, sha256_of, stage_file, stage_folder, stage_set
+from geounet.outputs import (
+    existing_files,
+    only_run,
+    sha256_of,
+    stage_file,
+    stage_folder,
+    stage_set,
+)
 
 FILES = {"_mask.tif": b"mask", ".gpkg": b"lines", "_mask.tif.aux.xml": b"classes"}
 
@@ -372,3 +379,23 @@ def test_a_lock_on_a_folder_that_was_just_removed_keeps_nobody_out(tmp_path, mon
 def test_sha256_is_that_of_hashlib(tmp_path) -> None:
     (tmp_path / "x").write_bytes(b"abc" * 1000)
     assert sha256_of(tmp_path / "x") == hashlib.sha256(b"abc" * 1000).hexdigest()
+
+
+def test_scores_of_a_set_go_when_it_is_replaced(tmp_path: Path) -> None:
+    for overwrite in (False, True):
+        with stage_set(tmp_path, "a", overwrite=overwrite) as (stage, record):
+            stage.path("_mask.tif").write_text("mask")
+            record["format"] = 1
+        if not overwrite:
+            (tmp_path / "a.scores.json").write_text("{}")
+    assert {p.name for p in tmp_path.iterdir()} == {"a_mask.tif", "a.json"}
+
+
+def test_only_one_run_of_a_kind_works_in_a_folder(tmp_path: Path) -> None:
+    with (
+        only_run(tmp_path, "run"),
+        pytest.raises(OutputError, match="Another run is writing run"),
+        only_run(tmp_path, "run"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())

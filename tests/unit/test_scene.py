@@ -610,3 +610,23 @@ def test_opening_says_nothing_where_nothing_is_wrong(tmp_path, numbers, caplog):
     ):
         scene.read(NAMES, whole(scene))
     assert not caplog.records
+
+
+def test_a_scale_without_the_offset_of_its_baseline_is_refused(tmp_path) -> None:
+    path = tmp_path / "S2A_MSIL2A_20240517T105621_N0510_R094_T30TXR_20240517T170000.tif"
+    profile = {
+        "driver": "GTiff", "count": 1, "height": 8, "width": 8, "dtype": "uint16",
+        "crs": "EPSG:32630", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5e6),
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as dst:
+        dst.write(np.full((1, 8, 8), 1200, np.uint16))
+        dst.descriptions = ("B03",)
+    window = Window(0, 0, 8, 8)
+    with (
+        open_scene(path, SceneOptions(scale=1e-4)) as scene,
+        pytest.raises(SceneError, match="--offset -1000"),
+    ):
+        scene.read(["B03"], window)
+    for offset, reflectance in ((-1000, 0.02), (0, 0.12)):
+        with open_scene(path, SceneOptions(scale=1e-4, offset=offset)) as scene:
+            np.testing.assert_allclose(scene.read(["B03"], window).values, reflectance, rtol=1e-5)
