@@ -186,8 +186,8 @@ def test_any_chain_of_layers_has_the_halo_that_cutting_shows(data, depth, pool, 
         layers += [upsampling(), *convolution()]
     network = Layers(*layers, stride=2**depth).eval()
     draw = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
-    # Otherwise dependence hides, which is why the halo is not looked for by cutting: weights of both
-    # signs cancel, and what is far below 0 is lost in the digits of a softplus.
+    # Otherwise dependence hides, which is why the halo is not looked for by cutting: weights of
+    # both signs cancel, and what is far below 0 is lost in the digits of a softplus.
     for parameter in network.parameters():
         parameter.data.uniform_(0.05, 0.3, generator=draw)
     for i, layer in enumerate(network.layers):
