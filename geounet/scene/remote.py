@@ -1,0 +1,223 @@
+"""Scenes that lie elsewhere: addresses as GDAL wants them, its settings, and small documents."""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from urllib.parse import unquote, urlsplit
+
+import requests
+
+from geounet.errors import SceneError
+
+logger = logging.getLogger(__name__)
+
+GDAL_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        # A busy server (429, 500, 502, 503, 504) or a broken connection is asked again, after half
+        # a second, one, two; GDAL's own default is not at all.
+        "GDAL_HTTP_MAX_RETRY": "3",
+        "GDAL_HTTP_RETRY_DELAY": "0.5",
+        # GDAL waits for ever by default. There is no limit to a whole request (GDAL_HTTP_TIMEOUT),
+        # because a slow line is no fault; one on which nothing comes is.
+        "GDAL_HTTP_CONNECTTIMEOUT": "15",
+        "GDAL_HTTP_LOW_SPEED_TIME": "30",
+        "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
+        # Blocks that lie one after the other come in one request instead of one each.
+        "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+        # The header of a COG, its tables of blocks included, in the first request.
+        "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    }
+)
+"""What GDAL is told about reading over a network; the environment's own settings count more."""
+
+DOCUMENT_LIMIT = 64 * 2**20
+"""Bytes of a document: more is not metadata."""
+CHUNK = 2**16
+
+_VIRTUAL = {
+    "http": "/vsicurl/http://",
+    "https": "/vsicurl/https://",
+    "ftp": "/vsicurl/ftp://",
+    "s3": "/vsis3/",
+    "gs": "/vsigs/",
+    "az": "/vsiaz/",
+}
+"""What GDAL has in place of `scheme://`."""
+_REMOTE_FILESYSTEMS = re.compile(r"/vsi(?:curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)[/?_]")
+_ABFS = re.compile(r"(?i)abfss?://(?P<container>[^@/]+)@(?P<account>[^./]+)\.[^/]+/(?P<path>.+)")
+_RETRIED = frozenset([408, 429, 500, 502, 503, 504])
+
+
+def is_remote(source: str) -> bool:
+    """Return whether a source is read over a network: a URL, or one of GDAL's file systems."""
+    if source.startswith("/vsi"):
+        return _REMOTE_FILESYSTEMS.search(source) is not None
+    return _scheme(source) in _VIRTUAL or _ABFS.match(source) is not None
+
+
+def _scheme(source: str) -> str:
+    before, separator, _ = source.partition("://")
+    return before.lower() if separator else ""
+
+
+def to_gdal(href: str) -> str:
+    """Return what GDAL opens for a link; signed URLs keep their query.
+
+    Args:
+        href: A URL, a `file://` link, or anything else, which is returned as it is.
+    """
+    scheme = _scheme(href)
+    if scheme == "file":
+        return unquote(urlsplit(href).path)
+    if match := _ABFS.match(href):
+        # GDAL takes the account from AZURE_STORAGE_ACCOUNT; it is the same one in all links.
+        return f"/vsiaz/{match['container']}/{match['path']}"
+    if scheme not in _VIRTUAL:
+        return href
+    rest = href.partition("://")[2]
+    # curl refuses a space, which browsers and catalogues let pass.
+    return _VIRTUAL[scheme] + (rest.replace(" ", "%20") if "curl" in _VIRTUAL[scheme] else rest)
+
+
+def without_query(url: str) -> str:
+    """Return an address for people: without the signature, which would be a key to the data."""
+    return re.sub(r"//[^/@]*@", "//", url.partition("?")[0], count=1)
+
+
+def gdal_settings() -> dict[str, str]:
+    """Return `GDAL_SETTINGS` without those that the user has set in the environment."""
+    return {name: value for name, value in GDAL_SETTINGS.items() if name not in os.environ}
+
+
+def _setting(name: str) -> float:
+    """Return the value that GDAL is given, so that both kinds of reading behave alike."""
+    text = os.environ.get(name, GDAL_SETTINGS[name])
+    try:
+        return float(text)
+    except ValueError:
+        raise SceneError(f"{name} in the environment is {text!r}, which is no number.") from None
+
+
+def fetch(url: str, limit: int = DOCUMENT_LIMIT) -> bytes:
+    """Return a document from the net; a busy or broken server is asked again.
+
+    Args:
+        url: With http or https; s3, gs, az and abfs are asked for by their public addresses.
+        limit: In bytes, unpacked.
+
+    Raises:
+        SceneError: It is not there, not to be had, or longer than `limit`.
+    """
+    address = _public_address(url)
+    tries = 1 + max(0, int(_setting("GDAL_HTTP_MAX_RETRY")))
+    delay = _setting("GDAL_HTTP_RETRY_DELAY")
+    for number in range(1, tries + 1):
+        try:
+            return _fetch_once(address, limit)
+        except _TransientError as error:
+            if number == tries:
+                raise SceneError(
+                    f"{without_query(url)} cannot be fetched: {error}, {tries} times. "
+                    "Try later, or download it and give the file."
+                ) from error
+            logger.info("%s: %s; asked again", without_query(url), error)
+            time.sleep(delay * 2 ** (number - 1))
+    raise AssertionError("unreachable")  # the last try returns or raises
+
+
+class _TransientError(Exception):
+    """What may go well at the next try."""
+
+
+def _public_address(url: str) -> str:
+    """Return the http address of a document.
+
+    Raises:
+        SceneError: It has none that is known.
+    """
+    scheme, rest = _scheme(url), url.partition("://")[2]
+    bucket, _, key = rest.partition("/")
+    if scheme in {"http", "https"}:
+        return url
+    if scheme == "s3" and key:
+        return f"https://{bucket}.s3.amazonaws.com/{key}"
+    if scheme == "gs" and key:
+        return f"https://storage.googleapis.com/{bucket}/{key}"
+    if match := _ABFS.match(url):
+        account, container, path = match["account"], match["container"], match["path"]
+        return f"https://{account}.blob.core.windows.net/{container}/{path}"
+    if scheme == "az" and key and (own := os.environ.get("AZURE_STORAGE_ACCOUNT")):
+        return f"https://{own}.blob.core.windows.net/{bucket}/{key}"
+    raise SceneError(
+        f"{without_query(url)} is no address that a document can be fetched from. "
+        "Give its https address, or download it and give the file."
+    )
+
+
+def _fetch_once(url: str, limit: int) -> bytes:
+    stall = _setting("GDAL_HTTP_LOW_SPEED_TIME")
+    shown = without_query(url)
+    try:
+        with requests.get(
+            url, stream=True, timeout=(_setting("GDAL_HTTP_CONNECTTIMEOUT"), stall)
+        ) as answer:
+            if answer.status_code in _RETRIED:
+                raise _TransientError(f"it answers {answer.status_code} {answer.reason}")
+            if not answer.ok:
+                raise SceneError(
+                    f"{shown} answers {answer.status_code} {answer.reason}. "
+                    f"{_advice(answer.status_code)}"
+                )
+            return _body(answer, limit, stall, shown)
+    except (requests.Timeout, requests.ConnectionError) as error:
+        raise _TransientError(_why(error, stall)) from error
+    except (requests.RequestException, ValueError) as error:
+        # ValueError: what urllib3 says of an address that is none ("http://[").
+        if isinstance(error, requests.exceptions.ChunkedEncodingError):
+            raise _TransientError("the connection broke off") from error
+        raise SceneError(f"{shown} cannot be fetched: {type(error).__name__}.") from error
+
+
+def _body(answer: requests.Response, limit: int, stall: float, shown: str) -> bytes:
+    """Return what an answer holds, unless that is too long or takes for ever."""
+    start, slowest = time.monotonic(), _setting("GDAL_HTTP_LOW_SPEED_LIMIT")
+    body = bytearray()
+    for chunk in answer.iter_content(CHUNK):
+        body += chunk
+        if len(body) > limit:
+            raise SceneError(
+                f"{shown} is longer than {limit / 2**20:g} MiB: that is no metadata. "
+                "Give the address of the item or of the raster."
+            )
+        passed = time.monotonic() - start
+        if passed > stall and len(body) < slowest * passed:
+            raise _TransientError(f"less than {slowest:g} bytes a second came for {passed:.0f} s")
+    announced = answer.headers.get("Content-Length", "")
+    # requests hands over a body that broke off as if it were whole.
+    packed = "Content-Encoding" in answer.headers
+    if announced.isdecimal() and not packed and len(body) < int(announced):
+        raise _TransientError(f"the connection broke off after {len(body)} of {announced} bytes")
+    return bytes(body)
+
+
+def _why(error: requests.RequestException, stall: float) -> str:
+    if isinstance(error, requests.ConnectTimeout):
+        return "no connection was made in time"
+    if isinstance(error, requests.Timeout) or "Read timed out" in str(error):
+        return f"nothing came for {stall:g} s"
+    if "NameResolution" in str(error) or "getaddrinfo" in str(error):
+        return "its name is not known"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the secure connection failed"
+    if "refused" in str(error):
+        return "the connection was refused"
+    return "the connection broke off"
+
+
+def _advice(status: int) -> str:
+    if status in {401, 403}:
+        return "It needs a signed address, or download it and give the file."
+    return "Check the address."
