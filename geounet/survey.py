@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -96,7 +97,7 @@ class LabelledScene:
         scene = self.scene
         return {
             "scene": self.name,
-            "file": scene.source.name,
+            "file": PurePosixPath(scene.source).name,
             "labels": self.labels_path.rsplit("/", maxsplit=1)[-1],
             "time": None if scene.time is None else scene.time.isoformat(),
             "crs": crs_name(scene.geobox),

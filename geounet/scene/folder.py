@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio.crs import CRS
 
 from geounet.bands import COMMON_NAMES, is_quality, parse_level, parse_sensor
 from geounet.errors import BandError, SceneError
@@ -18,6 +17,7 @@ from geounet.scene import names
 from geounet.scene.product import (
     Product,
     SceneOptions,
+    choose_bands,
     identify,
     layer_of,
     nodata_source,
@@ -43,27 +43,23 @@ IMAGE_FOLDERS = ("R10m", "R20m", "R60m", "IMG_DATA")
 """Folders of Sentinel-2 products that are called the same in all of them."""
 
 
-def read_folder(source: Path, options: SceneOptions) -> Product:
+def read_folder(source: str, options: SceneOptions) -> Product:
     """Find out what a folder of single-band files holds; their names say which band each is.
 
     Raises:
         BandError: No file is named by a band, or two by the same.
-        SceneError: A file is not a single-band raster, or grids differ.
+        SceneError: A file is not a single-band raster, or none says where it lies.
     """
-    if options.bands is not None:
-        raise BandError(
-            f"--bands names the bands of one file in its order, but {source} is a folder. "
-            "Name its files by band, or write a YAML file that names band and path."
-        )
-    texts, left_out = _band_files(source)
+    folder = Path(source)
+    texts, left_out = _band_files(folder)
     if not texts:
-        raise BandError(_why_no_bands(source, left_out))
-    _refuse_several_dates(texts, source)
+        raise BandError(_why_no_bands(folder, left_out))
+    _refuse_several_dates(texts, folder)
     product = _stack(texts, source, options, kind="folder")
     return replace(
         product,
-        name=_folder_name(source, list(texts)),
-        left_out=left_out,
+        name=_folder_name(folder, list(texts)),
+        left_out=left_out + product.left_out,
         sources={"bands": "file names", **product.sources},
     )
 
@@ -142,7 +138,7 @@ def _folder_name(folder: Path, files: Sequence[Path]) -> str:
     return names.safe_name(absolute.name)
 
 
-def read_manifest(source: Path, options: SceneOptions) -> Product:
+def read_manifest(source: str, options: SceneOptions) -> Product:
     """Find out what the single-band files hold that a YAML file names.
 
     It has `bands:`, a mapping of band to path (from the YAML file's folder), and may have
@@ -153,27 +149,26 @@ def read_manifest(source: Path, options: SceneOptions) -> Product:
         BandError: A band is not known or there twice.
         SceneError: It is not such a file, or a file it names is missing or of another grid.
     """
-    if options.bands is not None:
-        raise BandError(f"{source} names its bands itself. Leave out --bands.")
-    settings = _load_manifest(source)
+    path = Path(source)
+    settings = _load_manifest(path)
     bands = settings.pop("bands")
-    options = _with_settings(options, settings, source)
+    options = _with_settings(options, settings, path)
     texts, left_out = dict[Path, str](), list[tuple[str, str]]()
-    for text, path in bands.items():
-        if not isinstance(text, str) or not isinstance(path, str):
-            raise SceneError(f"{source}: {text}: {path} is not a band's name and a path.")
-        place = source.parent / path
+    for text, file in bands.items():
+        if not isinstance(text, str) or not isinstance(file, str):
+            raise SceneError(f"{source}: {text}: {file} is not a band's name and a path.")
+        place = path.parent / file
         if place in texts:
-            raise BandError(f"{source} names {path} twice, as {texts[place]} and {text}.")
+            raise BandError(f"{source} names {file} twice, as {texts[place]} and {text}.")
         if is_quality(text):
-            left_out.append((f"{text} ({path})", "quality band"))
+            left_out.append((f"{text} ({file})", "quality band"))
         else:
             texts[place] = text
     if not texts:
         raise BandError(f"{source} names no spectral band, only {', '.join(map(str, bands))}.")
     product = _stack(texts, source, options, kind="yaml")
-    sources = {"bands": source.name, **product.sources}
-    return replace(product, left_out=tuple(left_out), sources=sources)
+    sources = {"bands": path.name, **product.sources}
+    return replace(product, left_out=tuple(left_out) + product.left_out, sources=sources)
 
 
 def _load_manifest(source: Path) -> dict[str, Any]:
@@ -233,75 +228,37 @@ def _with_settings(options: SceneOptions, settings: dict[str, Any], source: Path
     return replace(options, **fresh, origins=origins)
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Grid of one file; CRS and transform None where it does not say."""
-
-    file: str
-    shape: tuple[int, int]
-    transform: Affine | None
-    crs: CRS | None
-
-    def placed_like(self, other: "_Grid") -> bool:
-        """Whether pixels coincide to a thousandth of one, as far as both say."""
-        if self.shape != other.shape:
-            return False
-        if self.crs and other.crs and self.crs != other.crs:
-            return False
-        if self.transform is None or other.transform is None:
-            return True
-        height, width = self.shape
-        shift = ~other.transform @ self.transform
-        corners = [(0, 0), (width, 0), (0, height), (width, height)]
-        return all(
-            abs(a - b) < 1e-3
-            for corner in corners
-            for a, b in zip(shift @ corner, corner, strict=True)
-        )
-
-    def __str__(self) -> str:
-        size = f"{self.shape[1]} × {self.shape[0]} pixels"
-        if self.transform is None:
-            return f"{self.file} ({size}, unplaced)"
-        return (
-            f"{self.file} ({size} of {self.transform.a:g} × {-self.transform.e:g} from "
-            f"{self.transform.c:.10g}, {self.transform.f:.10g})"
-        )
-
-
-def _stack(texts: dict[Path, str], source: Path, options: SceneOptions, *, kind: str) -> Product:
+def _stack(texts: dict[Path, str], source: str, options: SceneOptions, *, kind: str) -> Product:
     """Make a product of single-band files with the names of their bands."""
     in_folder = kind == "folder"
-    parts = names.name_parts(next(iter(texts)) if in_folder else source, in_folder=in_folder)
-    with open_raster(next(iter(texts))) as first:
-        identity = identify(parts, tags_of(first), options, texts.values())
-        blocksize, driver = first.block_shapes[0], first.driver
-    bands = {path: parse_of(text, source, identity) for path, text in texts.items()}
-    refuse_duplicates(((band, path.name) for path, band in bands.items()), source)
-    layers, grids = list[Layer](), list[_Grid]()
+    first = next(iter(texts))
+    parts = names.name_parts(first if in_folder else Path(source), in_folder=in_folder)
+    with open_raster(first) as dataset:
+        identity = identify(parts, tags_of(dataset), options, texts.values())
+        driver = dataset.driver
+    named = {path: parse_of(text, source, identity) for path, text in texts.items()}
+    refuse_duplicates(((band, path.name) for path, band in named.items()), source)
+    bands = choose_bands(named, options, source)
+    grids, notes = _grids(bands, source)
+    layers = list[Layer]()
     for path, band in bands.items():
         with open_raster(path) as dataset:
-            alpha = alpha_index(dataset)
-            if dataset.count - (alpha is not None) != 1:
-                raise SceneError(
-                    f"{path} has {dataset.count} bands; the files of {source} are to have one "
-                    "each. Give it as a scene by itself."
-                )
-            layers.append(layer_of(dataset, 2 if alpha == 1 else 1, band, options))
-            transform = None if dataset.transform.is_identity else dataset.transform
-            grids.append(_Grid(path.name, dataset.shape, transform, dataset.crs))
-    geobox, notes = _common_grid(grids, source)
-    # Bands are listed as the sensor has them, whatever order the files come in.
+            index = 2 if alpha_index(dataset) == 1 else 1
+            layers.append(layer_of(dataset, index, band, options, geobox=grids[path]))
+    if options.bands is None:
+        # As the sensor has them, whatever order the files come in.
+        layers = _in_sensor_order(layers)
     return Product(
-        name=names.safe_name(source.absolute().stem),
+        name=names.safe_name(Path(source).absolute().stem),
         source=source,
         kind=kind,
-        layers=tuple(_in_sensor_order(layers)),
+        layers=tuple(layers),
         options=options,
-        geobox=geobox,
-        blocksize=blocksize,
         driver=driver,
         identity=identity,
+        left_out=tuple(
+            (path.name, "not asked for with --bands") for path in named if path not in bands
+        ),
         sources={"nodata": nodata_source(layers, options)},
         notes=notes,
     )
@@ -316,34 +273,65 @@ def _in_sensor_order(layers: Iterable[Layer]) -> list[Layer]:
     return sorted(layers, key=order)
 
 
-def _common_grid(grids: Sequence[_Grid], source: Path) -> tuple[GeoBox, tuple[str, ...]]:
-    """Return the one grid of all files, and what is to be said about it.
+def _grids(paths: Iterable[Path], source: str) -> tuple[dict[Path, GeoBox], tuple[str, ...]]:
+    """Return the grid of each file, and what is to be said about them.
 
-    Files without a CRS, or without any georeference, are taken to lie where the others of the
-    same size do.
+    Files without a CRS, or without any georeference, are taken to lie where others do: those of
+    the same size, or, where only the CRS is missing, any other.
 
     Raises:
-        SceneError: No file says where it lies, or they lie differently.
+        SceneError: A file has more than one band, or nothing says where it lies.
     """
-    placed = next((grid for grid in grids if grid.crs and grid.transform), None)
-    if placed is None or placed.transform is None:
+    placed, unplaced = dict[Path, GeoBox](), dict[Path, Affine | None]()
+    shapes: dict[Path, tuple[int, int]] = {}
+    for path in paths:
+        with open_raster(path) as dataset:
+            if dataset.count - (alpha_index(dataset) is not None) != 1:
+                raise SceneError(
+                    f"{path} has {dataset.count} bands; the files of {source} are to have one "
+                    "each. Give it as a scene by itself."
+                )
+            transform = None if dataset.transform.is_identity else dataset.transform
+            if transform is not None and dataset.crs is not None:
+                placed[path] = GeoBox(dataset.shape, transform, dataset.crs)
+            else:
+                unplaced[path] = transform
+                shapes[path] = dataset.shape
+    if not placed:
         raise SceneError(
             f"No file of {source} has both a CRS and a geotransform: nobody knows where its pixels "
             "lie. Add them to one: rio edit-info --crs EPSG:NUMBER --transform '[A, B, C, D, E, F]'"
-            f" {source / grids[0].file}"
+            f" {next(iter(unplaced))}"
         )
-    if other := next((grid for grid in grids if not grid.placed_like(placed)), None):
-        raise SceneError(
-            f"The files of {source} are not on one grid: {placed}, {other}. Mixed resolutions are "
-            "not supported yet. Name files of one grid in a YAML file, or bring the others to it: "
-            f"rio warp {other.file} OUT.tif --like {placed.file}"
-        )
-    unplaced = [grid.file for grid in grids if grid.crs is None or grid.transform is None]
-    if not unplaced:
-        return GeoBox(placed.shape, placed.transform, placed.crs), ()
+    found = {path: _place(path, shapes[path], unplaced[path], placed) for path in unplaced}
+    if not found:
+        return placed, ()
+    models = ", ".join(dict.fromkeys(model.name for model, _ in found.values()))
     note = (
-        f"{len(unplaced)} of {len(grids)} files have no CRS or geotransform "
-        f"({', '.join(unplaced)}); those of {placed.file}, of the same size, are taken"
+        f"{len(found)} of {len(found) + len(placed)} files have no CRS or geotransform "
+        f"({', '.join(path.name for path in found)}); those of {models}, of the same size, are "
+        "taken"
     )
     logger.warning("%s: %s", source, note)
-    return GeoBox(placed.shape, placed.transform, placed.crs), (note,)
+    return placed | {path: grid for path, (_, grid) in found.items()}, (note,)
+
+
+def _place(
+    path: Path,
+    shape: tuple[int, int],
+    transform: Affine | None,
+    placed: dict[Path, GeoBox],
+) -> tuple[Path, GeoBox]:
+    """Return where a file lies that does not say it, and which other one tells."""
+    like = [other for other, grid in placed.items() if grid.shape == shape]
+    if transform is not None:
+        model = (like or list(placed))[0]
+        return model, GeoBox(shape, transform, placed[model].crs)
+    if not like:
+        sizes = ", ".join(dict.fromkeys(f"{g.width} × {g.height}" for g in placed.values()))
+        raise SceneError(
+            f"{path} has no geotransform, and no other file has its {shape[1]} × {shape[0]} "
+            f"pixels; there are {sizes}. Add the one it has: rio edit-info --crs EPSG:NUMBER "
+            f"--transform '[A, B, C, D, E, F]' {path}"
+        )
+    return like[0], placed[like[0]]

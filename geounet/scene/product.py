@@ -9,19 +9,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from geounet.bands import LEVELS, Band, parse_level, parse_sensor
+from geounet.bands import LEVELS, Band, find_band, parse_level, parse_sensor
 from geounet.errors import BandError, SceneError
 from geounet.scene import names
 from geounet.scene.raster import Layer, mask_of
-from geounet.scene.reflectance import from_gdal
+from geounet.scene.reflectance import LayerScaling, from_gdal
 
 logger = logging.getLogger(__name__)
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,25 @@ class SceneOptions:
     """What the user says about a scene; None is: find out."""
 
     bands: tuple[str, ...] | None = None
-    """A name for every band of the file, in its order; `-` leaves one out."""
+    """Of one file: a name for every band, in its order; `-` leaves one out. Of a product whose
+    bands have names: those to take."""
     sensor: str | None = None
     level: str | None = None
     scale: float | None = None
     offset: float | None = None
     """In digital numbers, added before scaling."""
     nodata: float | None = None
+    res: float | None = None
+    """Side of a pixel of the grid that all bands are brought to, in units of the CRS; None is the
+    finest band's."""
     origins: tuple[tuple[str, str], ...] = ()
     """Facts above that are no command-line options, each with what it is from."""
 
     def __post_init__(self) -> None:
         if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
             raise SceneError(f"{self.origin('scale')} {self.scale} is not a positive number.")
+        if self.res is not None and not (math.isfinite(self.res) and self.res > 0):
+            raise SceneError(f"--res {self.res} is not a positive number.")
         if self.offset is not None and not math.isfinite(self.offset):
             raise SceneError(f"{self.origin('offset')} {self.offset} is not a number.")
 
@@ -59,6 +66,7 @@ class SceneOptions:
         scale: float | None,
         offset: float | None,
         nodata: str | None,
+        res: float | None = None,
     ) -> Self:
         """Return the options as the command line has them.
 
@@ -81,6 +89,7 @@ class SceneOptions:
             scale=scale,
             offset=offset,
             nodata=value,
+            res=res,
         )
 
 
@@ -98,6 +107,10 @@ class Identity:
     """Sentinel-2's processing baseline."""
     sources: Mapping[str, str]
     """Where each of these was found."""
+    tile: str | None = None
+    """Of Sentinel-2's grid, `30TXR`, or Landsat's path and row, `204052`."""
+    orbit: int | None = None
+    """Relative orbit of Sentinel-2."""
 
 
 @dataclass(frozen=True)
@@ -106,21 +119,20 @@ class Product:
 
     name: str
     """Safe as the beginning of file names."""
-    source: Path
+    source: str
+    """As the user gave it: a path, a URL, `items.json#ID`."""
     kind: str
-    """`file`, `folder` or `yaml`."""
+    """`file`, `folder`, `yaml`, `safe`, `stac` or `landsat`."""
     layers: tuple[Layer, ...]
     options: SceneOptions
     """What the user says, by the command line or a YAML file."""
-    geobox: GeoBox
-    blocksize: tuple[int, int]
-    """(rows, cols) of the blocks of its first file."""
     driver: str
+    """GDAL's, of its first file."""
     identity: Identity
     left_out: tuple[tuple[str, str], ...] = ()
     """Bands or files that are not taken, and why."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Where names, grid and nodata were found."""
+    """Where names, scaling and nodata were found."""
     notes: tuple[str, ...] = ()
     """What was put right on the way, and said."""
 
@@ -187,16 +199,39 @@ def tags_of(dataset: rasterio.DatasetReader) -> dict[str, str]:
 
 
 def layer_of(
-    dataset: rasterio.DatasetReader, index: int, band: Band, options: SceneOptions
+    dataset: rasterio.DatasetReader,
+    index: int,
+    band: Band,
+    options: SceneOptions,
+    *,
+    geobox: GeoBox | None = None,
+    scaling: LayerScaling | None = None,
+    nodata: float | None = None,
 ) -> Layer:
-    """Return what a file says about one of its bands, with the user's nodata where given.
+    """Return what is known of one band of a file.
+
+    Args:
+        dataset: The file.
+        index: Of the band in it, from 1.
+        band: Which it is.
+        options: What the user says; the user's nodata counts most.
+        geobox: Its grid, where the file itself does not say it.
+        scaling: What the product says; None takes the file's word.
+        nodata: Likewise.
 
     Raises:
-        SceneError: The file declares a scale of zero, or holds complex numbers.
+        SceneError: It says nowhere where it lies, declares a scale of zero, or holds complex
+            numbers.
     """
-    nodata, dtype = dataset.nodatavals[index - 1], dataset.dtypes[index - 1]
+    dtype = dataset.dtypes[index - 1]
     if dtype.startswith("complex"):
         raise SceneError(f"{dataset.name} holds complex numbers, which are no reflectance.")
+    if nodata is None:
+        nodata = dataset.nodatavals[index - 1]
+    if scaling is None:
+        scaling = from_gdal(
+            dataset.scales[index - 1], dataset.offsets[index - 1], where=dataset.name
+        )
     return Layer(
         band=band,
         path=dataset.name,
@@ -205,10 +240,34 @@ def layer_of(
         nodata=nodata if options.nodata is None else options.nodata,
         mask=mask_of(dataset, index),
         placed=not dataset.transform.is_identity,
-        scaling=from_gdal(
-            dataset.scales[index - 1], dataset.offsets[index - 1], where=dataset.name
-        ),
+        scaling=scaling,
+        geobox=geobox_of(dataset) if geobox is None else geobox,
+        blocksize=dataset.block_shapes[index - 1],
     )
+
+
+def geobox_of(dataset: rasterio.DatasetReader) -> GeoBox:
+    """Return the grid of a file.
+
+    Raises:
+        SceneError: It has no CRS or no geotransform.
+    """
+    if dataset.transform.is_identity:
+        if dataset.gcps[0]:
+            raise SceneError(
+                f"{dataset.name} has ground control points instead of a geotransform. "
+                f"Bring it to a grid: rio warp {dataset.name} OUT.tif --dst-crs EPSG:NUMBER"
+            )
+        raise SceneError(
+            f"{dataset.name} has no geotransform: nobody knows where its pixels lie. Add the one "
+            f"it has: rio edit-info --transform '[A, B, C, D, E, F]' {dataset.name}"
+        )
+    if dataset.crs is None:
+        raise SceneError(
+            f"{dataset.name} has no CRS: nobody knows what its coordinates mean. "
+            f"Add the one it is in: rio edit-info --crs EPSG:NUMBER {dataset.name}"
+        )
+    return GeoBox(dataset.shape, dataset.transform, dataset.crs)
 
 
 def nodata_source(layers: Iterable[Layer], options: SceneOptions) -> str:
@@ -224,7 +283,28 @@ def nodata_source(layers: Iterable[Layer], options: SceneOptions) -> str:
     return ", ".join(said) or "nothing declared"
 
 
-def refuse_duplicates(named: Iterable[tuple[Band, str]], source: Path) -> None:
+def choose_bands(named: Mapping[K, Band], options: SceneOptions, source: str) -> dict[K, Band]:
+    """Return the bands that `--bands` asks for, in its order; all where it is not given.
+
+    For products whose bands have names of their own.
+
+    Raises:
+        BandError: It asks for one that is not there; it says which there are.
+    """
+    if options.bands is None:
+        return dict(named)
+    places, present = list(named), list(named.values())
+    chosen: dict[K, Band] = {}
+    for name in options.bands:
+        try:
+            found = find_band(name, present)
+        except BandError as error:
+            raise BandError(f"--bands chooses from the bands of {source}. {error}") from error
+        chosen[places[found]] = present[found]
+    return chosen
+
+
+def refuse_duplicates(named: Iterable[tuple[Band, str]], source: str) -> None:
     """Check that no band is there twice.
 
     Args:

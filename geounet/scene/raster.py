@@ -1,10 +1,10 @@
-"""Reading pixels of raster files: handles by thread, windows beyond the edge, nodata."""
+"""Reading pixels of raster files: handles by thread, other grids, windows beyond the edge."""
 
 import math
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,25 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError  # what WarpedVRT raises when it is made
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geounet.bands import Band
 from geounet.errors import SceneError
+from geounet.scene.grid import crs_wkt, res_in_metres, same_grid
 from geounet.scene.reflectance import LayerScaling
 from geounet.windows import mirror_indexes
 
 CACHE_BYTES = 256 * 2**20
 """GDAL's cache of decoded blocks. Its own default, 5 % of the machine's memory, would let the
 memory of a command depend on the machine."""
+WARP_TOLERANCE = 1e-6
+"""Pixels by which positions may be off on another grid. GDAL's own default of an eighth of a pixel
+would be a metre of coastline; it takes no 0."""
 
 
 @contextmanager
@@ -69,6 +76,14 @@ class Layer:
     placed: bool
     """Whether the file has a geotransform of its own."""
     scaling: LayerScaling
+    geobox: GeoBox
+    """Its own grid; the layers of a scene may differ in resolution, place, extent and CRS."""
+    blocksize: tuple[int, int]
+    """(rows, cols) of the file's blocks."""
+
+    def dtype_on(self, geobox: GeoBox) -> str:
+        """Return the dtype of what is read on a grid: between pixels there are no integers."""
+        return self.dtype if same_grid(self.geobox, geobox) else "float32"
 
 
 class Handles:
@@ -76,7 +91,7 @@ class Handles:
 
     def __init__(self) -> None:
         self._local = threading.local()
-        self._open: list[rasterio.DatasetReader] = []
+        self._open: list[Any] = []
         self._lock = threading.Lock()
         self._closed = False
 
@@ -91,15 +106,38 @@ class Handles:
             SceneError: The file is not there or not a raster.
             ValueError: The handles are closed.
         """
+        key = path, None, None
+        return self._mine(path, key, lambda: open_raster(path, placed=placed))
+
+    def get_warped(self, layer: Layer, geobox: GeoBox, resampling: Resampling) -> WarpedVRT:
+        """Return this thread's view of a layer's file on another grid, opened at first use.
+
+        Between pixels the view interpolates float32 values, or takes the nearest as it is. Only
+        what a window needs is read, at the file's own resolution.
+
+        Args:
+            layer: Of the file; its nodata counts for all bands.
+            geobox: The grid.
+            resampling: `bilinear`, or `nearest` for classes.
+
+        Raises:
+            SceneError: The file is not there, not a raster, or cannot be brought to that grid.
+            ValueError: The handles are closed.
+        """
+        source = self.get(layer.path, placed=layer.placed)
+        key = layer.path, (*geobox.shape, geobox.transform, str(geobox.crs)), resampling
+        return self._mine(layer.path, key, lambda: _warped(source, layer, geobox, resampling))
+
+    def _mine(self, path: str, key: Any, opener: Callable[[], Any]) -> Any:
         if self._closed:
             raise ValueError(f"{path} is read after its scene was closed")
-        mine: dict[str, rasterio.DatasetReader] = self._local.__dict__.setdefault("handles", {})
-        if path not in mine:
-            dataset = open_raster(path, placed=placed)
+        mine: dict[Any, Any] = self._local.__dict__.setdefault("handles", {})
+        if key not in mine:
+            dataset = opener()
             with self._lock:
                 self._open.append(dataset)
-            mine[path] = dataset
-        return mine[path]
+            mine[key] = dataset
+        return mine[key]
 
     def close(self) -> None:
         """Close the files of all threads."""
@@ -177,17 +215,24 @@ def mask_of(dataset: rasterio.DatasetReader, index: int) -> Mask | None:
     return None if MaskFlags.nodata in flags or MaskFlags.all_valid in flags else "band"
 
 
-def read_layers(handles: Handles, layers: Sequence[Layer], window: Window) -> Pixels:
-    """Read layers that share a grid, mirrored beyond its edge.
+def read_layers(
+    handles: Handles, layers: Sequence[Layer], geobox: GeoBox, window: Window
+) -> Pixels:
+    """Read layers on one grid, mirrored beyond its edge.
+
+    Layers of another grid than that are interpolated bilinearly; a pixel has data where the
+    layer's nearest pixel has.
 
     Args:
         handles: Where the files are opened.
         layers: What to read; those of one file are read in one call, because pixel-interleaved
             files are decoded for all bands at once.
-        window: What to read, in whole pixels; may reach beyond the grid.
+        geobox: The grid.
+        window: What to read, in whole pixels of the grid; may reach beyond it.
 
     Returns:
-        Digital numbers as they are in the files, (bands, height, width), and where all are data.
+        Digital numbers as they are in the files, float32 where interpolated, (bands, height,
+        width), and where all are data.
 
     Raises:
         SceneError: A file is damaged under the window.
@@ -196,26 +241,61 @@ def read_layers(handles: Handles, layers: Sequence[Layer], window: Window) -> Pi
     if not layers:
         raise ValueError("no bands are asked for")
     rows, cols = _whole_spans(window)
-    files: dict[str, list[int]] = {}
+    inside_rows, pick_rows = _inside(*rows, geobox.height)
+    inside_cols, pick_cols = _inside(*cols, geobox.width)
+    inner = Window.from_slices(inside_rows, inside_cols)
+    files: dict[tuple[str, bool], list[int]] = {}
     for position, layer in enumerate(layers):
-        files.setdefault(layer.path, []).append(position)
+        files.setdefault((layer.path, same_grid(layer.geobox, geobox)), []).append(position)
     values: NDArray[Any] | None = None
     valid: NDArray[np.bool_] | None = None
-    for path, positions in files.items():
+    for (_, in_place), positions in files.items():
         wanted = [layers[i] for i in positions]
-        handle = handles.get(path, placed=wanted[0].placed)
-        part, good = _read_file(handle, wanted, rows, cols)
+        part, good = (
+            _read_in_place(handles, wanted, inner)
+            if in_place
+            else _read_warped(handles, wanted, geobox, inner)
+        )
         valid = good if valid is None else valid & good
         if len(files) == 1:
             values = part
         else:
             if values is None:
-                dtype = np.result_type(*(layer.dtype for layer in layers))
+                dtype = np.result_type(*(layer.dtype_on(geobox) for layer in layers))
                 values = np.empty((len(layers), *part.shape[1:]), dtype=dtype)
             values[positions] = part
     assert values is not None
     assert valid is not None
+    if pick_rows is not None:
+        values, valid = values[:, pick_rows], valid[pick_rows]
+    if pick_cols is not None:
+        values, valid = values[:, :, pick_cols], valid[:, pick_cols]
     return Pixels(values, valid)
+
+
+def read_nearest(handles: Handles, layer: Layer, geobox: GeoBox, window: Window) -> Pixels:
+    """Read one layer of classes on a grid, each pixel the nearest of the layer; no mirror.
+
+    Args:
+        handles: Where the files are opened.
+        layer: What to read.
+        geobox: The grid.
+        window: What to read, in whole pixels inside the grid.
+
+    Returns:
+        Values (1, height, width) of the layer's dtype, and where they are data: nowhere beyond
+        the layer's extent.
+
+    Raises:
+        SceneError: The file is damaged under the window.
+    """
+    if same_grid(layer.geobox, geobox):
+        return Pixels(*_read_in_place(handles, [layer], window))
+    view = handles.get_warped(layer, geobox, Resampling.nearest)
+    with _damage_told(layer.path, window):
+        values = view.read([layer.index], window=window)
+    valid = np.isfinite(values[0])
+    return Pixels(np.where(valid, values, 0).astype(layer.dtype), valid)
 
 
 def _whole_spans(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -227,30 +307,74 @@ def _whole_spans(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
     return (row, row + height), (col, col + width)
 
 
-def _read_file(
-    dataset: rasterio.DatasetReader,
-    layers: Sequence[Layer],
-    rows: tuple[int, int],
-    cols: tuple[int, int],
+def _read_in_place(
+    handles: Handles, layers: Sequence[Layer], window: Window
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Read layers of one file, mirrored beyond its edge."""
-    inside_rows, pick_rows = _inside(*rows, dataset.height)
-    inside_cols, pick_cols = _inside(*cols, dataset.width)
-    inner = Window.from_slices(inside_rows, inside_cols)
+    """Read layers of one file as they are."""
+    dataset = handles.get(layers[0].path, placed=layers[0].placed)
+    with _damage_told(layers[0].path, window):
+        dn = dataset.read([layer.index for layer in layers], window=window)
+        return dn, _valid(dataset, layers, dn, window)
+
+
+def _read_warped(
+    handles: Handles, layers: Sequence[Layer], geobox: GeoBox, window: Window
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read layers of one file between their pixels."""
+    first, indexes = layers[0], [layer.index for layer in layers]
+    view = handles.get_warped(first, geobox, Resampling.bilinear)
+    with _damage_told(first.path, window):
+        values = view.read(indexes, window=window)
+        valid = np.isfinite(values).all(axis=0)
+        if view.count > 1 and valid.any():
+            # GDAL is sterner with files of one band: there a pixel needs data at its nearest.
+            nearest = handles.get_warped(first, geobox, Resampling.nearest)
+            valid &= np.isfinite(nearest.read(indexes, window=window)).all(axis=0)
+    return values, valid
+
+
+def _warped(
+    source: rasterio.DatasetReader, layer: Layer, geobox: GeoBox, resampling: Resampling
+) -> WarpedVRT:
+    sides = zip(res_in_metres(layer.geobox), res_in_metres(geobox), strict=True)
+    # How much of the source a pixel is made of. GDAL would find it window by window, each time a
+    # little different.
+    scales = dict(zip(("XSCALE", "YSCALE"), (str(min(1.0, a / b)) for a, b in sides), strict=True))
     try:
-        dn = dataset.read([layer.index for layer in layers], window=inner)
-        valid = _valid(dataset, layers, dn, inner)
-    except RasterioError as error:
+        return WarpedVRT(
+            source,
+            src_crs=crs_wkt(layer.geobox),
+            src_transform=layer.geobox.transform,
+            crs=crs_wkt(geobox),
+            transform=geobox.transform,
+            width=geobox.width,
+            height=geobox.height,
+            resampling=resampling,
+            tolerance=WARP_TOLERANCE,
+            src_nodata=math.nan if layer.nodata is None else layer.nodata,
+            nodata=math.nan,
+            dtype="float32",
+            UNIFIED_SRC_NODATA="NO",  # one band's nodata is not the others'
+            **scales,
+        )
+    except (RasterioError, CPLE_BaseError) as error:
         raise SceneError(
-            f"{dataset.name} cannot be read at rows {inside_rows[0]}–{inside_rows[1]}, columns "
-            f"{inside_cols[0]}–{inside_cols[1]}: it is damaged or incomplete "
-            f"({one_line(error.__cause__ or error)}). Download or make it again."
+            f"{layer.path} cannot be brought to the grid of the other bands: {one_line(error)}. "
+            "Check its CRS and geotransform, or leave it out."
         ) from error
-    if pick_rows is not None:
-        dn, valid = dn[:, pick_rows], valid[pick_rows]
-    if pick_cols is not None:
-        dn, valid = dn[:, :, pick_cols], valid[:, pick_cols]
-    return dn, valid
+
+
+@contextmanager
+def _damage_told(path: str, window: Window) -> Iterator[None]:
+    """Say where a file could not be read."""
+    try:
+        yield
+    except RasterioError as error:
+        (top, bottom), (left, right) = window.toranges()
+        raise SceneError(
+            f"{path} cannot be read at rows {top}–{bottom}, columns {left}–{right}: it is damaged "
+            f"or incomplete ({one_line(error.__cause__ or error)}). Download or make it again."
+        ) from error
 
 
 def _inside(start: int, stop: int, size: int) -> tuple[tuple[int, int], NDArray[np.intp] | None]:

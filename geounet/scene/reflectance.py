@@ -63,10 +63,20 @@ class LayerScaling:
     scale: float | None = None
     offset: float | None = None
     """In digital numbers, added before scaling."""
+    source: str = ""
+    """Where this was found, for people and records."""
 
 
-def from_gdal(scale: float, offset: float, *, where: str) -> LayerScaling:
-    """Convert GDAL's DN × scale + offset, of which (1, 0) says nothing.
+def from_gdal(
+    scale: float, offset: float, *, where: str, source: str = "GDAL metadata"
+) -> LayerScaling:
+    """Convert DN × scale + offset, as GDAL and STAC have it; (1, 0) says nothing.
+
+    Args:
+        scale: Factor.
+        offset: Added after scaling, so in reflectance.
+        where: File, for messages.
+        source: What says so, for people and records.
 
     Raises:
         SceneError: The scale is zero or not finite.
@@ -83,39 +93,41 @@ def from_gdal(scale: float, offset: float, *, where: str) -> LayerScaling:
     # Files keep scale and offset rounded; DN 1000 with offset −1000 has to give exactly 0.
     if abs(in_dn - whole) <= 1e-6 * max(1.0, abs(in_dn)):
         in_dn = float(whole)
-    return LayerScaling(scale=scale, offset=in_dn)
+    return LayerScaling(scale=scale, offset=in_dn, source=source)
 
 
 def settle_scaling(
     layers: Sequence[LayerScaling],
     *,
-    scale: float | None,
-    offset: float | None,
+    said: Sequence[LayerScaling],
     origins: tuple[str, str] = ("--scale", "--offset"),
 ) -> Scaling | None:
-    """Put together what the file and the user say; the user's word counts more.
+    """Put together what the product and the user say; the user's word counts more.
 
     Args:
-        layers: What the file says, band by band.
-        scale: What the user says, for all bands.
-        offset: What the user says, for all bands, in digital numbers.
-        origins: Where the user says these two, for people.
+        layers: What the product says, band by band.
+        said: What the user says, band by band.
+        origins: Where the user says scale and offset, for people.
 
     Returns:
         The scaling, or None where some band has no scale.
     """
-    scales = [layer.scale if scale is None else scale for layer in layers]
-    offsets = [layer.offset if offset is None else offset for layer in layers]
+    pairs = list(zip(layers, said, strict=True))
+    scales = [layer.scale if user.scale is None else user.scale for layer, user in pairs]
+    offsets = [layer.offset if user.offset is None else user.offset for layer, user in pairs]
     known = [s for s in scales if s is not None]
     if len(known) < len(layers):
         return None
-    in_file = "GDAL metadata"
-    said = [
-        origin for origin, value in zip(origins, (scale, offset), strict=True) if value is not None
-    ]
-    if scale is None:
-        said.append(f"scale from {in_file}" if said else in_file)
-    elif offset is None and any(offsets):
-        said.append(f"offset from {in_file}")
-    source = ", ".join(said)
-    return Scaling(tuple(known), tuple(o or 0.0 for o in offsets), source)
+    sources = dict.fromkeys(_source(layer, user, origins) for layer, user in pairs)
+    return Scaling(tuple(known), tuple(o or 0.0 for o in offsets), "; ".join(filter(None, sources)))
+
+
+def _source(layer: LayerScaling, user: LayerScaling, origins: tuple[str, str]) -> str:
+    """Return, for people, where the scaling of one band is from."""
+    values = zip(origins, (user.scale, user.offset), strict=True)
+    said = [origin for origin, value in values if value is not None]
+    if layer.source and user.scale is None:
+        said.append(f"scale from {layer.source}" if said else layer.source)
+    elif layer.source and user.offset is None and layer.offset:
+        said.append(f"offset from {layer.source}")
+    return ", ".join(said)

@@ -4,17 +4,18 @@ import logging
 import math
 import threading
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from pyproj import Geod
+from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from geounet.bands import Band, find_band
 from geounet.errors import BandError, SceneError
 from geounet.scene.folder import read_folder, read_manifest
+from geounet.scene.grid import finest_grid, res_in_metres, same_grid
 from geounet.scene.product import Product, SceneOptions
 from geounet.scene.raster import Handles, Layer, Pixels, open_raster, read_layers
 from geounet.scene.reflectance import (
@@ -52,17 +53,21 @@ def open_scene(
         BandError: Bands have no names, the same name, or names whose sensor is not known.
         SceneError: It is missing, not a raster, damaged, or nobody knows where it lies.
     """
-    path = Path(source)
-    if path.is_dir():
-        product = read_folder(path, options)
-    elif path.suffix.lower() in {".yaml", ".yml"} and path.is_file():
-        product = read_manifest(path, options)
-    else:
-        product = read_file(path, options)
+    product = _read_product(str(source), options)
     scene = Scene(product)
     if advise:
         scene.warn_of_undeclared_nodata()
     return scene
+
+
+def _read_product(source: str, options: SceneOptions) -> Product:
+    """Find out what kind of product a source is, by its content, and read what it says."""
+    path = Path(source)
+    if path.is_dir():
+        return read_folder(source, options)
+    if path.suffix.lower() in {".yaml", ".yml"} and path.is_file():
+        return read_manifest(source, options)
+    return read_file(source, options)
 
 
 class Scene:
@@ -71,16 +76,23 @@ class Scene:
     May be read from several threads at once.
     """
 
-    def __init__(self, product: Product) -> None:
+    def __init__(
+        self, product: Product, geobox: GeoBox | None = None, handles: Handles | None = None
+    ) -> None:
         self._product = product
-        self._handles = Handles()
+        self._handles = handles or Handles()
         self._scalings: dict[tuple[int, ...], Scaling] = {}
         self._scaling_lock = threading.Lock()
         self.name = product.name
         """Safe as the beginning of file names."""
         self.source = product.source
+        """As the user gave it."""
         self.bands: tuple[Band, ...] = tuple(layer.band for layer in product.layers)
-        self.geobox = product.geobox
+        grids = [la.geobox for la in product.layers if _is_reflective(la.band)]
+        self.geobox = geobox or finest_grid(
+            grids or [la.geobox for la in product.layers], res=product.options.res
+        )
+        """The grid that all bands are read on."""
         self.level = product.identity.level
         """`L1C`, `L2A`, `L1`, `L2`, or None where it is not known."""
         sensors = {band.sensor for band in self.bands if band.sensor}
@@ -90,10 +102,12 @@ class Scene:
         """When it was taken, UTC; None where that is not known to the second."""
         self.date = product.identity.date
         """The day it was taken, UTC; known also where the time is not."""
-        self.blocksize = product.blocksize
-        """(rows, cols) of the file's blocks."""
-        self.dtype = str(np.result_type(*(layer.dtype for layer in product.layers)))
-        self.res_m = res_in_metres(product.geobox)
+        in_place = [la for la in product.layers if same_grid(la.geobox, self.geobox)]
+        self.blocksize = (in_place or product.layers)[0].blocksize
+        """(rows, cols) of the blocks of the first file on that grid."""
+        self.dtype = str(np.result_type(*(la.dtype_on(self.geobox) for la in product.layers)))
+        """Of what `read_dn` returns for all bands."""
+        self.res_m = res_in_metres(self.geobox)
         """Size of a pixel (x, y) in metres, at the centre."""
 
     def __enter__(self) -> Self:
@@ -108,8 +122,22 @@ class Scene:
         self.close()
 
     def close(self) -> None:
-        """Close the files, of all threads."""
+        """Close the files, of all threads and of all grids."""
         self._handles.close()
+
+    def on_grid_of(self, bands: Sequence[str | Band]) -> Self:
+        """Return this scene on the grid of the finest of some bands, or of `--res`.
+
+        It has all bands as before, and is closed together with this one.
+
+        Raises:
+            BandError: A band is missing.
+        """
+        grids = [layer.geobox for layer in self._layers(bands)]
+        geobox = finest_grid(grids, res=self._product.options.res)
+        if same_grid(geobox, self.geobox):
+            return self
+        return type(self)(self._product, geobox, self._handles)
 
     def band_indexes(self, bands: Sequence[str | Band]) -> list[int]:
         """Return where in `Scene.bands` the bands are.
@@ -169,7 +197,7 @@ class Scene:
             BandError: A band is missing.
             SceneError: The file is damaged there.
         """
-        return read_layers(self._handles, self._layers(bands), window)
+        return read_layers(self._handles, self._layers(bands), self.geobox, window)
 
     def _layers(self, bands: Sequence[str | Band]) -> list[Layer]:
         return [self._product.layers[i] for i in self.band_indexes(bands)]
@@ -191,11 +219,11 @@ class Scene:
             return self._scalings[indexes]
 
     def _find_scaling(self, layers: Sequence[Layer]) -> Scaling:
-        facts = [layer.scaling for layer in layers]
-        if settled := self._settled(facts):
-            self._refuse_forgotten_offset(facts)
+        facts = self._scaling_facts(layers)
+        if settled := self._settled(layers, facts):
+            self._refuse_forgotten_offset(layers)
             return settled
-        bare = [layer for layer in layers if layer.scaling.scale is None]
+        bare = [layer for layer, fact in zip(layers, facts, strict=True) if fact.scale is None]
         integers = [layer for layer in bare if np.dtype(layer.dtype).kind not in "fc"]
         if integers:
             raise SceneError(
@@ -204,27 +232,43 @@ class Scene:
                 f"{self._scale_advice(integers[0].dtype)}"
             )
         self._refuse_large_floats([layer for layer in bare if _is_reflective(layer.band)])
-        facts = [fact if fact.scale is not None else LayerScaling(scale=1) for fact in facts]
-        settled = self._settled(facts)
+        plain = LayerScaling(scale=1, source="float values, taken as reflectance")
+        facts = [plain if fact.scale is None else fact for fact in facts]
+        settled = self._settled(layers, facts)
         assert settled is not None
-        source = "float values, taken as reflectance"
-        if len(bare) < len(layers):
-            source = f"{settled.source}; {source}"
-        return Scaling(settled.scale, settled.offset, source)
+        return settled
 
-    def _settled(self, facts: Sequence[LayerScaling]) -> Scaling | None:
+    def _scaling_facts(self, layers: Sequence[Layer]) -> list[LayerScaling]:
+        """Return what the product says; what is no reflectance is taken as it is otherwise."""
+        as_it_is = LayerScaling(scale=1, source="no reflectance, taken as it is")
+        return [
+            as_it_is if layer.scaling.scale is None and not self._takes(layer) else layer.scaling
+            for layer in layers
+        ]
+
+    def _takes(self, layer: Layer) -> bool:
+        """Whether the user's scale and offset are meant for a layer.
+
+        They are for reflectance, so a temperature or a height keeps its own; unless there is
+        nothing else.
+        """
+        return _is_reflective(layer.band) or not any(map(_is_reflective, self.bands))
+
+    def _settled(self, layers: Sequence[Layer], facts: Sequence[LayerScaling]) -> Scaling | None:
         options = self._product.options
+        said = LayerScaling(options.scale, options.offset)
         return settle_scaling(
             facts,
-            scale=options.scale,
-            offset=options.offset,
+            said=[said if self._takes(layer) else LayerScaling() for layer in layers],
             origins=(options.origin("scale"), options.origin("offset")),
         )
 
-    def _refuse_forgotten_offset(self, facts: Sequence[LayerScaling]) -> None:
+    def _refuse_forgotten_offset(self, layers: Sequence[Layer]) -> None:
         """Refuse a scale without the −1000 that goes with it: water at +0.1 looks like land."""
         baseline, options = self._product.identity.baseline, self._product.options
-        known = options.offset is not None or any(fact.offset is not None for fact in facts)
+        known = options.offset is not None or any(
+            layer.scaling.offset is not None for layer in layers
+        )
         if not known and options.scale is not None and baseline is not None and baseline >= (4, 0):
             raise SceneError(
                 f"{self.source} is of baseline {baseline[0]:02}.{baseline[1]:02}, whose numbers "
@@ -249,7 +293,7 @@ class Scene:
             parts = [
                 pixels.values[:, pixels.valid]
                 for window in self._sample_windows(per_side)
-                if (pixels := read_layers(self._handles, layers, window)).valid.any()
+                if (pixels := read_layers(self._handles, layers, self.geobox, window)).valid.any()
             ]
             if parts:
                 return [float(m) for m in np.median(np.concatenate(parts, axis=1), axis=1)]
@@ -265,10 +309,10 @@ class Scene:
             return
         windows = self._sample_windows(SAMPLE_GRIDS[0])
         # Most scenes are done with after one band.
-        first = [read_layers(self._handles, layers[:1], window).values for window in windows]
+        first = [read_layers(self._handles, layers[:1], self.geobox, w).values for w in windows]
         for value in (0, int(np.iinfo(layers[0].dtype).max)):
             suspect = [w for w, part in zip(windows, first, strict=True) if (part == value).any()]
-            parts = [read_layers(self._handles, layers, window).values for window in suspect]
+            parts = [read_layers(self._handles, layers, self.geobox, w).values for w in suspect]
             count = sum(int((part == value).all(axis=0).sum()) for part in parts)
             looked_at = sum(part.size for part in first)
             if count > UNDECLARED_SHARE * looked_at:
@@ -312,10 +356,9 @@ class Scene:
         product, identity = self._product, self._product.identity
         height, width = self.geobox.shape
         sources = {**identity.sources, **product.sources}
-        scale, offset = product.options.scale, product.options.offset
         return {
             "name": self.name,
-            "source": str(self.source),
+            "source": self.source,
             "kind": product.kind,
             "driver": product.driver,
             "sensor": self.sensor,
@@ -325,6 +368,8 @@ class Scene:
             else f"{identity.baseline[0]:02}.{identity.baseline[1]:02}",
             "time": None if self.time is None else self.time.isoformat(),
             "date": None if self.date is None else self.date.isoformat(),
+            "tile": identity.tile,
+            "orbit": identity.orbit,
             "crs": str(self.geobox.crs),
             "shape": [height, width],
             "transform": list(self.geobox.transform)[:6],
@@ -335,11 +380,12 @@ class Scene:
                 {
                     "id": layer.band.id,
                     **layer.band.to_dict(),
-                    "file": Path(layer.path).name,
+                    "file": PurePosixPath(layer.path).name,
                     "index": layer.index,
                     "dtype": layer.dtype,
-                    "scale": layer.scaling.scale if scale is None else scale,
-                    "offset": layer.scaling.offset if offset is None else offset,
+                    "res_m": list(res_in_metres(layer.geobox)),
+                    "resampled": not same_grid(layer.geobox, self.geobox),
+                    **self._described_scaling(layer),
                     "nodata": json_number(layer.nodata),
                     "mask": layer.mask,
                 }
@@ -350,8 +396,20 @@ class Scene:
             "notes": list(product.notes),
         }
 
+    def _described_scaling(self, layer: Layer) -> dict[str, Any]:
+        """Return scale and offset of a layer as far as anybody says them, and who does."""
+        (fact,) = self._scaling_facts([layer])
+        settled = self._settled([layer], [fact])
+        if settled is not None:
+            (scale,), (offset,) = settled.scale, settled.offset
+            return {"scale": scale, "offset": offset, "scale_from": settled.source}
+        options = self._product.options
+        offset_said = fact.offset if options.offset is None else options.offset
+        return {"scale": None, "offset": offset_said, "scale_from": "not known"}
+
     def _scale_source(self) -> str:
-        settled = self._settled([layer.scaling for layer in self._product.layers])
+        layers = self._product.layers
+        settled = self._settled(layers, self._scaling_facts(layers))
         return "not known" if settled is None else settled.source
 
 
@@ -363,22 +421,6 @@ def _is_reflective(band: Band) -> bool:
 def json_number(value: float | None) -> float | str | None:
     """Return a number as JSON can have it, which knows no NaN."""
     return value if value is None or math.isfinite(value) else str(value)
-
-
-def res_in_metres(geobox: Any) -> tuple[float, float]:
-    """Return the size of a pixel (x, y) in metres; on the ellipsoid, at the centre, for degrees."""
-    a, b, _, d, e, _, *_ = geobox.transform
-    if not geobox.crs.geographic:
-        metres = geobox.crs.proj.axis_info[0].unit_conversion_factor
-        return math.hypot(a, d) * metres, math.hypot(b, e) * metres
-    height, width = geobox.shape
-    lon, lat = geobox.transform @ (width / 2, height / 2)
-    geod = Geod(ellps="WGS84")
-
-    def length(dx: float, dy: float) -> float:
-        return float(geod.inv(lon - dx / 2, lat - dy / 2, lon + dx / 2, lat + dy / 2)[2])
-
-    return length(a, d), length(b, e)
 
 
 def check_scene_arguments(paths: Sequence[str | Path]) -> None:

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rasterio
-from odc.geo.geobox import GeoBox
 
 from geounet.bands import Band, is_quality, parse_band
-from geounet.errors import BandError, SceneError
+from geounet.errors import BandError
 from geounet.scene import names
 from geounet.scene.product import (
     Identity,
     Product,
     SceneOptions,
+    geobox_of,
     identify,
     layer_of,
     nodata_source,
@@ -24,7 +24,7 @@ from geounet.scene.raster import alpha_index, open_raster
 LEAVE_OUT = "-"
 
 
-def read_file(source: Path, options: SceneOptions) -> Product:
+def read_file(source: str, options: SceneOptions) -> Product:
     """Find out what a raster file with all bands of a scene holds.
 
     Raises:
@@ -32,25 +32,25 @@ def read_file(source: Path, options: SceneOptions) -> Product:
         SceneError: It is not a raster, or has no CRS or geotransform.
     """
     with open_raster(source) as dataset:
-        geobox = geobox_of(dataset)
+        geobox = geobox_of(dataset)  # before its bands: a grid is missing more often than names
         texts, named_by = band_texts(dataset, source, options)
         identity = identify(
-            names.name_parts(source, in_folder=False),
+            names.name_parts(Path(source), in_folder=False),
             tags_of(dataset),
             options,
             [text for text in texts.values() if text],
         )
         bands, left_out = parse_texts(texts, source, identity)
         refuse_duplicates(((band, f"number {i}") for i, band in bands.items()), source)
-        layers = tuple(layer_of(dataset, i, band, options) for i, band in bands.items())
+        layers = tuple(
+            layer_of(dataset, i, band, options, geobox=geobox) for i, band in bands.items()
+        )
         return Product(
-            name=names.safe_name(source.stem),
+            name=names.safe_name(Path(source).stem),
             source=source,
             kind="file",
             layers=layers,
             options=options,
-            geobox=geobox,
-            blocksize=dataset.block_shapes[layers[0].index - 1],
             driver=dataset.driver,
             identity=identity,
             left_out=left_out,
@@ -58,32 +58,8 @@ def read_file(source: Path, options: SceneOptions) -> Product:
         )
 
 
-def geobox_of(dataset: rasterio.DatasetReader) -> GeoBox:
-    """Return the grid of a file.
-
-    Raises:
-        SceneError: It has no CRS or no geotransform.
-    """
-    if dataset.transform.is_identity:
-        if dataset.gcps[0]:
-            raise SceneError(
-                f"{dataset.name} has ground control points instead of a geotransform. "
-                f"Bring it to a grid: rio warp {dataset.name} OUT.tif --dst-crs EPSG:NUMBER"
-            )
-        raise SceneError(
-            f"{dataset.name} has no geotransform: nobody knows where its pixels lie. Add the one "
-            f"it has: rio edit-info --transform '[A, B, C, D, E, F]' {dataset.name}"
-        )
-    if dataset.crs is None:
-        raise SceneError(
-            f"{dataset.name} has no CRS: nobody knows what its coordinates mean. "
-            f"Add the one it is in: rio edit-info --crs EPSG:NUMBER {dataset.name}"
-        )
-    return GeoBox(dataset.shape, dataset.transform, dataset.crs)
-
-
 def band_texts(
-    dataset: rasterio.DatasetReader, source: Path, options: SceneOptions
+    dataset: rasterio.DatasetReader, source: str, options: SceneOptions
 ) -> tuple[dict[int, str | None], str]:
     """Return the names of a file's bands as they are written, and where that is.
 
@@ -103,7 +79,7 @@ def band_texts(
     ]
     if all(text is not None for text in descriptions):
         return dict(zip(indexes, descriptions, strict=True)), "band descriptions"
-    if len(indexes) == 1 and (name := names.band_in_name(source.stem)):
+    if len(indexes) == 1 and (name := names.band_in_name(Path(source).stem)):
         return {indexes[0]: name}, "file name"
     unnamed = [str(i) for i, text in zip(indexes, descriptions, strict=True) if text is None]
     which = "" if len(unnamed) == len(indexes) else f" (number {', '.join(unnamed)})"
@@ -114,7 +90,7 @@ def band_texts(
 
 
 def _texts_given(
-    given: Sequence[str], indexes: Sequence[int], count: int, source: Path
+    given: Sequence[str], indexes: Sequence[int], count: int, source: str
 ) -> dict[int, str | None]:
     # A user who counts the alpha mask too is right, as long as it is left out.
     if len(given) == count != len(indexes):
@@ -134,7 +110,7 @@ def _texts_given(
 
 
 def parse_texts(
-    texts: dict[int, str | None], source: Path, identity: Identity
+    texts: dict[int, str | None], source: str, identity: Identity
 ) -> tuple[dict[int, Band], tuple[tuple[str, str], ...]]:
     """Return the bands that names mean, by index, and what is left out with the reason.
 
@@ -156,7 +132,7 @@ def parse_texts(
     return bands, tuple(left_out)
 
 
-def parse_of(text: str, source: Path, identity: Identity) -> Band:
+def parse_of(text: str, source: str, identity: Identity) -> Band:
     """Return the band that a name means in this scene; errors say which scene."""
     try:
         return parse_band(text, identity.sensor)

@@ -79,18 +79,20 @@ def test_an_impossible_scale_is_refused(scale, offset):
         from_gdal(scale, offset, where="x")
 
 
+def settle(layers, scale=None, offset=None):
+    return settle_scaling(layers, said=[LayerScaling(scale, offset)] * len(layers))
+
+
 def test_the_user_counts_more_than_the_file_fact_by_fact():
-    known = [LayerScaling(0.0001, -1000.0), LayerScaling(0.0002, 0.0)]
-    assert settle_scaling(known, scale=None, offset=None).scale == (0.0001, 0.0002)
-    said = settle_scaling(known, scale=0.5, offset=None)
+    known = [LayerScaling(0.0001, -1000.0, "GDAL metadata"), LayerScaling(0.0002, 0.0)]
+    assert settle(known).scale == (0.0001, 0.0002)
+    said = settle(known, scale=0.5)
     assert (said.scale, said.offset) == ((0.5, 0.5), (-1000.0, 0.0))
-    assert "--scale" in said.source
-    assert "GDAL" in said.source
-    said = settle_scaling(known, scale=None, offset=7)
+    assert said.source == "--scale, offset from GDAL metadata; --scale"
+    said = settle(known, offset=7)
     assert (said.scale, said.offset) == ((0.0001, 0.0002), (7, 7))
-    said = settle_scaling(known, scale=1, offset=2)
-    assert said.source == "--scale, --offset"
+    assert settle(known, scale=1, offset=2).source == "--scale, --offset"
 
 
 def test_one_band_without_a_scale_is_enough_to_ask():
-    assert settle_scaling([LayerScaling(1e-4, 0.0), LayerScaling()], scale=None, offset=5) is None
+    assert settle([LayerScaling(1e-4, 0.0), LayerScaling()], offset=5) is None
