@@ -60,7 +60,7 @@ class Threshold(NamedTuple):
 
 
 def baseline_scene(
-    source: Path,
+    source: str | Path,
     out: Path,
     settings: BaselineSettings = BaselineSettings(),
     options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
@@ -84,8 +84,9 @@ def baseline_scene(
         OutputError: The results exist, or cannot be written.
     """
     start = time.perf_counter()
-    with gdal_environment(), open_scene(source, options) as scene:
-        bands = choose_bands(scene, settings.index)
+    with gdal_environment(), open_scene(source, options) as opened:
+        bands = choose_bands(opened, settings.index)
+        scene = opened.on_grid_of(bands)
         scaling = scene.scaling(bands)
         with stage_set(out, scene.name, overwrite=settings.overwrite) as (stage, record):
             path, histogram, undefined = _write_index(scene, bands, stage, progress)

@@ -48,6 +48,7 @@ def baseline(
     scale: options.Scale = None,
     offset: options.Offset = None,
     nodata: options.Nodata = None,
+    res: options.Res = None,
 ) -> None:
     """Draw mask, index, coastline and a QGIS project the classical way, for comparison.
 
@@ -61,6 +62,6 @@ def baseline(
 
     settings = BaselineSettings(index=index, threshold=threshold, overwrite=overwrite)
     scene_options = SceneOptions.from_text(
-        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata
+        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata, res=res
     )
     typer.echo(baseline_scene(scene, out, settings, scene_options, progress))

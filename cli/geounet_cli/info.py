@@ -29,6 +29,7 @@ def info(
     scale: options.Scale = None,
     offset: options.Offset = None,
     nodata: options.Nodata = None,
+    res: options.Res = None,
 ) -> None:
     """Say what a file or folder is, and where each fact about a scene comes from.
 
@@ -38,7 +39,7 @@ def info(
     from geounet.scene import SceneOptions
 
     scene_options = SceneOptions.from_text(
-        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata
+        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata, res=res
     )
     facts = describe_file(file, scene_options)
     if as_json:

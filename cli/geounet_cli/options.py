@@ -1,31 +1,26 @@
 """Options that several commands share, so that they are said once and mean the same everywhere."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+KINDS = (
+    "a Sentinel-2 SAFE or Landsat product (folder or archive), a STAC item, a GeoTIFF or COG, a "
+    "folder of single-band files, or a YAML file naming band and path; by path or address."
+)
 Scenes = Annotated[
-    list[Path],
-    typer.Argument(
-        help="Scenes: each a GeoTIFF, COG or VRT, a folder of single-band files, or a YAML file "
-        "naming band and path.",
-        show_default=False,
-    ),
+    list[str],
+    typer.Argument(help=f"Scenes: each {KINDS}", show_default=False),
 ]
 Scene = Annotated[
-    Path,
-    typer.Argument(
-        help="A GeoTIFF, COG or VRT, a folder of single-band files, or a YAML file naming band "
-        "and path.",
-        show_default=False,
-    ),
+    str,
+    typer.Argument(help=KINDS[0].upper() + KINDS[1:], show_default=False),
 ]
 Bands = Annotated[
     str | None,
     typer.Option(
-        help="Names of the scene's bands in file order, by commas: B02,B03,B04,B08. Use - for a "
-        "band to leave out.",
+        help="Of one file: names of its bands in their order, by commas: B02,B03,B04,B08; - leaves "
+        "one out. Of a product: the bands to take.",
         show_default=False,
         rich_help_panel="Scene",
     ),
@@ -67,6 +62,14 @@ Nodata = Annotated[
     typer.Option(
         help="Value that means no data, where the file does not say; nan is one.",
         show_default=False,
+        rich_help_panel="Scene",
+    ),
+]
+Res = Annotated[
+    float | None,
+    typer.Option(
+        help="Side of a pixel that all bands are brought to, in units of the scene's CRS.",
+        show_default="the finest band's",
         rich_help_panel="Scene",
     ),
 ]

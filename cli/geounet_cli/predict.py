@@ -109,6 +109,7 @@ def predict(
     scale: options.Scale = None,
     offset: options.Offset = None,
     nodata: options.Nodata = None,
+    res: options.Res = None,
 ) -> None:
     """Draw mask, probability, coastline and a QGIS project from scenes.
 
@@ -136,7 +137,7 @@ def predict(
         overwrite=overwrite,
     )
     scene_options = SceneOptions.from_text(
-        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata
+        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata, res=res
     )
     for record in predict_scenes(scenes, model, out, settings, scene_options, progress):
         typer.echo(record)

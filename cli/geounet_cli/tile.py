@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geounet_cli.console import progress
-from geounet_cli.options import Bands, Level, Nodata, Offset, Overwrite, Scale, Scenes, Sensor
+from geounet_cli.options import Bands, Level, Nodata, Offset, Overwrite, Res, Scale, Scenes, Sensor
 
 if TYPE_CHECKING:
     from geounet.chips import ChipFolder
@@ -148,6 +148,7 @@ def tile(
     scale: Scale = None,
     offset: Offset = None,
     nodata: Nodata = None,
+    res: Res = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Cut scenes and labels into chips to train on, with a split that does not leak.
@@ -158,7 +159,7 @@ def tile(
     from geounet.tile import LabelSettings, TileSettings, tile_scenes
 
     options = SceneOptions.from_text(
-        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata
+        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata, res=res
     )
     settings = TileSettings(
         size=size,

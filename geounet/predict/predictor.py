@@ -78,7 +78,7 @@ class PredictSettings:
 
 
 def predict_scene(
-    source: Path,
+    source: str | Path,
     model: Path,
     out: Path,
     settings: PredictSettings = PredictSettings(),
@@ -91,7 +91,7 @@ def predict_scene(
 
 
 def predict_scenes(
-    sources: Sequence[Path],
+    sources: Sequence[str | Path],
     model: Path,
     out: Path,
     settings: PredictSettings = PredictSettings(),
@@ -132,9 +132,9 @@ def predict_scenes(
         raise GeounetError(f"{len(failures)} of {len(sources)} scenes failed:\n{why}")
 
 
-def _refuse_shared_names(sources: Sequence[Path], options: SceneOptions) -> None:
+def _refuse_shared_names(sources: Sequence[str | Path], options: SceneOptions) -> None:
     """Refuse scenes whose results would have one name; those that cannot be opened fail later."""
-    by_name: dict[str, list[Path]] = {}
+    by_name: dict[str, list[str | Path]] = {}
     for source in sources if len(sources) > 1 else ():
         try:
             with open_scene(source, options, advise=False) as scene:
@@ -203,7 +203,7 @@ class Predictor:
 
     def predict(
         self,
-        source: Path,
+        source: str | Path,
         out: Path,
         options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
         progress: Progress = silent,
@@ -223,7 +223,7 @@ class Predictor:
                 with job.timed("products"):
                     write_products(
                         stage,
-                        scene,
+                        job.scene,
                         result,
                         classes=self._header.label_classes,
                         probability_dtype=settings.probability,
@@ -243,10 +243,11 @@ class Predictor:
         found = match_bands(
             header.band_list,
             scene.bands,
-            where=str(scene.source),
+            where=scene.source,
             accept_sensor=settings.accept_sensor,
         )
         bands = [scene.bands[i] for i in found]
+        scene = scene.on_grid_of(bands)
         notes = check_level(scene, header, accept=settings.accept_level)
         notes += compare_res(scene, header)
         for note in notes:

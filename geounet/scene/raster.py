@@ -5,7 +5,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,6 +24,7 @@ from geounet.bands import Band
 from geounet.errors import SceneError
 from geounet.scene.grid import crs_wkt, res_in_metres, same_grid
 from geounet.scene.reflectance import LayerScaling
+from geounet.scene.remote import gdal_settings, is_remote
 from geounet.windows import mirror_indexes
 
 CACHE_BYTES = 256 * 2**20
@@ -42,6 +43,7 @@ def gdal_environment() -> Iterator[None]:
         # Files beside a raster (.aux.xml, .ovr, .msk) are asked for by name. Listing the folder
         # instead costs as much as it has files, for each of them again, and chips are many.
         GDAL_DISABLE_READDIR_ON_OPEN=True,
+        **gdal_settings(),
     ):
         yield
 
@@ -167,11 +169,18 @@ def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetRe
     path = str(path)
     if not _DRIVER_PREFIX.match(path) and not Path(path).exists():
         raise SceneError(f"{path} is not there. Check the path.")
+    # Over a network a sidecar is a request, and what comes as a scene has none.
+    alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
     try:
         if placed:
-            dataset = rasterio.open(path)
+            with alone if is_remote(path) else nullcontext():
+                dataset = rasterio.open(path)
         else:
-            with _opening, warnings.catch_warnings():
+            with (
+                alone if is_remote(path) else nullcontext(),
+                _opening,
+                warnings.catch_warnings(),
+            ):
                 # Whether a grid is missing is found out, and said, by who needs it.
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 dataset = rasterio.open(path)
