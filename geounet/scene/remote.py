@@ -4,15 +4,19 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
+import rasterio
 import requests
+from rasterio.errors import RasterioError
 
 from geounet.errors import SceneError
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 GDAL_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -83,8 +87,82 @@ def to_gdal(href: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """Return an address for people: without the signature, which would be a key to the data."""
+    """Return an address for people: as it was given, without the signature or password in it.
+
+    Those would be a key to the data, and errors and records are handed around.
+    """
+    for scheme, prefix in _VIRTUAL.items():
+        if url.startswith(prefix):
+            url = f"{scheme}://{url.removeprefix(prefix)}"
     return re.sub(r"//[^/@]*@", "//", url.partition("?")[0], count=1)
+
+
+def read_again(read: Callable[[], T], path: str) -> T:
+    """Return what `read` reads of a file; over a network, it has a second try when it fails.
+
+    GDAL asks a busy server again, but not one whose connection stalls or breaks off; it keeps what
+    came as if it were all there is.
+
+    Args:
+        read: Opens or reads the file with GDAL.
+        path: Of the file, as GDAL has it.
+
+    Raises:
+        RasterioError: It failed for good.
+    """
+    try:
+        return read()
+    except RasterioError as error:
+        if not is_remote(path) or _is_answer(error):
+            raise
+        logger.info("%s: %s; read again", without_query(path), error)
+    _forget(path)
+    return read()
+
+
+def _is_answer(error: RasterioError) -> bool:
+    """Whether the server said what is wrong: it would say the same again."""
+    return "HTTP response code: 4" in str(error) or "AWS_SECRET_ACCESS_KEY" in str(error)
+
+
+def _forget(path: str) -> None:
+    """Make GDAL forget what it has read of a file, and whether it was there.
+
+    Files called so are forgotten when they are closed.
+    """
+    with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path.partition("?")[0]):
+        try:
+            rasterio.open(path).close()
+        except RasterioError as error:
+            logger.debug("%s is forgotten: %s", without_query(path), error)
+
+
+def why_not_read(path: str, error: BaseException) -> str:
+    """Return, for people, why a file could not be read over a network, and what to do.
+
+    Args:
+        path: Of the file, as GDAL has it.
+        error: What came of it.
+    """
+    said = " ".join(str(error).split()).rstrip(".")
+    if "HTTP response code: 404" in said or "does not exist" in said:
+        why, advice = "it is not there", "Check the address."
+    elif re.search(r"HTTP response code: 40[13]", said):
+        why = "it is not for everybody"
+        advice = "Give a signed address or credentials, or download it and give the file."
+    elif "AWS_SECRET_ACCESS_KEY" in said or "InvalidCredentials" in said:
+        why = "nothing says who asks for it"
+        advice = "Set AWS_NO_SIGN_REQUEST=YES for a public bucket, else your AWS credentials."
+    elif code := re.search(r"HTTP response code: (\d+)", said):
+        why, advice = f"the server answers {code[1]}, again and again", "Try later."
+    elif "too slow" in said or "timed out" in said:
+        why, advice = "nothing came for a long time, twice", "Try later, or download it first."
+    elif "not recognized" in said:
+        why, advice = "what comes is no raster", "Check the address, or whether one has to log in."
+    else:
+        why = f"the connection broke or stalled, or it is damaged ({said})"
+        advice = "Try later, or download it first."
+    return f"{without_query(path)} cannot be read: {why}. {advice}"
 
 
 def gdal_settings() -> dict[str, str]:
