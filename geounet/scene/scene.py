@@ -1,5 +1,6 @@
 """A scene, opened: reflectance by band name and a boolean `valid`, whatever lies on disk."""
 
+import copy
 import logging
 import math
 import threading
@@ -14,9 +15,12 @@ from rasterio.windows import Window
 
 from geounet.bands import Band, find_band
 from geounet.errors import BandError, SceneError
+from geounet.scene import advice
+from geounet.scene.clouds import Clouds
 from geounet.scene.folder import read_folder, read_manifest
 from geounet.scene.grid import finest_grid, res_in_metres, same_grid
 from geounet.scene.product import Product, SceneOptions
+from geounet.scene.quality import Codes, QualityLayer
 from geounet.scene.raster import Handles, Layer, Pixels, open_raster, read_layers
 from geounet.scene.reflectance import (
     BRIGHTEST_MEDIAN,
@@ -31,8 +35,6 @@ logger = logging.getLogger(__name__)
 SAMPLE_SIDE = 64
 SAMPLE_GRIDS = (3, 9)
 """How many samples along each side of a scene: first few, then more if those hold no data."""
-UNDECLARED_SHARE = 0.01
-"""Of sampled pixels, all 0: above it they are hardly shadows."""
 
 
 def open_scene(
@@ -46,8 +48,8 @@ def open_scene(
     Args:
         source: Path, or anything GDAL opens (`/vsizip/…`).
         options: What the user says about it.
-        advise: Whether to look for nodata that nobody declared, and warn of it; for one who opens
-            a scene again it has been said.
+        advise: Whether to look at it for nodata that nobody declared and for a wrong scale or
+            offset, and warn of them; for one who opens a scene again it has been said.
 
     Raises:
         BandError: Bands have no names, the same name, or names whose sensor is not known.
@@ -56,7 +58,11 @@ def open_scene(
     product = _read_product(str(source), options)
     scene = Scene(product)
     if advise:
-        scene.warn_of_undeclared_nodata()
+        try:
+            advice.advise(scene)
+        except BaseException:
+            scene.close()
+            raise
     return scene
 
 
@@ -77,7 +83,11 @@ class Scene:
     """
 
     def __init__(
-        self, product: Product, geobox: GeoBox | None = None, handles: Handles | None = None
+        self,
+        product: Product,
+        geobox: GeoBox | None = None,
+        handles: Handles | None = None,
+        clouds: Clouds | None = None,
     ) -> None:
         self._product = product
         self._handles = handles or Handles()
@@ -109,6 +119,11 @@ class Scene:
         """Of what `read_dn` returns for all bands."""
         self.res_m = res_in_metres(self.geobox)
         """Size of a pixel (x, y) in metres, at the centre."""
+        self.clouds = clouds or Clouds(
+            product.quality, product.options.clouds, self.geobox, self._handles, product.source
+        )
+        """What is known of its clouds."""
+        self._masks_clouds = self.clouds.options.mask
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +152,26 @@ class Scene:
         geobox = finest_grid(grids, res=self._product.options.res)
         if same_grid(geobox, self.geobox):
             return self
-        return type(self)(self._product, geobox, self._handles)
+        return type(self)(self._product, geobox, self._handles, self.clouds.on(geobox))
+
+    def unmasked(self) -> Self:
+        """Return this scene as it is where clouds are not masked; closed together with this one."""
+        scene = copy.copy(self)
+        scene._masks_clouds = False
+        return scene
+
+    @property
+    def quality(self) -> QualityLayer | None:
+        """What says where clouds are; None where nothing does."""
+        return self.clouds.layer
+
+    def read_quality(self, window: Window) -> Codes:
+        """Return the `CloudClass` of each pixel of a window, mirrored beyond the edge as bands are.
+
+        Raises:
+            SceneError: The quality layer is damaged there.
+        """
+        return self.clouds.classes(window)
 
     def band_indexes(self, bands: Sequence[str | Band]) -> list[int]:
         """Return where in `Scene.bands` the bands are.
@@ -197,7 +231,10 @@ class Scene:
             BandError: A band is missing.
             SceneError: The file is damaged there.
         """
-        return read_layers(self._handles, self._layers(bands), self.geobox, window)
+        pixels = read_layers(self._handles, self._layers(bands), self.geobox, window)
+        if self._masks_clouds:
+            return Pixels(pixels.values, pixels.valid & ~self.clouds.mask(window))
+        return pixels
 
     def _layers(self, bands: Sequence[str | Band]) -> list[Layer]:
         return [self._product.layers[i] for i in self.band_indexes(bands)]
@@ -299,29 +336,6 @@ class Scene:
                 return [float(m) for m in np.median(np.concatenate(parts, axis=1), axis=1)]
         return [math.nan] * len(layers)
 
-    def warn_of_undeclared_nodata(self) -> None:
-        """Say so where many integers are 0, or the largest there is, and nothing calls that nodata.
-
-        The black or white around a swath would be taken for ground, and its edge for coast.
-        """
-        layers = self._product.layers
-        if any(la.mask or la.nodata is not None or la.dtype[0] in "fc" for la in layers):
-            return
-        windows = self._sample_windows(SAMPLE_GRIDS[0])
-        # Most scenes are done with after one band.
-        first = [read_layers(self._handles, layers[:1], self.geobox, w).values for w in windows]
-        for value in (0, int(np.iinfo(layers[0].dtype).max)):
-            suspect = [w for w, part in zip(windows, first, strict=True) if (part == value).any()]
-            parts = [read_layers(self._handles, layers, self.geobox, w).values for w in suspect]
-            count = sum(int((part == value).all(axis=0).sum()) for part in parts)
-            looked_at = sum(part.size for part in first)
-            if count > UNDECLARED_SHARE * looked_at:
-                logger.warning(
-                    "%s: %d of %d pixels looked at are %d in all bands, and nothing declares "
-                    "nodata; give --nodata %d if that means no data",
-                    *(self.source, count, looked_at, value, value),
-                )
-
     def _sample_windows(self, per_side: int) -> list[Window]:
         """Return small windows spread evenly over the scene."""
         height, width = self.geobox.shape
@@ -393,6 +407,7 @@ class Scene:
             ],
             "left_out": [{"what": what, "why": why} for what, why in product.left_out],
             "sources": {**sources, "scale": self._scale_source()},
+            "quality": None if self.quality is None else self.quality.source,
             "notes": list(product.notes),
         }
 
