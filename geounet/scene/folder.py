@@ -24,6 +24,7 @@ from geounet.scene.product import (
     refuse_duplicates,
     tags_of,
 )
+from geounet.scene.quality import QualityCandidate, choose_quality
 from geounet.scene.raster import Layer, alpha_index, open_raster
 from geounet.scene.single import parse_of
 
@@ -61,6 +62,9 @@ def read_folder(source: str, options: SceneOptions) -> Product:
         name=_folder_name(folder, list(texts)),
         left_out=left_out + product.left_out,
         sources={"bands": "file names", **product.sources},
+        quality=choose_quality(
+            [QualityCandidate(p.stem, str(p)) for p in _candidates(folder) if is_quality(p.stem)]
+        ),
     )
 
 
@@ -154,6 +158,7 @@ def read_manifest(source: str, options: SceneOptions) -> Product:
     bands = settings.pop("bands")
     options = _with_settings(options, settings, path)
     texts, left_out = dict[Path, str](), list[tuple[str, str]]()
+    quality = list[QualityCandidate]()
     for text, file in bands.items():
         if not isinstance(text, str) or not isinstance(file, str):
             raise SceneError(f"{source}: {text}: {file} is not a band's name and a path.")
@@ -162,13 +167,19 @@ def read_manifest(source: str, options: SceneOptions) -> Product:
             raise BandError(f"{source} names {file} twice, as {texts[place]} and {text}.")
         if is_quality(text):
             left_out.append((f"{text} ({file})", "quality band"))
+            quality.append(QualityCandidate(text, str(place)))
         else:
             texts[place] = text
     if not texts:
         raise BandError(f"{source} names no spectral band, only {', '.join(map(str, bands))}.")
     product = _stack(texts, source, options, kind="yaml")
     sources = {"bands": path.name, **product.sources}
-    return replace(product, left_out=tuple(left_out) + product.left_out, sources=sources)
+    return replace(
+        product,
+        left_out=tuple(left_out) + product.left_out,
+        sources=sources,
+        quality=choose_quality(quality),
+    )
 
 
 def _load_manifest(source: Path) -> dict[str, Any]:

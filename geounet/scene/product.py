@@ -17,6 +17,8 @@ from odc.geo.geobox import GeoBox
 from geounet.bands import LEVELS, Band, find_band, parse_level, parse_sensor
 from geounet.errors import BandError, SceneError
 from geounet.scene import names
+from geounet.scene.clouds import CloudOptions
+from geounet.scene.quality import QualityLayer
 from geounet.scene.raster import Layer, mask_of
 from geounet.scene.reflectance import LayerScaling, from_gdal
 
@@ -41,6 +43,7 @@ class SceneOptions:
     res: float | None = None
     """Side of a pixel of the grid that all bands are brought to, in units of the CRS; None is the
     finest band's."""
+    clouds: CloudOptions = CloudOptions()  # noqa: RUF009  frozen
     origins: tuple[tuple[str, str], ...] = ()
     """Facts above that are no command-line options, each with what it is from."""
 
@@ -67,6 +70,7 @@ class SceneOptions:
         offset: float | None,
         nodata: str | None,
         res: float | None = None,
+        clouds: CloudOptions = CloudOptions(),  # noqa: B008  frozen
     ) -> Self:
         """Return the options as the command line has them.
 
@@ -90,6 +94,7 @@ class SceneOptions:
             offset=offset,
             nodata=value,
             res=res,
+            clouds=clouds,
         )
 
 
@@ -135,6 +140,8 @@ class Product:
     """Where names, scaling and nodata were found."""
     notes: tuple[str, ...] = ()
     """What was put right on the way, and said."""
+    quality: QualityLayer | None = None
+    """What it says of clouds."""
 
 
 def identify(

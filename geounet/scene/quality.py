@@ -21,6 +21,7 @@ from rasterio.windows import Window
 
 from geounet.errors import SceneError
 from geounet.scene.cloud_polygons import read_polygons
+from geounet.scene.grid import res_in_metres
 from geounet.scene.raster import Handles, one_line, open_raster
 
 logger = logging.getLogger(__name__)
@@ -177,11 +178,11 @@ _POLYGON_CODES = {"OPAQUE": CloudClass.CLOUD_HIGH, "CIRRUS": CloudClass.CIRRUS}
 
 
 def _pixel_area(layer: QualityLayer) -> float:
-    """Return something to compare pixels by that may be in different units."""
+    """Return the area of a pixel in square metres."""
     if layer.geobox is None:
         return 0.0
-    area = abs(float(layer.geobox.transform.determinant))
-    return area * 111_320.0**2 if layer.geobox.crs.geographic else area
+    width, height = res_in_metres(layer.geobox)
+    return width * height
 
 
 def why_useless(handles: Handles, layer: QualityLayer) -> str | None:

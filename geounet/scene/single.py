@@ -19,6 +19,7 @@ from geounet.scene.product import (
     refuse_duplicates,
     tags_of,
 )
+from geounet.scene.quality import QualityCandidate, choose_quality
 from geounet.scene.raster import alpha_index, open_raster
 
 LEAVE_OUT = "-"
@@ -55,6 +56,9 @@ def read_file(source: str, options: SceneOptions) -> Product:
             identity=identity,
             left_out=left_out,
             sources={"bands": named_by, "nodata": nodata_source(layers, options)},
+            quality=choose_quality(
+                [QualityCandidate(text, dataset.name, i) for i, text in texts.items() if text]
+            ),
         )
 
 
