@@ -190,11 +190,29 @@ def fetch(url: str, limit: int = DOCUMENT_LIMIT) -> bytes:
         SceneError: It is not there, not to be had, or longer than `limit`.
     """
     address = _public_address(url)
+    return _ask_again(lambda: _fetch_once(address, limit), url)
+
+
+def fetch_start(url: str, size: int = 512) -> bytes:
+    """Return how a file on the net begins, to see what it is.
+
+    Args:
+        url: As `fetch` takes it.
+        size: In bytes; what comes is not more than that.
+
+    Raises:
+        SceneError: It is not there, or not to be had.
+    """
+    address = _public_address(url)
+    return _ask_again(lambda: _fetch_once(address, size, start=True), url)
+
+
+def _ask_again(ask: Callable[[], bytes], url: str) -> bytes:
     tries = 1 + max(0, int(_setting("GDAL_HTTP_MAX_RETRY")))
     delay = _setting("GDAL_HTTP_RETRY_DELAY")
     for number in range(1, tries + 1):
         try:
-            return _fetch_once(address, limit)
+            return ask()
         except _TransientError as error:
             if number == tries:
                 raise SceneError(
@@ -235,12 +253,16 @@ def _public_address(url: str) -> str:
     )
 
 
-def _fetch_once(url: str, limit: int) -> bytes:
+def _fetch_once(url: str, limit: int, *, start: bool = False) -> bytes:
+    """Ask once for all of a document, or for its first `limit` bytes."""
     stall = _setting("GDAL_HTTP_LOW_SPEED_TIME")
     shown = without_query(url)
     try:
         with requests.get(
-            url, stream=True, timeout=(_setting("GDAL_HTTP_CONNECTTIMEOUT"), stall)
+            url,
+            stream=True,
+            headers={"Range": f"bytes=0-{limit - 1}"} if start else None,
+            timeout=(_setting("GDAL_HTTP_CONNECTTIMEOUT"), stall),
         ) as answer:
             if answer.status_code in _RETRIED:
                 raise _TransientError(f"it answers {answer.status_code} {answer.reason}")
@@ -249,6 +271,8 @@ def _fetch_once(url: str, limit: int) -> bytes:
                     f"{shown} answers {answer.status_code} {answer.reason}. "
                     f"{_advice(answer.status_code)}"
                 )
+            if start:  # a server that knows no ranges sends everything
+                return next(answer.iter_content(limit), b"")
             return _body(answer, limit, stall, shown)
     except (requests.Timeout, requests.ConnectionError) as error:
         raise _TransientError(_why(error, stall)) from error
