@@ -96,7 +96,7 @@ def baseline_scene(
                 logger.warning("%s: %s", scene.source, note)
             index_seconds = time.perf_counter() - start
             how = "Otsu" if settings.threshold == "otsu" else "fixed"
-            write_products(
+            clouds = write_products(
                 stage,
                 scene,
                 Field(path=path, quantity="index", level=threshold.value),
@@ -118,6 +118,7 @@ def baseline_scene(
                     "scaling": scaling.to_dict(),
                     "level": threshold.value,
                     "notes": notes,
+                    "clouds": clouds,
                     "timings": {
                         "index": round(index_seconds, 3),
                         "total": round(time.perf_counter() - start, 3),

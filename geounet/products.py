@@ -28,6 +28,14 @@ from geounet.cog import (
     new_cog,
 )
 from geounet.contours import Geometries, cut_strips, strip_rows, trace
+from geounet.flags import (
+    CoastFlags,
+    FlagWriter,
+    PixelCounts,
+    cloud_note,
+    describe_clouds,
+    flag_column,
+)
 from geounet.ground import Ground
 from geounet.layers import LayerWriter, embed_styles, output_time
 from geounet.outputs import Stage
@@ -83,12 +91,13 @@ def write_products(
     probability_dtype: Literal["uint8", "float32"],
     attributes: Mapping[str, Any],
     progress: Progress = silent,
-) -> None:
+) -> dict[str, Any]:
     """Write everything that is made of a field; the same input gives the same bytes.
 
     `NAME_mask.tif`, `NAME_probability.tif` or `NAME_index.tif`, `NAME_rgb.tif`, the style of each
     beside it, `NAME.gpkg` with the layers `coastline` and `water`, and `NAME.qgz`, which shows all.
     Memory does not grow with the scene: rasters pass in blocks, lines and areas in strips.
+    Lines are cut where they go under cloud, and flagged `cloud_suspect` there.
 
     Args:
         stage: Where they are written.
@@ -100,11 +109,20 @@ def write_products(
         attributes: What each line and area carries besides, numbers or text, as `model`;
             `position_u95_m` belongs to lines alone.
         progress: Told of blocks and strips.
+
+    Returns:
+        How much of the scene and of the coast is under cloud, as the record has it.
     """
     _write_rasters(stage, scene, field, classes, probability_dtype, progress)
-    _write_picture(stage, scene, progress)
-    _write_vectors(stage, scene, field, attributes, progress)
+    flags = None if scene.quality is None else stage.temporary("flags.tif")
+    pixels = _write_picture(stage, scene, flags, progress)
+    coast = CoastFlags(flags)
+    _write_vectors(stage, scene, field, coast, attributes, progress)
     _write_styles(stage, scene, field, classes)
+    clouds = describe_clouds(scene, pixels, coast)
+    if note := cloud_note(clouds):
+        logger.warning("%s: %s", scene.source, note)
+    return clouds
 
 
 def _write_rasters(
@@ -150,8 +168,23 @@ def _write_rasters(
             values_dst.write(encode_probability(block) if in_steps else block, 1, window=window)
 
 
-def _write_picture(stage: Stage, scene: Scene, progress: Progress) -> None:
-    """Write the 8-bit quicklook: 1–255, and 0 where the scene is invalid."""
+def _write_picture(
+    stage: Stage, masked: Scene, flags: Path | None, progress: Progress
+) -> PixelCounts:
+    """Write the 8-bit quicklook: 1–255, and 0 where the scene is invalid.
+
+    What is masked by cloud is shown: only so can one see whether it should be.
+
+    Args:
+        stage: Where it is written.
+        masked: The scene.
+        flags: Where to write on the way which pixels are near clouds; None where nobody knows.
+        progress: Told of blocks.
+
+    Returns:
+        How many pixels are under cloud.
+    """
+    scene = masked.unmasked()
     bands = picture_bands(scene)
     low, high = _stretch(scene, bands)
     profile = CogProfile(
@@ -163,12 +196,17 @@ def _write_picture(stage: Stage, scene: Scene, progress: Progress) -> None:
     path = stage.path("_rgb.tif")
     draft = stage.temporary(path.name)
     windows = list(blocks(scene.geobox))
-    with new_cog(path, scene.geobox, profile, draft=draft) as dst:
+    with ExitStack() as files:
+        dst = files.enter_context(new_cog(path, scene.geobox, profile, draft=draft))
+        flagged = files.enter_context(FlagWriter.open(flags, masked)) if flags else None
         for window in progress(windows, label="quicklook", total=len(windows)):
             values, valid = scene.read(bands, window)
+            if flagged:
+                flagged.write(window, valid)
             share = (values - low[:, None, None]) / (high - low)[:, None, None]
             steps = 1 + np.rint(np.clip(np.nan_to_num(share), 0, 1) * 254)
             dst.write((steps * valid).astype(np.uint8), window=window)
+    return flagged.counts if flagged else PixelCounts()
 
 
 def picture_bands(scene: Scene) -> list[str]:
@@ -207,6 +245,7 @@ def _write_vectors(
     stage: Stage,
     scene: Scene,
     field: Field,
+    coast: CoastFlags,
     attributes: Mapping[str, Any],
     progress: Progress,
 ) -> None:
@@ -230,7 +269,7 @@ def _write_vectors(
         for strip in progress(strips, label="coastline", total=total):
             contours = trace(strip, scene.res_m, spread=QUARTERS_APART)
             lines = line_sweep.add(contours, strip.sweep_row)
-            coastline.write(_line_features(lines, ground, scene, field, common))
+            coastline.write(_line_features(lines, ground, scene, field, coast, common))
             areas = area_sweep.add(contours, strip)
             water.write(_area_features(areas, ground, scene, common))
     coastline.flush()
@@ -260,15 +299,23 @@ def log_odds(level: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.f
 
 
 def _line_features(
-    lines: Geometries, ground: Ground, scene: Scene, field: Field, common: Mapping[str, Any]
+    whole: Geometries,
+    ground: Ground,
+    scene: Scene,
+    field: Field,
+    coast: CoastFlags,
+    common: Mapping[str, Any],
 ) -> geopandas.GeoDataFrame:
+    lines, flags = coast.split(whole)
+    lengths_m = ground.lengths_m(lines)
+    coast.count(lengths_m, flags)
     count, is_probability = len(lines), field.quantity == "probability"
     columns = {
         "kind": _text_column("unknown", count),
-        "length_m": ground.lengths_m(lines),
+        "length_m": lengths_m,
         "edge_width_m": median_widths(lines) if is_probability else _number_column(None, count),
         "position_u95_m": _number_column(common.get("position_u95_m"), count),
-        "cloud_suspect": pd.array([None] * count, dtype="boolean"),
+        "cloud_suspect": flag_column(flags),
     }
     return _features(ground.place(lines), columns, scene, common)
 

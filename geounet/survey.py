@@ -105,6 +105,7 @@ class LabelledScene:
             "transform": list(scene.geobox.transform)[:6],
             "res_m": list(scene.res_m),
             "scaling": scene.scaling(self.bands).to_dict(),
+            "clouds_masked": scene.clouds.describe(),
         }
 
 

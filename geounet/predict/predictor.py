@@ -221,7 +221,7 @@ class Predictor:
                 with job.timed("windows"):
                     result = self._write_field(job, stage, progress)
                 with job.timed("products"):
-                    write_products(
+                    clouds = write_products(
                         stage,
                         job.scene,
                         result,
@@ -234,7 +234,7 @@ class Predictor:
                         progress=progress,
                     )
                 job.seconds["total"] = time.perf_counter() - start
-                record.update(self._record(job))
+                record.update(self._record(job) | {"clouds": clouds})
             return out / f"{scene.name}.json"
 
     def _prepare(self, scene: Scene) -> _Job:

@@ -168,7 +168,7 @@ class Clouds:
         with self._lock:
             if not self._looked and self._found is not None:
                 self._useless = why_useless(self._handles, self._found)
-                if self._useless is not None:
+                if self._useless is not None and not self.options.mask:  # that raises, and says it
                     logger.warning("%s: clouds are not known: %s", self._source, self._useless)
             self._looked = True
         return None if self._useless is not None else self._found

@@ -1,0 +1,225 @@
+"""Which stretches of a coastline a cloud may have drawn, and how much of a scene is under cloud."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from geounet.contours import Geometries, roll_rings
+from geounet.scene import Scene
+from geounet.scene.clouds import CLEAR, SUSPECT, UNKNOWN
+from geounet.scene.quality import CloudClass
+from geounet.stitch import BLOCK, open_canvas
+
+CLOUD = (CloudClass.CLOUD_MEDIUM, CloudClass.CLOUD_HIGH, CloudClass.CIRRUS)
+
+
+class FlagWriter:
+    """Writes the flag of each pixel, and counts pixels, as the windows of a scene pass by."""
+
+    def __init__(self, scene: Scene, canvas: Any) -> None:
+        self._scene, self._canvas = scene, canvas
+        self._masks = scene.clouds.describe() is not None
+        self.counts = PixelCounts()
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, scene: Scene) -> Iterator[Self]:
+        """Open a raster of flags to be written; it is tiled and not compressed."""
+        with open_canvas(path, scene.geobox, dtype="uint8", nodata=UNKNOWN) as canvas:
+            yield cls(scene, canvas)
+
+    def write(self, window: Window, valid: NDArray[np.bool_]) -> None:
+        """Write the flags under a window.
+
+        Args:
+            window: Inside the scene.
+            valid: (height, width), where the scene has data, under clouds too.
+        """
+        clouds = self._scene.clouds
+        self._canvas.write(clouds.suspect(window), 1, window=window)
+        classes = clouds.classes(window)[valid]
+        self.counts.valid += classes.size
+        self.counts.known += int(np.count_nonzero(classes != CloudClass.UNKNOWN))
+        self.counts.cloud += int(np.isin(classes, CLOUD).sum())
+        if self._masks:
+            self.counts.masked += int(np.count_nonzero(clouds.mask(window)[valid]))
+
+
+@dataclass
+class PixelCounts:
+    """Pixels of a scene."""
+
+    valid: int = 0
+    """With data, masked or not."""
+    known: int = 0
+    """Of these, those of which the quality layer says something."""
+    cloud: int = 0
+    """Of these, under cloud of any kind, cirrus too."""
+    masked: int = 0
+    """Of the valid ones, masked."""
+
+
+@dataclass
+class CoastFlags:
+    """Splits lines where they go under cloud, and adds up lengths."""
+
+    path: Path | None
+    """Raster of flags; None where nothing is known."""
+    known_m: float = 0.0
+    suspect_m: float = 0.0
+
+    def split(self, lines: Geometries) -> tuple[Geometries, NDArray[np.uint8]]:
+        """Cut lines (col, row, …) where their flag changes.
+
+        Returns:
+            The pieces, in the order of the lines and along each; and the flag of each.
+        """
+        if self.path is None or not len(lines):
+            return lines, np.full(len(lines), UNKNOWN, dtype=np.uint8)
+        with rasterio.open(self.path) as src:
+            flags = flags_at(src, shapely.get_coordinates(lines))
+        return split_lines(lines, flags)
+
+    def count(self, lengths_m: NDArray[np.float64], flags: NDArray[np.uint8]) -> None:
+        """Add up pieces, (pieces,) each."""
+        self.known_m += float(lengths_m[flags != UNKNOWN].sum())
+        self.suspect_m += float(lengths_m[flags == SUSPECT].sum())
+
+
+def flag_column(flags: NDArray[np.uint8]) -> Any:
+    """Return flags as features have them: true, false, or null where it is not known."""
+    return pd.arrays.BooleanArray(flags == SUSPECT, flags == UNKNOWN)
+
+
+def flags_at(src: rasterio.DatasetReader, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return the values of the pixels that points lie in, block by block.
+
+    Args:
+        src: The raster.
+        points: (n, 2), (col, row) from its outer corner; on its outer edge counts as inside.
+    """
+    cols, rows = (
+        np.clip(np.floor(along).astype(np.intp), 0, size - 1)
+        for along, size in zip(points.T, (src.width, src.height), strict=True)
+    )
+    block = rows // BLOCK * (-(-src.width // BLOCK)) + cols // BLOCK
+    order = np.argsort(block, kind="stable")
+    flags = np.empty(len(points), dtype=np.uint8)
+    for members in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+        if not members.size:
+            continue
+        top, left = rows[members[0]] // BLOCK * BLOCK, cols[members[0]] // BLOCK * BLOCK
+        values = src.read(
+            1,
+            window=Window(
+                col_off=int(left),
+                row_off=int(top),
+                width=min(BLOCK, src.width - int(left)),
+                height=min(BLOCK, src.height - int(top)),
+            ),
+        )
+        flags[members] = values[rows[members] - top, cols[members] - left]
+    return flags
+
+
+def split_lines(
+    lines: Geometries, flags: NDArray[np.uint8]
+) -> tuple[Geometries, NDArray[np.uint8]]:
+    """Cut lines at vertices so that each piece has one flag.
+
+    What runs between two vertices is suspect if one of them is, and else unknown if one of them
+    is. Pieces keep the direction; a ring that changes its flag is cut where that happens, not where
+    it starts, and one that does not stays as it is.
+
+    Args:
+        lines: (n,) LineStrings.
+        flags: Of their vertices, one line after another.
+
+    Returns:
+        Pieces in the order of the lines and along each, and the flag of each.
+    """
+    points, line = shapely.get_coordinates(
+        lines, include_z=bool(shapely.has_z(lines).any()), return_index=True
+    )
+    order = _from_first_change(lines, line, _between(flags))
+    points, between = points[order], _between(flags[order])
+    starts = np.flatnonzero(line[1:] == line[:-1])  # of segments
+    flag, owner = between[starts], line[starts]
+    begins = np.ones(len(starts), dtype=bool)
+    begins[1:] = (owner[1:] != owner[:-1]) | (flag[1:] != flag[:-1])
+    first = np.flatnonzero(begins)
+    ends = np.append(first[1:], len(starts))
+    vertices = np.insert(starts, ends, starts[ends - 1] + 1)
+    piece = np.insert(np.cumsum(begins) - 1, ends, np.arange(len(first)))
+    return np.asarray(shapely.linestrings(points[vertices], indices=piece)), flag[first]
+
+
+def _between(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the flag between each vertex and the next, whether of one line or not."""
+    one, other = flags[:-1], flags[1:]
+    suspect = (one == SUSPECT) | (other == SUSPECT)
+    unknown = (one == UNKNOWN) | (other == UNKNOWN)
+    return np.where(suspect, SUSPECT, np.where(unknown, UNKNOWN, CLEAR)).astype(np.uint8)
+
+
+def _from_first_change(
+    lines: Geometries, line: NDArray[np.intp], between: NDArray[np.uint8]
+) -> NDArray[np.intp]:
+    """Return in which order to take vertices so that rings start where their flag changes."""
+    order = np.arange(len(line))
+    in_ring = np.flatnonzero(shapely.is_closed(lines)[line])
+    if not in_ring.size:
+        return order
+    ring = np.unique(line[in_ring], return_inverse=True)[1]
+    offsets = np.searchsorted(ring, np.arange(ring[-1] + 2))
+    before = np.empty(len(in_ring), dtype=np.uint8)
+    before[1:] = between[in_ring[1:] - 1]
+    before[offsets[:-1]] = between[in_ring[offsets[1:] - 1] - 1]  # what closes the ring
+    after = between[np.minimum(in_ring, len(between) - 1)]
+    changes = before != after
+    changes[offsets[1:] - 1] = False  # the closing vertices are the first ones again
+    where = np.flatnonzero(changes)
+    which, firsts = np.unique(ring[where], return_index=True)
+    first = np.zeros(len(offsets) - 1, dtype=np.int64)
+    first[which] = where[firsts] - offsets[which]
+    order[in_ring] = in_ring[roll_rings(offsets.astype(np.int64), first)]
+    return order
+
+
+def describe_clouds(scene: Scene, pixels: PixelCounts, coast: CoastFlags) -> dict[str, Any]:
+    """Return how much is under cloud, as the record of a result has it; null is not known."""
+    masked = scene.clouds.describe()
+    if masked is not None:
+        masked["share_of_scene"] = _share(pixels.masked, pixels.valid)
+    return {
+        "source": None if scene.quality is None else scene.quality.source,
+        "share_of_scene": _share(pixels.cloud, pixels.known),
+        "share_of_coast": _share(coast.suspect_m, coast.known_m),
+        "masked": masked,
+    }
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def cloud_note(clouds: dict[str, Any]) -> str | None:
+    """Return what to say of clouds; None where there are none, or nothing is known."""
+    scene, coast, masked = clouds["share_of_scene"], clouds["share_of_coast"], clouds["masked"]
+    if not scene and not coast:
+        return None
+    said = f"{scene or 0:.2%} of the scene is under cloud by its {clouds['source']}"
+    if coast:
+        said += f", and {coast:.1%} of the coastline's length is near one: cloud_suspect there"
+    if masked:
+        said += f"; {masked['share_of_scene'] or 0:.2%} is masked"
+    return said
