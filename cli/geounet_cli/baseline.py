@@ -49,6 +49,11 @@ def baseline(
     offset: options.Offset = None,
     nodata: options.Nodata = None,
     res: options.Res = None,
+    mask_clouds: options.MaskClouds = False,
+    cloud_cirrus: options.CloudCirrus = False,
+    cloud_min_area: options.CloudMinArea = None,
+    cloud_buffer: options.CloudBuffer = None,
+    cloud_mask: options.CloudMask = None,
 ) -> None:
     """Draw mask, index, coastline and a QGIS project the classical way, for comparison.
 
@@ -58,10 +63,24 @@ def baseline(
     Example: geounet baseline scene.tif --index mndwi --out baseline/
     """
     from geounet.baseline import BaselineSettings, baseline_scene  # imports rasterio: only now
-    from geounet.scene import SceneOptions
+    from geounet.scene import CloudOptions, SceneOptions
 
     settings = BaselineSettings(index=index, threshold=threshold, overwrite=overwrite)
+    clouds = CloudOptions.from_text(
+        mask=mask_clouds,
+        cirrus=cloud_cirrus,
+        min_area=cloud_min_area,
+        buffer=cloud_buffer,
+        file=cloud_mask,
+    )
     scene_options = SceneOptions.from_text(
-        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata, res=res
+        bands=bands,
+        sensor=sensor,
+        level=level,
+        scale=scale,
+        offset=offset,
+        nodata=nodata,
+        res=res,
+        clouds=clouds,
     )
     typer.echo(baseline_scene(scene, out, settings, scene_options, progress))

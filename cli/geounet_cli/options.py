@@ -73,4 +73,49 @@ Res = Annotated[
         rich_help_panel="Scene",
     ),
 ]
+CLOUDS = "Clouds"
+MaskClouds = Annotated[
+    bool,
+    typer.Option(
+        "--mask-clouds",
+        help="Take pixels under cloud, by the scene's quality layer, for nodata. Without it the "
+        "coast near clouds is flagged, and drawn.",
+        rich_help_panel=CLOUDS,
+    ),
+]
+CloudCirrus = Annotated[
+    bool,
+    typer.Option("--cloud-cirrus", help="Mask thin cirrus, too.", rich_help_panel=CLOUDS),
+]
+CloudMinArea = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="M2",
+        help="Leave clouds smaller than that alone, in square metres: most are beach, surf or "
+        "roofs.",
+        show_default="50000",
+        rich_help_panel=CLOUDS,
+    ),
+]
+CloudBuffer = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="M",
+        help="Widen what is masked by so many metres.",
+        show_default="0",
+        rich_help_panel=CLOUDS,
+    ),
+]
+CloudMask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Raster that says where clouds are (not 0), in the place of the scene's own; of any "
+        "grid and CRS.",
+        show_default=False,
+        rich_help_panel=CLOUDS,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]

@@ -110,6 +110,11 @@ def predict(
     offset: options.Offset = None,
     nodata: options.Nodata = None,
     res: options.Res = None,
+    mask_clouds: options.MaskClouds = False,
+    cloud_cirrus: options.CloudCirrus = False,
+    cloud_min_area: options.CloudMinArea = None,
+    cloud_buffer: options.CloudBuffer = None,
+    cloud_mask: options.CloudMask = None,
 ) -> None:
     """Draw mask, probability, coastline and a QGIS project from scenes.
 
@@ -120,7 +125,7 @@ def predict(
     Example: geounet predict scene.tif --model run/model.safetensors --out out/
     """
     from geounet.predict import PredictSettings, predict_scenes  # imports torch: only when needed
-    from geounet.scene import SceneOptions
+    from geounet.scene import CloudOptions, SceneOptions
 
     settings = PredictSettings(
         window=window,
@@ -136,8 +141,22 @@ def predict(
         accept_sensor=accept_sensor,
         overwrite=overwrite,
     )
+    clouds = CloudOptions.from_text(
+        mask=mask_clouds,
+        cirrus=cloud_cirrus,
+        min_area=cloud_min_area,
+        buffer=cloud_buffer,
+        file=cloud_mask,
+    )
     scene_options = SceneOptions.from_text(
-        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata, res=res
+        bands=bands,
+        sensor=sensor,
+        level=level,
+        scale=scale,
+        offset=offset,
+        nodata=nodata,
+        res=res,
+        clouds=clouds,
     )
     for record in predict_scenes(scenes, model, out, settings, scene_options, progress):
         typer.echo(record)

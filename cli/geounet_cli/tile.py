@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geounet_cli.console import progress
-from geounet_cli.options import Bands, Level, Nodata, Offset, Overwrite, Res, Scale, Scenes, Sensor
+from geounet_cli.options import (
+    Bands,
+    CloudBuffer,
+    CloudCirrus,
+    CloudMask,
+    CloudMinArea,
+    Level,
+    MaskClouds,
+    Nodata,
+    Offset,
+    Overwrite,
+    Res,
+    Scale,
+    Scenes,
+    Sensor,
+)
 
 if TYPE_CHECKING:
     from geounet.chips import ChipFolder
@@ -149,17 +164,36 @@ def tile(
     offset: Offset = None,
     nodata: Nodata = None,
     res: Res = None,
+    mask_clouds: MaskClouds = False,
+    cloud_cirrus: CloudCirrus = False,
+    cloud_min_area: CloudMinArea = None,
+    cloud_buffer: CloudBuffer = None,
+    cloud_mask: CloudMask = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Cut scenes and labels into chips to train on, with a split that does not leak.
 
     Example: geounet tile scene.tif --labels water.gpkg --out chips/
     """
-    from geounet.scene import SceneOptions  # imports rasterio: only when needed
+    from geounet.scene import CloudOptions, SceneOptions  # imports rasterio: only when needed
     from geounet.tile import LabelSettings, TileSettings, tile_scenes
 
+    clouds = CloudOptions.from_text(
+        mask=mask_clouds,
+        cirrus=cloud_cirrus,
+        min_area=cloud_min_area,
+        buffer=cloud_buffer,
+        file=cloud_mask,
+    )
     options = SceneOptions.from_text(
-        bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata, res=res
+        bands=bands,
+        sensor=sensor,
+        level=level,
+        scale=scale,
+        offset=offset,
+        nodata=nodata,
+        res=res,
+        clouds=clouds,
     )
     settings = TileSettings(
         size=size,

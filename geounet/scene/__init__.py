@@ -4,12 +4,14 @@ Past it everything is reflectance by band name with a boolean `valid`; nodata, s
 dealt with here and nowhere else.
 """
 
+from geounet.scene.clouds import CloudOptions
 from geounet.scene.product import SceneOptions
 from geounet.scene.raster import Pixels, gdal_environment
 from geounet.scene.reflectance import Scaling
 from geounet.scene.scene import Scene, check_scene_arguments, open_scene
 
 __all__ = [
+    "CloudOptions",
     "Pixels",
     "Scaling",
     "Scene",
