@@ -12,14 +12,13 @@ neighbours lie around its core on every side, with unknown labels.
 import hashlib
 import io
 import json
-import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 import geopandas as gpd
 import numpy as np
@@ -27,111 +26,44 @@ import pandas as pd
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from rasterio.errors import RasterioIOError
 from rasterio.io import MemoryFile
 from shapely.geometry.base import BaseGeometry
 
 from geounet import __version__
-from geounet.bands import Band, find_band
+from geounet.bands import Band
+from geounet.chipset import (
+    FORMAT,
+    BandStatistics,
+    Chip,
+    ChipFolderInfo,
+    ChipSet,
+    drop_excluded,
+    match_names,
+)
 from geounet.classes import IGNORE, LabelClass
 from geounet.errors import ChipsError
 from geounet.split import block_squares
 
-logger = logging.getLogger(__name__)
-
 CHIPS_MARK = "dataset.json"
 """The file that makes a folder a chip folder."""
 INDEX = "index.parquet"
-FORMAT = 1
-SPLITS = ("train", "val", "test")
-
-
-class ChipFolderInfo(BaseModel):
-    """What all chips of a folder have in common."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int
-    geounet: str
-    """The version that wrote the folder."""
-    bands: tuple[dict[str, Any], ...]
-    """`Band.to_dict` in the order of the images."""
-    sensor: str | None
-    level: str | None
-    res_m: tuple[float, float]
-    """Pixel size (x, y) in metres."""
-    crs: tuple[str, ...]
-    """Coordinate systems that occur, sorted."""
-    classes: tuple[dict[str, Any], ...]
-    """`LabelClass.to_dict` by value."""
-    size: int
-    """Side of a chip's core, in pixels; images and labels have `size` + 2 × `context`."""
-    context: int
-    stride: int
-    nodata: int
-    """Value of unknown in the labels."""
-    mean: tuple[float, ...]
-    """Reflectance of the training split by band; empty without a training split."""
-    std: tuple[float, ...]
-    split: dict[str, Any]
-    """How chips were divided: by, seed, shares, block_m, gap_m, dropped."""
-    sources: tuple[dict[str, Any], ...]
-    """The scenes and their labels, in the order given."""
-    fingerprint: str
-    """SHA-256 over the index and all images and labels."""
-
-    @property
-    def band_list(self) -> tuple[Band, ...]:
-        """The bands, in the order of the images."""
-        return tuple(Band.from_dict(band) for band in self.bands)
-
-    @property
-    def class_list(self) -> tuple[LabelClass, ...]:
-        """The classes, by value."""
-        return tuple(LabelClass.from_dict(one) for one in self.classes)
-
-
-class Chip(NamedTuple):
-    """One sample as it lies on disk."""
-
-    values: NDArray[np.float32]
-    """(bands, height, width), reflectance, NaN where not valid."""
-    valid: NDArray[np.bool_]
-    """(height, width), True where every band that was read has data."""
-    label: NDArray[np.uint8]
-    """(height, width), 255 unknown."""
 
 
 @dataclass(frozen=True)
-class ChipFolder:
+class ChipFolder(ChipSet):
     """A chip folder that is there and whole enough to be read."""
 
-    path: Path
-    info: ChipFolderInfo
     index: gpd.GeoDataFrame
     """One row per chip, WGS 84; see the module's text."""
 
-    def names(self, split: str) -> list[str]:
-        """Return the chips of a split (`train`, `val` or `test`), sorted."""
-        if split not in SPLITS:
-            raise ValueError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
-        return sorted(self.index.loc[self.index["split"] == split, "chip"])
+    OTHER_SIZE = "Run tile with such a --size."
 
     def read(self, name: str, bands: Sequence[str | Band] | None = None) -> Chip:
-        """Read a chip.
-
-        Args:
-            name: As in the index's column `chip`.
-            bands: Names, ids or common names, in the order wanted; None for all.
-
-        Raises:
-            ChipsError: A file is missing or damaged.
-            BandError: A band is not there.
-        """
+        """Read a chip; as `ChipSet.read`."""
         image, label = self._files[name]
-        wanted = [b.id if isinstance(b, Band) else b for b in bands] if bands else None
-        indexes = [find_band(b, self.info.band_list) + 1 for b in wanted] if wanted else None
+        indexes = [i + 1 for i in self.band_indexes(bands)]
         try:
             with rasterio.open(self.path / image) as src:
                 values = src.read(indexes)
@@ -154,25 +86,35 @@ class ChipFolder:
             return of_split.set_index("chip").geometry
         return block_squares(sorted(set(of_split["block"])), float(self.info.split["block_m"]))
 
-    def summary(self) -> pd.DataFrame:
-        """Return what each split holds, by split.
+    @property
+    def areas_m2(self) -> pd.Series:
+        """Area of the core of each chip on the ground, by row of the index."""
+        return self.index.to_crs("EPSG:6933").area  # equal-area
 
-        Columns: `chips`; `water`, share of the known pixels; `coast_km`; `area_km2`, of known
-        pixels. Ground that lies in two chips, on another date for instance, counts twice.
+    def without(self, names: Collection[str]) -> Self:
+        """Return the folder less some chips, as its own.
+
+        The statistics stay those of all its training chips: they only bring the values near 0
+        and 1.
+
+        Raises:
+            ChipsError: A name is none of its chips.
         """
-        footprints_m2 = self.index.to_crs("EPSG:6933").area  # equal-area
-        area = footprints_m2 * self.index["valid"] / 1e6
-        of_chips = pd.DataFrame(
-            {
-                "chips": 1,
-                "water": area * self.index["water"],
-                "coast_km": self.index["coast_m"] / 1000,
-                "area_km2": area,
-            }
+        if not names:
+            return self
+        known = {alias: chip for chip in self.index["chip"] for alias in (chip, f"{chip}.tif")}
+        gone = set(match_names(names, known, self.path))
+        text = "\n".join([self.info.fingerprint, *sorted(gone)])
+        return replace(
+            self,
+            index=self.index[~self.index["chip"].isin(gone)],
+            info=self.info.model_copy(
+                update={
+                    "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
+                    "split": drop_excluded(self.info.split, len(gone)),
+                }
+            ),
         )
-        splits = of_chips.groupby(self.index["split"]).sum()
-        splits["water"] /= splits["area_km2"]
-        return splits.reindex([split for split in SPLITS if split in splits.index])
 
     @cached_property
     def _files(self) -> dict[str, tuple[str, str]]:
@@ -189,7 +131,10 @@ def open_chips(folder: Path) -> ChipFolder:
     mark = folder / CHIPS_MARK
     if not mark.is_file():
         what = "is not there" if not folder.exists() else f"is no chip folder (no {CHIPS_MARK})"
-        raise ChipsError(f"{folder} {what}. Make one with `geounet tile`.")
+        raise ChipsError(
+            f"{folder} {what}. Make one with `geounet tile`, or give the folder that SWED was "
+            "unpacked to, with train/images and train/labels."
+        )
     try:
         fields = json.loads(mark.read_text())
         if isinstance(fields, dict) and fields.get("format", FORMAT) != FORMAT:
@@ -229,38 +174,6 @@ class ChipRecord:
     """Length of the boundary between land and water in the core, in metres."""
     geometry: BaseGeometry
     """Footprint of the core, WGS 84."""
-
-
-class BandStatistics:
-    """Mean and standard deviation by band of pixels that come in parts, in float64.
-
-    Parts are merged by Chan et al. (1983), "Algorithms for computing the sample variance", so
-    that nothing cancels however many there are.
-    """
-
-    def __init__(self, bands: int) -> None:
-        self.count = 0
-        self.mean = np.zeros(bands)
-        self._squares = np.zeros(bands)  # sum of squared distances from the mean
-
-    def add(self, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
-        """Count the valid pixels of `values`, (bands, height, width)."""
-        pixels = values[:, valid].astype(np.float64)  # (bands, pixels)
-        count = pixels.shape[1]
-        if count == 0:
-            return
-        mean = pixels.mean(axis=1)
-        total = self.count + count
-        distance = mean - self.mean
-        self._squares += ((pixels - mean[:, None]) ** 2).sum(axis=1)
-        self._squares += distance**2 * (self.count * count / total)
-        self.mean += distance * (count / total)
-        self.count = total
-
-    @property
-    def std(self) -> NDArray[np.float64]:
-        """(bands,), of the population."""
-        return np.sqrt(self._squares / max(self.count, 1))
 
 
 class ChipWriter:
@@ -341,7 +254,7 @@ class ChipWriter:
             stride=stride,
             nodata=IGNORE,
             mean=tuple(self._statistics.mean.tolist()) if trained else (),
-            std=self._usable_std() if trained else (),
+            std=self._statistics.usable_std(self.bands) if trained else (),
             split=split,
             sources=tuple(sources),
             fingerprint=hashlib.sha256(lines.encode()).hexdigest(),
@@ -349,20 +262,6 @@ class ChipWriter:
         text = json.dumps(info.model_dump(), indent=1, ensure_ascii=False) + "\n"
         (self.folder / CHIPS_MARK).write_text(text)
         return info
-
-    def _usable_std(self) -> tuple[float, ...]:
-        """Return the standard deviations, 1 for a band that is the same everywhere."""
-        std = self._statistics.std.tolist()
-        for i, band in enumerate(self.bands):
-            # Below float32's own rounding of the mean nothing but noise is left to divide by.
-            if std[i] <= 1e-6 * max(abs(float(self._statistics.mean[i])), 1e-6):
-                logger.warning(
-                    "Band %s is %.4g in every pixel of the training split: it teaches nothing.",
-                    band.id,
-                    self._statistics.mean[i],
-                )
-                std[i] = 1.0
-        return tuple(std)
 
     def _save(self, path: str, content: bytes) -> None:
         # Written by Python and not by GDAL, whose errors do not say that a disk is full.

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from geounet.bands import Band, find_band
-from geounet.chips import SPLITS, ChipFolder
+from geounet.chipset import SPLITS, ChipSet
 from geounet.classes import IGNORE, LabelClass
 from geounet.engine import standardise
 from geounet.errors import BandError, ChipsError, ConfigError
@@ -41,7 +41,7 @@ class Samples(NamedTuple):
 class ChipReader:
     """Reads chips of one folder as a network takes them."""
 
-    folder: ChipFolder
+    folder: ChipSet
     bands: tuple[Band, ...]
     """What the network sees, in this order."""
     mean: Tensor
@@ -99,7 +99,7 @@ class ChipReader:
         return found
 
 
-def usable_splits(folder: ChipFolder) -> dict[str, list[str]]:
+def usable_splits(folder: ChipSet) -> dict[str, list[str]]:
     """Return the chips of each split, none where nothing is known, and say what is missing.
 
     Raises:
@@ -134,7 +134,7 @@ def usable_splits(folder: ChipFolder) -> dict[str, list[str]]:
     return {split: names if known[split] else [] for split, names in splits.items()}
 
 
-def open_reader(folder: ChipFolder, names: Sequence[str] | None) -> ChipReader:
+def open_reader(folder: ChipSet, names: Sequence[str] | None) -> ChipReader:
     """Return what reads the bands of those names, or all.
 
     Raises:

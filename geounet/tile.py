@@ -15,7 +15,8 @@ import numpy as np
 from rasterio.windows import Window
 
 from geounet.aoi import read_aoi
-from geounet.chips import CHIPS_MARK, SPLITS, ChipFolder, ChipRecord, ChipWriter, open_chips
+from geounet.chips import CHIPS_MARK, ChipFolder, ChipRecord, ChipWriter, open_chips
+from geounet.chipset import SPLITS
 from geounet.classes import IGNORE
 from geounet.errors import ChipsError, LabelError, SceneError
 from geounet.labels import open_labels

@@ -27,7 +27,8 @@ from torch.utils.data import DataLoader
 
 from geounet import __version__
 from geounet.bands import Band
-from geounet.chips import SPLITS, ChipFolder, open_chips
+from geounet.chips import CHIPS_MARK, open_chips
+from geounet.chipset import SPLITS, ChipSet, read_exclusions
 from geounet.classes import IGNORE
 from geounet.config import Config, SmpSettings, UNetSettings, load_network
 from geounet.dataset import (
@@ -49,6 +50,7 @@ from geounet.networks.halo import default_halo, exact_halo
 from geounet.outputs import only_run, stage_file
 from geounet.progress import Progress, silent
 from geounet.report import ChipPicture, draw_contact_sheet, draw_curves, picture_bands
+from geounet.swed import is_swed, open_swed
 from geounet.task import (
     VAL_LOSS,
     AtomicCheckpoints,
@@ -132,18 +134,20 @@ def train_model(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    exclude: Path | None = None,
     licence: str | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Train a network on a chip folder.
 
     Args:
-        chips: Chip folder, as `tile` makes them.
+        chips: Chip folder, as `tile` makes them, or the folder of SWED.
         config: How to train.
         out: Folder for the model file and what belongs to it; see the module's text.
         resume: Whether to go on from the last checkpoint in `out`, if there is one. The result is
             what it would have been without the interruption.
         overwrite: Whether to replace a training that is in `out`.
+        exclude: A list of chips to leave out; see `read_exclusions`.
         licence: Of the weights, to be recorded.
         progress: Told of chips read and of the steps of each epoch.
 
@@ -161,7 +165,7 @@ def train_model(
         torch.random.fork_rng(devices=[]),  # a notebook's own draws go on as if nothing had been
     ):
         _check_out(out, resume=resume, overwrite=overwrite)
-        plan = plan_training(open_chips(chips), config)
+        plan = plan_training(_open_chips(chips, exclude, progress), config)
         batches = _batches(plan, progress)
         _prepare_out(out, plan, resume=resume)
         try:
@@ -174,7 +178,15 @@ def train_model(
     return out / MODEL
 
 
-def plan_training(folder: ChipFolder, config: Config) -> TrainingPlan:
+def _open_chips(chips: Path, exclude: Path | None, progress: Progress) -> ChipSet:
+    """Open what is trained on, less the chips of a list."""
+    names = [] if exclude is None else read_exclusions(exclude)
+    if not (chips / CHIPS_MARK).is_file() and is_swed(chips):
+        return open_swed(chips, exclude=names, progress=progress)
+    return open_chips(chips).without(names)
+
+
+def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
     """Check that chips, config and network go together.
 
     Raises:
@@ -236,7 +248,7 @@ def _check_sizes(plan: TrainingPlan) -> None:
         context = f" ({info.size} and {info.context} of context on each side)" * bool(info.context)
         raise ConfigError(
             f"Network {plan.config.network} cannot take chips of {side} × {side} pixels{context}. "
-            f"{error} Run tile with such a --size."
+            f"{error} {plan.reader.folder.OTHER_SIZE}"
         ) from None
     smallest = len(plan.splits["train"]) // plan.steps
     normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())

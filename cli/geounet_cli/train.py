@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 def train(
     chips: Annotated[
-        Path, typer.Argument(help="Chip folder, as `geounet tile` makes it.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Chip folder, as `geounet tile` makes it, or the folder of SWED.",
+            show_default=False,
+        ),
     ],
     config: Annotated[
         str,
@@ -45,6 +49,13 @@ def train(
         ),
     ] = False,
     overwrite: Overwrite = False,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file with the names of chips to leave out, one per line.",
+            show_default=False,
+        ),
+    ] = None,
     licence: Annotated[
         str | None,
         typer.Option(help="Licence of the weights, to record in the model file: CC-BY-4.0."),
@@ -72,6 +83,7 @@ def train(
         out,
         resume=resume,
         overwrite=overwrite,
+        exclude=exclude,
         licence=licence,
         progress=progress,
     )

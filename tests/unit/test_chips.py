@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from geounet.bands import SENSORS
-from geounet.chips import BandStatistics, ChipRecord, ChipWriter, open_chips
+from geounet.chips import ChipRecord, ChipWriter, open_chips
+from geounet.chipset import BandStatistics
 from geounet.classes import LAND_WATER, LabelClass
 from geounet.errors import BandError, ChipsError
 from geounet.scene import open_scene
