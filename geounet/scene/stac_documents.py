@@ -1,0 +1,219 @@
+"""STAC documents: an item, or one of a collection of items, found and checked."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pystac
+from pystac.utils import str_to_datetime
+
+from geounet.errors import SceneError
+from geounet.scene.remote import DOCUMENT_LIMIT, fetch, fetch_start, is_remote
+
+_DOCUMENT = re.compile(rb"^(?:\xef\xbb\xbf)?\s*\{")
+_NO_DOCUMENT = re.compile(r"(?i)\.(?:tiff?|jp2|vrt|img|nc|zip|tar|t?gz|safe|ya?ml)(?:$|\?)")
+"""How addresses end that need not be asked whether they are JSON."""
+
+
+def is_stac(content: bytes) -> bool:
+    """Return whether a document is one of STAC's: an item, several, a collection, a catalogue."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return _is_stac(data)
+
+
+def _is_stac(data: Any) -> bool:
+    if not isinstance(data, dict):
+        return False
+    features = data.get("features")
+    first = features[0] if isinstance(features, list) and features else data
+    return "stac_version" in data or (isinstance(first, dict) and "stac_version" in first)
+
+
+def expand_sources(sources: Sequence[str]) -> list[str]:
+    """Return sources with each collection of items as its items, `items.json#ID`.
+
+    Raises:
+        SceneError: A collection of items is damaged or empty.
+    """
+    return [part for source in sources for part in _expand(str(source))]
+
+
+def _expand(source: str) -> list[str]:
+    if not _may_be_document(source):
+        return [source]
+    data = _load(source)
+    if not (_is_stac(data) and data.get("type") == "FeatureCollection"):
+        return [source]
+    ids = [_id_of(item, source) for item in _features(data, source)]
+    if twice := next((name for name in ids if ids.count(name) > 1), None):
+        raise SceneError(f"{source} has two items {twice}. Leave one out.")
+    return [f"{source}#{name}" for name in ids]
+
+
+def _may_be_document(source: str) -> bool:
+    if is_remote(source):
+        if source.startswith("/vsi") or "#" in source or _NO_DOCUMENT.search(source):
+            return False
+        return _DOCUMENT.match(fetch_start(source)) is not None
+    path = Path(source)
+    try:
+        if not path.is_file() or path.stat().st_size > DOCUMENT_LIMIT:
+            return False
+        with path.open("rb") as file:
+            return _DOCUMENT.match(file.read(512)) is not None
+    except OSError:
+        return False  # said better when it is opened
+
+
+def _load(place: str) -> dict[str, Any]:
+    """Return a JSON document.
+
+    Raises:
+        SceneError: It is not there, too long, or no JSON object.
+    """
+    if is_remote(place):
+        content = fetch(place)
+    else:
+        path = Path(place)
+        try:
+            size = path.stat().st_size
+            if size > DOCUMENT_LIMIT:
+                raise SceneError(
+                    f"{place} is longer than {DOCUMENT_LIMIT / 2**20:g} MiB: that is no item."
+                )
+            content = path.read_bytes()
+        except OSError as error:
+            raise SceneError(f"{place} cannot be read: {error.strerror}.") from error
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        why = "too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise SceneError(f"{place} is not valid JSON: {why}. Download it again.") from error
+    if not isinstance(data, dict):
+        raise SceneError(f"{place} is JSON, but no STAC item. Give an item.")
+    return data
+
+
+def _features(data: Mapping[str, Any], place: str) -> list[dict[str, Any]]:
+    items = data.get("features")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise SceneError(f"{place} is no collection of STAC items: its features are no list.")
+    if not items:
+        raise SceneError(f"{place} holds no items: the search found nothing.")
+    return items
+
+
+def _id_of(item: Mapping[str, Any], place: str) -> str:
+    name = item.get("id")
+    if not isinstance(name, str) or not name:
+        raise SceneError(f"{place} holds an item without an id. Give each its own.")
+    return name
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item, checked as far as it is used."""
+
+    source: str
+    """As the user gave it."""
+    place: str
+    """The document it is in, a path or an address."""
+    id: str
+    properties: Mapping[str, Any]
+    assets: Mapping[str, Mapping[str, Any]]
+    self_href: str | None
+    time: datetime | None
+    time_source: str
+    collection: str
+
+
+def find_item(source: str) -> Item:
+    """Return the item that a source means.
+
+    Raises:
+        SceneError: It is none, or one of several and not said which.
+    """
+    place, wanted = source, ""
+    if "#" in source and (is_remote(source) or not Path(source).exists()):
+        place, _, wanted = source.partition("#")
+    data = _load(place)
+    kind = data.get("type")
+    if kind == "FeatureCollection" and _is_stac(data):
+        items = {_id_of(item, place): item for item in _features(data, place)}
+        if not wanted and len(items) > 1:
+            raise SceneError(
+                f"{source} holds {len(items)} items. Give one as {place}#{next(iter(items))}."
+            )
+        if wanted and wanted not in items:
+            some = ", ".join(list(items)[:3]) + (" …" if len(items) > 3 else "")
+            raise SceneError(f"{place} has no item {wanted}; it has {some}.")
+        data = items[wanted or next(iter(items))]
+    elif kind in {"Collection", "Catalog"} or ("stac_version" in data and "assets" not in data):
+        raise SceneError(
+            f"{source} is a STAC {str(kind or 'catalogue').lower()}, not an acquisition. Give an "
+            "item, or the items that a search of it finds (pystac-client), as a file."
+        )
+    if data.get("type") != "Feature" or "stac_version" not in data:
+        raise SceneError(f"{source} is JSON, but no STAC item. Give an item.")
+    return _checked(data, source, place)
+
+
+def _checked(data: dict[str, Any], source: str, place: str) -> Item:
+    """Return an item as pystac understands it.
+
+    Raises:
+        SceneError: It is damaged.
+    """
+    _check_shape(data, source)
+    try:
+        item = pystac.Item.from_dict(data, migrate=False)
+        time, time_source = item.datetime, "datetime of the item"
+        if time is None and isinstance(start := item.properties.get("start_datetime"), str):
+            time, time_source = str_to_datetime(start), "start_datetime of the item"
+        if time is not None:
+            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        href = item.get_self_href()
+    except (
+        pystac.STACError, KeyError, TypeError, ValueError, AttributeError, OverflowError,
+        RecursionError,
+    ) as error:  # fmt: skip
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SceneError(f"{source} is a damaged STAC item: {why}. Download it again.") from error
+    return Item(
+        source=source,
+        place=place,
+        id=item.id,
+        properties=item.properties,
+        assets=data["assets"],
+        self_href=href,
+        time=time,
+        time_source=time_source,
+        collection=item.collection_id or "",
+    )
+
+
+def _check_shape(data: Mapping[str, Any], source: str) -> None:
+    """Check those parts of an item that are used here and not by pystac."""
+
+    def refuse(what: str) -> SceneError:
+        return SceneError(f"{source} is a damaged STAC item: {what}. Download it again.")
+
+    assets, links = data.get("assets"), data.get("links", [])
+    if not isinstance(data.get("id"), str) or not isinstance(data.get("properties"), dict):
+        raise refuse("it has no id or no properties")
+    if not isinstance(assets, dict) or not assets:
+        raise refuse("it has no assets")
+    for key, asset in assets.items():
+        if not isinstance(asset, dict) or not isinstance(asset.get("href"), str):
+            raise refuse(f"asset {key} has no link")
+    if not isinstance(links, list) or not all(isinstance(link, dict) for link in links):
+        raise refuse("its links are no list")
+    if not isinstance(data.get("collection") or "", str):
+        raise refuse("its collection is no name")
