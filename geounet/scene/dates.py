@@ -57,11 +57,15 @@ def split_by_date(texts: Mapping[int, str]) -> list[Dated]:
         return [Dated(label, bands) for label, bands in sorted(groups.items())]
     if any(_SIZE.search(label) for _, label in parts.values()):
         return []  # one band at two resolutions
-    return _by_occurrence({index: band for index, (band, _) in parts.items()})
+    return split_by_name({index: band for index, (band, _) in parts.items()})
 
 
-def _by_occurrence(bands: Mapping[int, str]) -> list[Dated]:
-    """Return groups of bands of which each has all names once; none if names do not all repeat."""
+def split_by_name(bands: Mapping[int, str]) -> list[Dated]:
+    """Return the acquisitions that names tell of by coming back, all of them; none if not.
+
+    Args:
+        bands: Names by index, of nothing but bands.
+    """
     rounds: list[dict[int, str]] = []
     for index, band in bands.items():
         free = next((r for r in rounds if band.upper() not in map(str.upper, r.values())), None)
@@ -89,7 +93,7 @@ def _part(text: str, all_texts: Container[str]) -> tuple[str, str]:
     if found is not None:
         return found, re.sub(re.escape(found), "", text, count=1, flags=re.IGNORECASE)
     bare = re.sub(r"[_ .-]+\d{1,2}$", "", text.strip())
-    if bare.upper() in all_texts:
+    if bare != text.strip() and bare.upper() in all_texts:
         return bare, text
     day = _date(text)
     return (_DATE.sub("", text).strip("_ .-") or text if day else text.strip()), text
@@ -121,7 +125,7 @@ def explain(groups: Sequence[Dated], indexes: Sequence[int], sensor: str | None)
     """Return what to say of a file with several acquisitions, and what to type.
 
     Args:
-        groups: What `split_by_date` found.
+        groups: What `split_by_date` or `split_by_name` found.
         indexes: Of all bands of the file, in its order.
         sensor: Whose bands they are, where it is known.
     """
@@ -133,6 +137,17 @@ def explain(groups: Sequence[Dated], indexes: Sequence[int], sensor: str | None)
         f"holds {len(groups)} dates, it seems, and a scene is one: {said}{more}. "
         f"Take one at a time: {lines}{whose}."
     )
+
+
+def example_of(period: int, count: int) -> str:
+    """Return an example of what to type to take the first date of a stack without names.
+
+    Args:
+        period: Bands of a date.
+        count: Bands of the file.
+    """
+    first = EXAMPLES.get(period, tuple(f"NAME{i}" for i in range(1, period + 1)))
+    return ",".join((*first, *("-",) * (count - period)))
 
 
 def repeated_after(samples: NDArray[Any]) -> int | None:

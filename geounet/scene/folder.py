@@ -1,34 +1,24 @@
-"""A scene of single-band files: a folder, or a YAML file that names band and path."""
+"""A scene of single-band files: a folder or archive of them, or a YAML file that names them."""
 
-import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
-from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from geounet.bands import COMMON_NAMES, is_quality, parse_level, parse_sensor
 from geounet.errors import BandError, SceneError
-from geounet.scene import names
-from geounet.scene.product import (
-    Product,
-    SceneOptions,
-    choose_bands,
-    identify,
-    layer_of,
-    nodata_source,
-    refuse_duplicates,
-    tags_of,
-)
-from geounet.scene.quality import QualityCandidate, choose_quality
-from geounet.scene.raster import Layer, alpha_index, open_raster
-from geounet.scene.single import parse_of
-
-logger = logging.getLogger(__name__)
+from geounet.scene import landsat, names
+from geounet.scene.landsat import Mtl, choose_mtl, parse_mtl
+from geounet.scene.product import Product, SceneOptions
+from geounet.scene.quality import QualityCandidate
+from geounet.scene.raster import alpha_index, open_raster
+from geounet.scene.remote import is_remote, to_gdal
+from geounet.scene.stack import BandFiles, read_stack
+from geounet.scene.tree import Tree
 
 SIDECARS = frozenset(
     [
@@ -44,102 +34,248 @@ IMAGE_FOLDERS = ("R10m", "R20m", "R60m", "IMG_DATA")
 """Folders of Sentinel-2 products that are called the same in all of them."""
 
 
+@dataclass(frozen=True)
+class _Listing:
+    """The files of a folder, or of one folder in an archive."""
+
+    where: str
+    """For people."""
+    files: Mapping[str, str]
+    """What GDAL opens, by name."""
+    read: Callable[[str], bytes]
+    """Returns the content of a file, by name."""
+
+
 def read_folder(source: str, options: SceneOptions) -> Product:
     """Find out what a folder of single-band files holds; their names say which band each is.
 
+    Where a Landsat product's MTL file lies with them, it says who took it, when, and how numbers
+    become reflectance.
+
+    Args:
+        source: The folder.
+        options: What the user says; `--bands` chooses, and may name a file by another word in its
+            name (`VV`, `DEM`).
+
     Raises:
         BandError: No file is named by a band, or two by the same.
-        SceneError: A file is not a single-band raster, or none says where it lies.
+        SceneError: A file is not a single-band raster, none says where it lies, or there are
+            several products.
     """
     folder = Path(source)
-    texts, left_out = _band_files(folder)
-    if not texts:
-        raise BandError(_why_no_bands(folder, left_out))
-    _refuse_several_dates(texts, folder)
-    product = _stack(texts, source, options, kind="folder")
-    return replace(
-        product,
-        name=_folder_name(folder, list(texts)),
-        left_out=left_out + product.left_out,
-        sources={"bands": "file names", **product.sources},
-        quality=choose_quality(
-            [QualityCandidate(p.stem, str(p)) for p in _candidates(folder) if is_quality(p.stem)]
-        ),
+    return _read(_list_folder(folder), source, folder.absolute().name, options)
+
+
+def read_tree(tree: Tree, options: SceneOptions) -> Product:
+    """Find out what an archive of single-band files holds, as `read_folder` does.
+
+    Raises:
+        BandError: No file is named by a band, two by the same, or files in several folders.
+        SceneError: As with a folder.
+    """
+    return _read(_list_tree(tree), tree.source, tree.name, options)
+
+
+def _read(listing: _Listing, source: str, name: str, options: SceneOptions) -> Product:
+    mtl = _read_mtl(listing)
+    files = _band_files(listing, mtl, options)
+    if not files.texts:
+        raise BandError(_why_no_bands(listing, files.left_out))
+    _refuse_several_dates(files.texts, listing.where)
+    first = Path(listing.where) / Path(next(iter(files.texts))).name
+    return read_stack(
+        files,
+        source,
+        options,
+        kind="landsat" if mtl else "folder",
+        name=_folder_name(name, files.texts),
+        parts=names.name_parts(first, in_folder=True),
     )
 
 
-def _band_files(folder: Path) -> tuple[dict[Path, str], tuple[tuple[str, str], ...]]:
-    """Return files with the band names in theirs, and what is left out with the reason."""
-    numbered, common = dict[Path, str](), dict[Path, str]()
-    left_out = list[tuple[str, str]]()
-    for path in _candidates(folder):
-        if is_quality(path.stem):
-            left_out.append((path.name, "quality band"))
-        elif name := names.band_in_name(path.stem):
-            numbered[path] = name
-        elif (name := names.common_name_in(path.stem)) in COMMON_NAMES:
-            common[path] = name
-        else:
-            left_out.append((path.name, "no band in its name"))
-    if not numbered:
-        return common, tuple(left_out)
-    left_out += [(path.name, "other files are named by number") for path in common]
-    return numbered, tuple(left_out)
+def _list_folder(folder: Path) -> _Listing:
+    def read(name: str) -> bytes:
+        try:
+            with (folder / name).open("rb") as stream:
+                return stream.read(landsat.LARGEST + 1)
+        except OSError as error:
+            raise SceneError(f"{folder / name} cannot be read: {error.strerror}.") from error
 
-
-def _refuse_several_dates(files: Iterable[Path], folder: Path) -> None:
-    """Check that the names of files do not tell of different times."""
-    times = dict[object, Path]()
-    for path in files:
-        if found := names.find_time({}, [names.NamePart(path.name, "", own=True)]):
-            times[found[0]] = path
-    if len(times) > 1:
-        one, another, *_ = times.values()
-        raise SceneError(
-            f"{folder} holds bands of different dates: {one.name} and {another.name}. Each scene "
-            "has to have its folder, or a YAML file that names the bands and files to take."
-        )
-
-
-def _candidates(folder: Path) -> Iterable[Path]:
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise SceneError(f"{folder} cannot be listed: {error.strerror}.") from error
-    return (
-        path
-        for path in paths
-        if path.suffix.lower() not in SIDECARS and path.name[0] != "." and path.is_file()
+    return _Listing(str(folder), {p.name: str(p) for p in paths if p.is_file()}, read)
+
+
+def _list_tree(tree: Tree) -> _Listing:
+    """Return the one folder of a tree that has band files, or its top if none has.
+
+    Raises:
+        BandError: Several have.
+    """
+    folders: dict[str, list[str]] = {}
+    for file in tree.files:
+        place = PurePosixPath(file)
+        folders.setdefault("" if len(place.parts) == 1 else str(place.parent), []).append(file)
+    banded = [name for name, files in folders.items() if any(map(_is_band_file, files))]
+    if len(banded) > 1 and "" not in banded:
+        raise BandError(
+            f"{tree.source} holds band files in {len(banded)} folders: {', '.join(banded[:3])}. "
+            "Unpack it, and give the folder of one scene."
+        )
+    folder = banded[0] if len(banded) == 1 else ""
+    inside = {PurePosixPath(file).name: file for file in folders.get(folder, ())}
+    return _Listing(
+        where=f"{tree.source}/{folder}".rstrip("/"),
+        files={name: tree.gdal_path(file) for name, file in inside.items()},
+        read=lambda name: tree.read(inside[name], landsat.LARGEST),
     )
 
 
-def _why_no_bands(folder: Path, left_out: Sequence[tuple[str, str]]) -> str:
+def _is_band_file(file: str) -> bool:
+    place = PurePosixPath(file)
+    return place.suffix.lower() not in SIDECARS and names.band_in_name(place.stem) is not None
+
+
+def _read_mtl(listing: _Listing) -> Mtl | None:
+    name = choose_mtl(listing.files, listing.where)
+    if name is None:
+        return None
+    try:
+        return parse_mtl(listing.read(name), name)
+    except SceneError as error:
+        raise SceneError(f"{listing.where}: {error}") from error
+
+
+def _band_files(listing: _Listing, mtl: Mtl | None, options: SceneOptions) -> BandFiles:
+    """Find out which files are bands, which say what is cloud, and what is left out."""
+    listed = mtl.files if mtl else {}
+    numbered, common = dict[str, str](), dict[str, str]()
+    quality, left_out, others = list[QualityCandidate](), list[tuple[str, str]](), list[str]()
+    for name, path in _rasters(listing):
+        stem = PurePosixPath(name).stem
+        if band := listed.get(name.lower()):
+            numbered[path] = band
+        elif is_quality(stem):
+            quality.append(QualityCandidate(stem, path))
+            left_out.append((name, "quality band"))
+        elif band := names.band_in_name(stem):
+            numbered[path] = band
+        elif (word := names.common_name_in(stem)) in COMMON_NAMES:
+            common[path] = word
+        else:
+            others.append(name)
+    extra = _asked_for(others, options.bands or ())
+    left_out += [(name, "no band in its name") for name in others if name not in extra]
+    if numbered:
+        left_out += [(Path(path).name, "other files are named by number") for path in common]
+    texts = (numbered or common) | {listing.files[name]: text for name, text in extra.items()}
+    if mtl:
+        left_out += _missing(mtl, listing, texts)
+    named_by = f"{mtl.where}, file names" if mtl else "file names"
+    return BandFiles(texts, named_by, tuple(quality), tuple(left_out), mtl)
+
+
+def _rasters(listing: _Listing) -> Iterator[tuple[str, str]]:
+    for name, path in listing.files.items():
+        if PurePosixPath(name).suffix.lower() not in SIDECARS and name[0] != ".":
+            yield name, path
+
+
+def _asked_for(files: Iterable[str], bands: Sequence[str]) -> dict[str, str]:
+    """Return files that `--bands` asks for by a word in their names, with that word.
+
+    A radar image or a height model beside the bands is taken only if it is asked for.
+    """
+    words = {name: _words(PurePosixPath(name).stem) for name in files}
+    asked = {}
+    for band in bands:
+        found = [name for name, inside in words.items() if band.lower() in inside]
+        if len(found) == 1:
+            asked[found[0]] = band
+    return asked
+
+
+def _words(stem: str) -> set[str]:
+    return {word for word in re.split(r"[^a-z0-9]+", stem.lower()) if word}
+
+
+def _missing(mtl: Mtl, listing: _Listing, texts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the files of bands that an MTL file lists and that are not there."""
+    there = {name.lower() for name in listing.files}
+    if not there & set(mtl.files):
+        return []  # renamed: by their new names nothing can be missed
+    taken = {text.upper() for text in texts.values()}
+    return [
+        (name.upper(), f"listed in {mtl.where}, not there")
+        for name, band in mtl.files.items()
+        if name not in there and band not in taken
+    ]
+
+
+def _refuse_several_dates(files: Mapping[str, str], where: str) -> None:
+    """Check that the names of files do not tell of different times."""
+    times = dict[object, str]()
+    for path, text in files.items():
+        name = Path(path).name
+        # What is no spectral band may be of another time: a radar image, a height model.
+        if text.lower() not in COMMON_NAMES and names.band_in_name(text) is None:
+            continue
+        if found := names.find_time({}, [names.NamePart(name, "", own=True)]):
+            times[found[0]] = name
+    if len(times) > 1:
+        one, another, *_ = times.values()
+        raise SceneError(
+            f"{where} holds bands of different dates: {one} and {another}. Each scene "
+            "has to have its folder, or a YAML file that names the bands and files to take."
+        )
+
+
+def _why_no_bands(listing: _Listing, left_out: Sequence[tuple[str, str]]) -> str:
     """Return what to say of a folder without band files, and where they may be."""
     deeper = dict.fromkeys(
         str(path.parent)
-        for path in islice(folder.rglob("*"), 20_000)
-        if path.suffix.lower() not in SIDECARS and names.band_in_name(path.stem) and path.is_file()
+        for path in islice(Path(listing.where).rglob("*"), 20_000)  # none in an archive
+        if _is_band_file(path.name) and path.is_file()
     )
     if deeper:
         return (
-            f"{folder} holds no band files itself. Give the folder that does: "
+            f"{listing.where} holds no band files itself. Give the folder that does: "
             f"{' or '.join(list(deeper)[:3])}."
+        )
+    stack = next((s for name, why in left_out if (s := _count(listing.files[name], why))), None)
+    if stack:
+        return (
+            f"{listing.where} holds no file of one band, but {stack[0]} with {stack[1]}. Give that "
+            f"file instead of the folder: {stack[0]}."
         )
     there = ", ".join(name for name, _ in left_out[:5]) or "none that may be a raster"
     return (
-        f"{folder} holds no file with a band in its name (…_B03.tif); its files: {there}. "
+        f"{listing.where} holds no file with a band in its name (…_B03.tif); its files: {there}. "
         "Name the files by band, write a YAML file that names band and path, or give one file."
     )
 
 
-def _folder_name(folder: Path, files: Sequence[Path]) -> str:
+def _count(path: str, why: str) -> tuple[str, int] | None:
+    """Return a raster of several bands and how many it has; None if it is something else."""
+    if why == "quality band":
+        return None
+    try:
+        with open_raster(path) as dataset:
+            count = dataset.count - (alpha_index(dataset) is not None)
+    except SceneError:
+        return None
+    return (path, count) if count > 1 else None
+
+
+def _folder_name(name: str, files: Iterable[str]) -> str:
     """Return the folder's name, or what its files' names begin with where that says more."""
-    absolute = folder.absolute()
-    if absolute.name in IMAGE_FOLDERS:
-        stems = [path.stem.split("_B")[0] for path in files]
-        if len(set(stems)) == 1 and stems[0]:
-            return names.safe_name(stems[0])
-    return names.safe_name(absolute.name)
+    if name in IMAGE_FOLDERS:
+        stems = {Path(path).stem.split("_B")[0] for path in files}
+        if len(stems) == 1 and (stem := stems.pop()):
+            return stem
+    return name
 
 
 def read_manifest(source: str, options: SceneOptions) -> Product:
@@ -157,28 +293,30 @@ def read_manifest(source: str, options: SceneOptions) -> Product:
     settings = _load_manifest(path)
     bands = settings.pop("bands")
     options = _with_settings(options, settings, path)
-    texts, left_out = dict[Path, str](), list[tuple[str, str]]()
+    texts, left_out = dict[str, str](), list[tuple[str, str]]()
+    quality = list[QualityCandidate]()
     quality = list[QualityCandidate]()
     for text, file in bands.items():
         if not isinstance(text, str) or not isinstance(file, str):
             raise SceneError(f"{source}: {text}: {file} is not a band's name and a path.")
-        place = path.parent / file
+        place = to_gdal(file) if is_remote(file) else str(path.parent / file)
         if place in texts:
             raise BandError(f"{source} names {file} twice, as {texts[place]} and {text}.")
         if is_quality(text):
+            quality.append(QualityCandidate(text, place))
             left_out.append((f"{text} ({file})", "quality band"))
             quality.append(QualityCandidate(text, str(place)))
         else:
             texts[place] = text
     if not texts:
         raise BandError(f"{source} names no spectral band, only {', '.join(map(str, bands))}.")
-    product = _stack(texts, source, options, kind="yaml")
-    sources = {"bands": path.name, **product.sources}
-    return replace(
-        product,
-        left_out=tuple(left_out) + product.left_out,
-        sources=sources,
-        quality=choose_quality(quality),
+    return read_stack(
+        BandFiles(texts, path.name, tuple(quality), tuple(left_out)),
+        source,
+        options,
+        kind="yaml",
+        name=path.absolute().stem,
+        parts=names.name_parts(path, in_folder=False),
     )
 
 
@@ -237,112 +375,3 @@ def _with_settings(options: SceneOptions, settings: dict[str, Any], source: Path
     }
     origins = tuple((key, f"{key} in {source.name}") for key in fresh)
     return replace(options, **fresh, origins=origins)
-
-
-def _stack(texts: dict[Path, str], source: str, options: SceneOptions, *, kind: str) -> Product:
-    """Make a product of single-band files with the names of their bands."""
-    in_folder = kind == "folder"
-    first = next(iter(texts))
-    parts = names.name_parts(first if in_folder else Path(source), in_folder=in_folder)
-    with open_raster(first) as dataset:
-        identity = identify(parts, tags_of(dataset), options, texts.values())
-        driver = dataset.driver
-    named = {path: parse_of(text, source, identity) for path, text in texts.items()}
-    refuse_duplicates(((band, path.name) for path, band in named.items()), source)
-    bands = choose_bands(named, options, source)
-    grids, notes = _grids(bands, source)
-    layers = list[Layer]()
-    for path, band in bands.items():
-        with open_raster(path) as dataset:
-            index = 2 if alpha_index(dataset) == 1 else 1
-            layers.append(layer_of(dataset, index, band, options, geobox=grids[path]))
-    if options.bands is None:
-        # As the sensor has them, whatever order the files come in.
-        layers = _in_sensor_order(layers)
-    return Product(
-        name=names.safe_name(Path(source).absolute().stem),
-        source=source,
-        kind=kind,
-        layers=tuple(layers),
-        options=options,
-        driver=driver,
-        identity=identity,
-        left_out=tuple(
-            (path.name, "not asked for with --bands") for path in named if path not in bands
-        ),
-        sources={"nodata": nodata_source(layers, options)},
-        notes=notes,
-    )
-
-
-def _in_sensor_order(layers: Iterable[Layer]) -> list[Layer]:
-    def order(layer: Layer) -> tuple[bool, float, str]:
-        number = layer.band.name.removeprefix("B").replace("8A", "8.5").partition("_")[0]
-        extra = layer.band.sensor is None
-        return extra, 0.0 if extra else float(number), layer.band.name
-
-    return sorted(layers, key=order)
-
-
-def _grids(paths: Iterable[Path], source: str) -> tuple[dict[Path, GeoBox], tuple[str, ...]]:
-    """Return the grid of each file, and what is to be said about them.
-
-    Files without a CRS, or without any georeference, are taken to lie where others do: those of
-    the same size, or, where only the CRS is missing, any other.
-
-    Raises:
-        SceneError: A file has more than one band, or nothing says where it lies.
-    """
-    placed, unplaced = dict[Path, GeoBox](), dict[Path, Affine | None]()
-    shapes: dict[Path, tuple[int, int]] = {}
-    for path in paths:
-        with open_raster(path) as dataset:
-            if dataset.count - (alpha_index(dataset) is not None) != 1:
-                raise SceneError(
-                    f"{path} has {dataset.count} bands; the files of {source} are to have one "
-                    "each. Give it as a scene by itself."
-                )
-            transform = None if dataset.transform.is_identity else dataset.transform
-            if transform is not None and dataset.crs is not None:
-                placed[path] = GeoBox(dataset.shape, transform, dataset.crs)
-            else:
-                unplaced[path] = transform
-                shapes[path] = dataset.shape
-    if not placed:
-        raise SceneError(
-            f"No file of {source} has both a CRS and a geotransform: nobody knows where its pixels "
-            "lie. Add them to one: rio edit-info --crs EPSG:NUMBER --transform '[A, B, C, D, E, F]'"
-            f" {next(iter(unplaced))}"
-        )
-    found = {path: _place(path, shapes[path], unplaced[path], placed) for path in unplaced}
-    if not found:
-        return placed, ()
-    models = ", ".join(dict.fromkeys(model.name for model, _ in found.values()))
-    note = (
-        f"{len(found)} of {len(found) + len(placed)} files have no CRS or geotransform "
-        f"({', '.join(path.name for path in found)}); those of {models}, of the same size, are "
-        "taken"
-    )
-    logger.warning("%s: %s", source, note)
-    return placed | {path: grid for path, (_, grid) in found.items()}, (note,)
-
-
-def _place(
-    path: Path,
-    shape: tuple[int, int],
-    transform: Affine | None,
-    placed: dict[Path, GeoBox],
-) -> tuple[Path, GeoBox]:
-    """Return where a file lies that does not say it, and which other one tells."""
-    like = [other for other, grid in placed.items() if grid.shape == shape]
-    if transform is not None:
-        model = (like or list(placed))[0]
-        return model, GeoBox(shape, transform, placed[model].crs)
-    if not like:
-        sizes = ", ".join(dict.fromkeys(f"{g.width} × {g.height}" for g in placed.values()))
-        raise SceneError(
-            f"{path} has no geotransform, and no other file has its {shape[1]} × {shape[0]} "
-            f"pixels; there are {sizes}. Add the one it has: rio edit-info --crs EPSG:NUMBER "
-            f"--transform '[A, B, C, D, E, F]' {path}"
-        )
-    return like[0], placed[like[0]]

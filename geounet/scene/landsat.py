@@ -8,7 +8,7 @@ group.
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from xml.etree.ElementTree import Element, ParseError
@@ -16,8 +16,10 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from geounet.bands import Band
+from geounet.bands import Band, parse_level
 from geounet.errors import SceneError
+from geounet.scene.names import Found
+from geounet.scene.product import Identity, SceneOptions, settle
 from geounet.scene.reflectance import LayerScaling, from_gdal
 
 Groups = Mapping[str, Mapping[str, str]]
@@ -25,12 +27,12 @@ Groups = Mapping[str, Mapping[str, str]]
 Lines = Mapping[str, tuple[float, float]]
 """(factor, summand) of value = DN × factor + summand, by band: `4`, `6_VCID_1`, `ST_B10`."""
 
-MTL_ENDINGS = ("_MTL.txt", "_MTL.json", "_MTL.xml")
-"""How the names of such files end; where there are several they say the same."""
 LARGEST = 4 * 2**20
 """Bytes of an MTL file; real ones have 40 kB."""
 
+_NAME = re.compile(r"(?:^|[_.-])MTL\.(?:txt|json|xml)$", re.IGNORECASE)
 _ROOTS = frozenset({"L1_METADATA_FILE", "LANDSAT_METADATA_FILE"})
+_FILE_KEY = re.compile(r"FILE_NAME_BAND_(?:S[RT]_B)?(\d{1,2}(?:_VCID_[12])?)")
 _LINE = re.compile(r"(?P<key>[A-Za-z0-9_]+)\s*=\s*(?P<value>.*)")
 _SENSORS = {
     ("LANDSAT_4", "TM"): "l5",  # the same instrument on both
@@ -68,6 +70,8 @@ class Mtl:
     """In degrees, at the middle of the scene."""
     fill: float | None
     """0 where calibrated numbers begin at 1."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Band by the name of its file, in lower case: `B4`, `B6_VCID_1`."""
     surface: Lines = field(default_factory=dict)
     """Level 2: surface reflectance."""
     top: Lines = field(default_factory=dict)
@@ -143,7 +147,48 @@ def _level_of(stem: str, otherwise: str) -> str:
 
 def is_mtl(name: str) -> bool:
     """Return whether a file is called as an MTL file is."""
-    return name.upper().endswith(tuple(ending.upper() for ending in MTL_ENDINGS))
+    return _NAME.search(name) is not None
+
+
+def choose_mtl(files: Iterable[str], source: str) -> str | None:
+    """Return the MTL file of the one product in a folder; None where there is no such file.
+
+    Collection 2 says the same in three formats, of which the text is as old as the files.
+
+    Args:
+        files: Names of all files.
+        source: The folder, for the message.
+
+    Raises:
+        SceneError: The folder holds several products.
+    """
+    found = sorted(filter(is_mtl, files), key=lambda name: (name.lower()[-3:] != "txt", name))
+    products = dict.fromkeys(_NAME.sub("", name).upper() for name in found)
+    if len(products) > 1:
+        raise SceneError(
+            f"{source} holds {len(products)} Landsat products: {', '.join(list(products)[:3])}. "
+            "Each scene has to have its folder, or a YAML file that names the bands and files."
+        )
+    return found[0] if found else None
+
+
+def identify_by(mtl: Mtl, options: SceneOptions) -> Identity:
+    """Return who took a scene and when, by its MTL file; what the user says counts more."""
+    found = Found(mtl.sensor, mtl.where)
+    sensor, sensor_from = settle("sensor", options, found, mtl.where)
+    level, level_from = settle("level", options, Found(mtl.level, mtl.where), mtl.where)
+    sources = {"sensor": sensor_from, "level": level_from}
+    if mtl.date:
+        sources["time" if mtl.time else "date"] = mtl.where
+    return Identity(
+        sensor=sensor,
+        level=level and parse_level(level, sensor),
+        time=mtl.time,
+        date=mtl.date,
+        baseline=None,
+        sources=sources,
+        tile=mtl.tile,
+    )
 
 
 def parse_mtl(text: str | bytes, where: str = "MTL.txt") -> Mtl:
@@ -178,6 +223,7 @@ def parse_mtl(text: str | bytes, where: str = "MTL.txt") -> Mtl:
         tile=_path_row(groups),
         sun_elevation=_number(groups, ("IMAGE_ATTRIBUTES", "PRODUCT_PARAMETERS"), "SUN_ELEVATION"),
         fill=0.0 if known and min(known) >= 1 else None,
+        files=_files(groups),
         surface=_lines(groups, (_SURFACE,), "REFLECTANCE"),
         top=_lines(groups, _TOP, "REFLECTANCE"),
         radiance=_lines(groups, _TOP, "RADIANCE"),
@@ -206,6 +252,13 @@ def _path_row(groups: Groups) -> str | None:
     if path is None or row is None or not (1 <= path <= 251 and 1 <= row <= 248):
         return None
     return f"{int(path):03}{int(row):03}"
+
+
+def _files(groups: Groups) -> dict[str, str]:
+    """Return bands by the names of their files, as the product has them."""
+    contents = next((groups[name] for name in _CONTENTS[:2] if name in groups), {})
+    bands = {key: _FILE_KEY.fullmatch(key) for key in contents}
+    return {contents[key].lower(): f"B{match[1]}" for key, match in bands.items() if match}
 
 
 def _lines(groups: Groups, names: Sequence[str], what: str) -> dict[str, tuple[float, float]]:

@@ -164,11 +164,11 @@ def identify(
     found = names.find_sensor(tags, parts)
     if found is None and any(name.upper() in {"B8A", "B08A"} for name in band_names):
         found = names.Found("s2", "band name B8A")
-    sensor, sources["sensor"] = _settle("sensor", options, found, parts[0].text)
+    sensor, sources["sensor"] = settle("sensor", options, found, parts[0].text)
     found = names.find_level(tags, parts)
     if found and sensor and found.value not in LEVELS[sensor]:
         found = None
-    level, sources["level"] = _settle("level", options, found, parts[0].text)
+    level, sources["level"] = settle("level", options, found, parts[0].text)
     if level is not None:
         level = parse_level(level, sensor)
     when = names.find_time(tags, parts)
@@ -185,10 +185,17 @@ def identify(
     )
 
 
-def _settle(
+def settle(
     what: str, options: SceneOptions, found: names.Found | None, where: str
 ) -> tuple[str | None, str]:
-    """Return what the user said, else what was found; and where it is from."""
+    """Return what the user said, else what was found; and where it is from.
+
+    Args:
+        what: `sensor` or `level`.
+        options: What the user says; that something else was found is said.
+        found: In the product.
+        where: The product, for the warning.
+    """
     said: str | None = getattr(options, what)
     if said is not None:
         if found is not None and found.value != said:

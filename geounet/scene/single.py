@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from geounet.bands import Band, is_quality, parse_band
 from geounet.errors import BandError
-from geounet.scene import names
+from geounet.scene import dates, names
 from geounet.scene.product import (
     Identity,
     Product,
@@ -21,8 +26,11 @@ from geounet.scene.product import (
 )
 from geounet.scene.quality import QualityCandidate, choose_quality
 from geounet.scene.raster import alpha_index, open_raster
+from geounet.scene.sidecar import find_band_lists
 
 LEAVE_OUT = "-"
+SAMPLE_SIDE = 64
+SAMPLES_PER_SIDE = 5
 
 
 def read_file(source: str, options: SceneOptions) -> Product:
@@ -72,25 +80,91 @@ def band_texts(
         leave out. And the place, for people.
 
     Raises:
-        BandError: There are no names, or not as many as bands.
+        BandError: There are no names, not as many as bands, or those of several dates.
     """
     alpha = alpha_index(dataset)
     indexes = [index for index in dataset.indexes if index != alpha]
     if options.bands is not None:
-        return _texts_given(options.bands, indexes, dataset.count, source), "--bands"
-    descriptions = [
-        names.band_in_description(dataset.descriptions[index - 1] or "") for index in indexes
-    ]
-    if all(text is not None for text in descriptions):
-        return dict(zip(indexes, descriptions, strict=True)), "band descriptions"
+        texts = _texts_given(options.bands, indexes, dataset.count, source)
+        # Only what comes back: a user may well call an extra layer by its date.
+        given = {index: text for index, text in texts.items() if text is not None}
+        _refuse_dates(dates.split_by_name(given), indexes, f"{source}, by --bands,", options)
+        return texts, "--bands"
+    written = {i: text for i in indexes if (text := dataset.descriptions[i - 1])}
+    _refuse_dates(dates.split_by_date(written), indexes, source, options)
+    descriptions = {i: names.band_in_description(written.get(i, "")) for i in indexes}
+    if all(text is not None for text in descriptions.values()):
+        return descriptions, "band descriptions"
     if len(indexes) == 1 and (name := names.band_in_name(Path(source).stem)):
         return {indexes[0]: name}, "file name"
-    unnamed = [str(i) for i, text in zip(indexes, descriptions, strict=True) if text is None]
-    which = "" if len(unnamed) == len(indexes) else f" (number {', '.join(unnamed)})"
-    raise BandError(
-        f"{source} does not say which its {len(indexes)} bands are{which}. Name them all in file "
-        "order with --bands, for instance --bands B02,B03,B04,B08 --sensor s2; - leaves one out."
+    remarks = []
+    for found in find_band_lists(source):
+        if len(found.names) != len(indexes):
+            remarks.append(f"{found.source} beside it lists {len(found.names)} names")
+            continue
+        listed = dict(zip(indexes, found.names, strict=True))
+        _refuse_dates(
+            dates.split_by_date(listed), indexes, f"{source}, by {found.source},", options
+        )
+        texts = {i: names.band_in_description(text) for i, text in listed.items()}
+        if unknown := [str(i) for i in indexes if texts[i] is None]:
+            remarks.append(f"{found.source} beside it does not name number {', '.join(unknown)}")
+            continue
+        return {i: None if t == LEAVE_OUT else t for i, t in texts.items()}, (
+            f"{found.source} beside the file"
+        )
+    unnamed = [index for index in indexes if descriptions[index] is None]
+    raise BandError(_why_unnamed(dataset, source, indexes, unnamed, remarks))
+
+
+def _refuse_dates(
+    groups: Sequence[dates.Dated], indexes: Sequence[int], who: str, options: SceneOptions
+) -> None:
+    if groups:
+        raise BandError(f"{who} {dates.explain(groups, indexes, options.sensor)}")
+
+
+def _why_unnamed(
+    dataset: rasterio.DatasetReader,
+    source: str,
+    indexes: Sequence[int],
+    unnamed: Sequence[int],
+    remarks: Sequence[str],
+) -> str:
+    """Return what to say of a file whose bands have no names, and what to type."""
+    which = "" if len(unnamed) == len(indexes) else f" (number {', '.join(map(str, unnamed))})"
+    beside = "".join(f"; {remark}" for remark in remarks)
+    start = f"{source} does not say which its {len(indexes)} bands are{which}{beside}"
+    samples = _samples(dataset, indexes) if len(unnamed) == len(indexes) else None
+    period = None if samples is None else dates.repeated_after(samples)
+    if period is None:
+        return (
+            f"{start}. Name them all in file order with --bands, for instance "
+            "--bands B02,B03,B04,B08 --sensor s2; - leaves one out."
+        )
+    return (
+        f"{start}, and they look like {len(indexes) // period} dates of {period} bands, one after "
+        "the other. A scene is one date: name its bands in file order with --bands and leave out "
+        f"the others with -, for instance --bands {dates.example_of(period, len(indexes))} "
+        "--sensor s2."
     )
+
+
+def _samples(dataset: rasterio.DatasetReader, indexes: Sequence[int]) -> NDArray[Any] | None:
+    """Return pixels of a file from places all over it, (bands, pixels); None if that takes long."""
+    if dataset.name.startswith("/vsi"):
+        return None
+    rows, cols = (min(SAMPLE_SIDE, size) for size in dataset.shape)
+    parts = []
+    for row in np.linspace(0, dataset.height - rows, SAMPLES_PER_SIDE, dtype=int):
+        for col in np.linspace(0, dataset.width - cols, SAMPLES_PER_SIDE, dtype=int):
+            window = Window(col_off=int(col), row_off=int(row), width=cols, height=rows)
+            try:
+                parts.append(dataset.read(indexes, window=window).reshape(len(indexes), -1))
+            except RasterioError:
+                return None  # said better when pixels are asked for
+    samples = np.concatenate(parts, axis=1).astype(np.float64)
+    return samples[:, np.isfinite(samples).all(axis=0) & (samples != 0).any(axis=0)]
 
 
 def _texts_given(

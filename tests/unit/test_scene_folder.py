@@ -92,7 +92,7 @@ def test_landsat_folders_are_known_by_their_files(tmp_path):
     stem = "LE07_L2SP_204052_20010504_20200917_02_T1"
     for i, name in enumerate(["SR_B5", "SR_B4", "ST_B6", "QA_PIXEL", "SR_CLOUD_QA", "ST_EMIS"]):
         write(tmp_path / f"{stem}_{name}.TIF", i + 1)
-    (tmp_path / f"{stem}_MTL.txt").write_text("")
+    (tmp_path / f"{stem}_ANG.txt").write_text("")
     with open_scene(tmp_path) as scene:
         assert values_of(scene) == {"B4": 2, "B5": 1, "B6": 3}
         assert (scene.sensor, scene.level) == ("l7", "L2")
