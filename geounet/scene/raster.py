@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import rasterio
@@ -24,8 +24,10 @@ from geounet.bands import Band
 from geounet.errors import SceneError
 from geounet.scene.grid import crs_wkt, res_in_metres, same_grid
 from geounet.scene.reflectance import LayerScaling
-from geounet.scene.remote import gdal_settings, is_remote
+from geounet.scene.remote import gdal_settings, is_remote, read_again, why_not_read
 from geounet.windows import mirror_indexes
+
+T = TypeVar("T")
 
 CACHE_BYTES = 256 * 2**20
 """GDAL's cache of decoded blocks. Its own default, 5 % of the machine's memory, would let the
@@ -174,7 +176,7 @@ def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetRe
     try:
         if placed:
             with alone if is_remote(path) else nullcontext():
-                dataset = rasterio.open(path)
+                dataset = read_again(lambda: rasterio.open(path), path)
         else:
             with (
                 alone if is_remote(path) else nullcontext(),
@@ -183,8 +185,10 @@ def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetRe
             ):
                 # Whether a grid is missing is found out, and said, by who needs it.
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                dataset = rasterio.open(path)
+                dataset = read_again(lambda: rasterio.open(path), path)
     except RasterioError as error:
+        if is_remote(path):
+            raise SceneError(why_not_read(path, error)) from error
         if "not recognized" in str(error):
             raise SceneError(
                 f"{path} is not a raster that GDAL can read. "
@@ -301,8 +305,7 @@ def read_nearest(handles: Handles, layer: Layer, geobox: GeoBox, window: Window)
     if same_grid(layer.geobox, geobox):
         return Pixels(*_read_in_place(handles, [layer], window))
     view = handles.get_warped(layer, geobox, Resampling.nearest)
-    with _damage_told(layer.path, window):
-        values = view.read([layer.index], window=window)
+    values = _read(layer.path, window, lambda: view.read([layer.index], window=window))
     valid = np.isfinite(values[0])
     return Pixels(np.where(valid, values, 0).astype(layer.dtype), valid)
 
@@ -321,9 +324,12 @@ def _read_in_place(
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Read layers of one file as they are."""
     dataset = handles.get(layers[0].path, placed=layers[0].placed)
-    with _damage_told(layers[0].path, window):
+
+    def read() -> tuple[NDArray[Any], NDArray[np.bool_]]:
         dn = dataset.read([layer.index for layer in layers], window=window)
         return dn, _valid(dataset, layers, dn, window)
+
+    return _read(layers[0].path, window, read)
 
 
 def _read_warped(
@@ -332,14 +338,17 @@ def _read_warped(
     """Read layers of one file between their pixels."""
     first, indexes = layers[0], [layer.index for layer in layers]
     view = handles.get_warped(first, geobox, Resampling.bilinear)
-    with _damage_told(first.path, window):
+
+    def read() -> tuple[NDArray[Any], NDArray[np.bool_]]:
         values = view.read(indexes, window=window)
         valid = np.isfinite(values).all(axis=0)
         if view.count > 1 and valid.any():
             # GDAL is sterner with files of one band: there a pixel needs data at its nearest.
             nearest = handles.get_warped(first, geobox, Resampling.nearest)
             valid &= np.isfinite(nearest.read(indexes, window=window)).all(axis=0)
-    return values, valid
+        return values, valid
+
+    return _read(first.path, window, read)
 
 
 def _warped(
@@ -373,16 +382,18 @@ def _warped(
         ) from error
 
 
-@contextmanager
-def _damage_told(path: str, window: Window) -> Iterator[None]:
-    """Say where a file could not be read."""
+def _read(path: str, window: Window, read: Callable[[], T]) -> T:
+    """Return what `read` reads of a file; say where it could not be read."""
     try:
-        yield
+        return read_again(read, path)
     except RasterioError as error:
+        said = error.__cause__ or error
+        if is_remote(path):
+            raise SceneError(why_not_read(path, said)) from error
         (top, bottom), (left, right) = window.toranges()
         raise SceneError(
             f"{path} cannot be read at rows {top}–{bottom}, columns {left}–{right}: it is damaged "
-            f"or incomplete ({one_line(error.__cause__ or error)}). Download or make it again."
+            f"or incomplete ({one_line(said)}). Download or make it again."
         ) from error
 
 
