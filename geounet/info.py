@@ -3,69 +3,155 @@
 import json
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geounet.chips import CHIPS_MARK, ChipFolder, open_chips
-from geounet.errors import BandError, GeounetError, SceneError
-from geounet.outputs import read_record, sha256_of
+from geounet.chips import CHIPS_MARK, open_chips
+from geounet.chipset import ChipSet
+from geounet.errors import BandError, GeounetError, OutputError, ResultError, SceneError
+from geounet.outputs import read_record, sha256_of, stage_file
+from geounet.products import picture_bands
 from geounet.scene import Scene, SceneOptions, gdal_environment, open_scene
+from geounet.scene.advice import find_advice
+from geounet.scene.glance import Glance, glance, read_small
+from geounet.scene.quality import CloudClass
+from geounet.scene.remote import is_remote
+from geounet.scene.stac import expand_sources
+from geounet.swed import is_swed, open_swed
+from geounet.vectors import crs_of
 
-SAMPLES_ALONG_SIDE = 4
-SAMPLE_SIDE = 64
-"""Windows by which valid share and reflectance are estimated, and their side in pixels."""
 PERCENTILES = (2, 50, 98)
+CLOUD_SIDE = 512
+"""Points along each side of a scene by which its share of cloud is estimated."""
+QUICKLOOK_SIDE = 1200
+"""Pixels of a quicklook along the longer side, at most."""
+DARKEST, BRIGHTEST = 1, 95
+"""Percent of all pixels, and of the brighter ones, between which a quicklook is stretched."""
+GAMMA = 0.6
+"""Exponent that lifts what is dark in a quicklook."""
+ISODATA_STEPS = 20
 LACKING = 0.9
 """Chips with a smaller share of known pixels are listed."""
 MODEL_FILE = "model.safetensors"
+CHECKPOINT = "checkpoints/last.ckpt"
 RESULTS = ("predict", "baseline")
+PARTS = ("_mask.tif", "_probability.tif", "_index.tif", "_rgb.tif", ".gpkg", ".qgz")
+"""How files of a result end."""
+UNFINISHED = "A run that was to make it is still at work, or was stopped: run it again."
 
 
-def describe_file(path: Path, options: SceneOptions = SceneOptions()) -> dict[str, Any]:  # noqa: B008  frozen
-    """Say what a file or folder is.
+def describe_file(
+    path: str | Path,
+    options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
+) -> dict[str, Any]:
+    """Say what a file, a folder or an address is.
 
     Args:
-        path: A scene, a chip folder, a model file or the folder of a training run, a result or a
-            folder of them, or scores.
+        path: A scene, an item collection, a chip folder, a model file or the folder of a training
+            run, a result or a part or folder of it, or scores.
         options: What the user says, should it be a scene.
 
     Returns:
-        As JSON has it; `kind` is `scene`, `raster`, `chips`, `model`, `result`, `results` or
-        `scores`.
+        As JSON has it; `kind` is `scene`, `items`, `raster`, `chips`, `model`, `result`, `results`,
+        `part` or `scores`.
 
     Raises:
         GeounetError: It is nothing that geounet reads, or damaged.
     """
+    source, local = str(path), Path(path)
     with gdal_environment():
-        if path.is_dir():
-            return _describe_folder(path, options)
-        if not path.exists() and not str(path).startswith("/vsi"):
-            raise SceneError(f"{path} is not there. Check the path.")
-        if path.is_file() and (describe := _recognise(path)):
-            return describe(path)
-        return _describe_scene(path, options)
+        if is_remote(source):
+            return _describe_items(source) or _describe_scene(source, options)
+        if local.is_dir():
+            return _describe_folder(local, source, options)
+        if local.is_file():
+            if describe := _recognise(local):
+                return describe(local)
+            if part := _describe_part(local):
+                return part
+            return _describe_items(source) or _describe_scene(source, options)
+        if not source.startswith("/vsi") and "#" not in source:
+            raise SceneError(f"{source} is not there. Check the path.{_why_not_there(local)}")
+        return _describe_scene(source, options)
 
 
-def _describe_folder(path: Path, options: SceneOptions) -> dict[str, Any]:
+def _why_not_there(path: Path) -> str:
+    """Return what a run that makes it has left beside it, as a sentence; empty if nothing."""
+    if path.with_name(f".{path.name}.partial").is_dir():
+        return f" {UNFINISHED}"
+    return ""
+
+
+def _describe_folder(path: Path, source: str, options: SceneOptions) -> dict[str, Any]:
     if (path / CHIPS_MARK).is_file():
         return _describe_chips(open_chips(path))
+    if is_swed(path):
+        swed = open_swed(path, lenient=True)
+        return {**_describe_chips(swed), "suspects": dict(swed.suspects)}
     if (path / MODEL_FILE).is_file():
         return _describe_model(path / MODEL_FILE)
+    if (path / CHECKPOINT).is_file():
+        raise GeounetError(
+            f"{path} holds a training run that is not finished: {CHECKPOINT}, but no {MODEL_FILE}. "
+            "Go on with geounet train --resume, or start again with --overwrite."
+        )
     records = sorted(p for p in path.glob("*.json") if _json_command(p) in RESULTS)
-    if len(records) == 1:
+    unfinished = sorted(
+        p.name.removeprefix(".").removesuffix(".partial") for p in path.glob(".*.partial")
+    )
+    if len(records) == 1 and not unfinished:
         return _describe_result(records[0])
-    if records:
+    if records or unfinished:
         return {
             "kind": "results",
             "path": str(path),
             "results": [_describe_result(record) for record in records],
+            "unfinished": unfinished,
         }
-    return _describe_scene(path, options)
+    return _describe_scene(source, options)
+
+
+def _describe_part(path: Path) -> dict[str, Any] | None:
+    """Return of which result a file is a part; None if of none that is there."""
+    for record in sorted(path.parent.glob("*.json")):
+        if not path.name.startswith(record.stem) or _json_command(record) not in RESULTS:
+            continue
+        with suppress(ResultError):  # said by who asks for the record
+            found = read_record(record)
+            if isinstance(found["files"], dict) and path.name in found["files"]:
+                of = {"record": str(record), "command": found["command"]}
+                return {"kind": "part", "path": str(path), **of}
+    return None
+
+
+def _why_no_part(source: str) -> str:
+    """Return what a name like a result's says of a file that is no scene, as a sentence."""
+    path = Path(source)
+    for ending in PARTS:
+        if path.name.endswith(ending) and path.is_file():
+            record = path.with_name(f"{path.name.removesuffix(ending)}.json")
+            return (
+                f" It is called as a part of a result is, but {record} is not there: the run was "
+                "stopped, or the files were moved apart."
+            )
+    return ""
+
+
+def _describe_items(source: str) -> dict[str, Any] | None:
+    """Return the scenes that an item collection lists; None if it is none."""
+    sources = expand_sources([source])
+    if sources == [source]:
+        return None
+    return {"kind": "items", "path": source, "items": sources}
 
 
 def _recognise(path: Path) -> Callable[[Path], dict[str, Any]] | None:
@@ -85,64 +171,193 @@ def _json_command(path: Path) -> str | None:
     """Return which command wrote a JSON file; None if it is none of ours."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     command = fields.get("command") if isinstance(fields, dict) else None
     return command if command in (*RESULTS, "evaluate") else None
 
 
-def _describe_scene(path: Path, options: SceneOptions) -> dict[str, Any]:
+def _describe_scene(source: str, options: SceneOptions) -> dict[str, Any]:
     try:
-        with open_scene(path, options) as scene:
+        with open_scene(source, options, advise=False) as scene:
             described = scene.describe()
             layout = {"layout": described.pop("kind")}
-            return {"kind": "scene", **described, **layout, **_sample(scene)}
+            found = {"kind": "scene", **described, **layout, **_look_at(scene)}
+            if scene.sensor is None and (why := _why_no_part(source)):
+                found["problem"] = why.strip()
+            return found
     except (SceneError, BandError) as error:
-        if raster := _describe_raster(path):
-            return {**raster, "problem": str(error)}
+        if raster := _describe_raster(source):
+            return {**raster, "problem": f"{error}{_why_no_part(source)}"}
         raise SceneError(
-            f"{path} is nothing that geounet reads: a scene (raster, folder of bands, YAML), a "
-            f"chip folder, a model file, or a result. As a scene: {error}"
+            f"{source} is nothing that geounet reads: a scene (raster, folder of bands, SAFE or "
+            "Landsat product, STAC item, YAML), a chip folder, a model file, or a result."
+            f"{_why_no_part(source)} As a scene: {error}"
         ) from error
 
 
-def _sample(scene: Scene) -> dict[str, Any]:
-    """Estimate how much of a scene has data, and what its bands hold."""
-    bands = [band.id for band in scene.bands]
-    height, width = scene.geobox.shape
-    rows, cols = min(SAMPLE_SIDE, height), min(SAMPLE_SIDE, width)
-    parts, pixels = [], 0
-    for row in np.unique(np.linspace(0, height - rows, SAMPLES_ALONG_SIDE).astype(int)):
-        for col in np.unique(np.linspace(0, width - cols, SAMPLES_ALONG_SIDE).astype(int)):
-            window = Window(col_off=int(col), row_off=int(row), width=cols, height=rows)
-            dn, valid = scene.read_dn(bands, window)
-            parts.append(dn[:, valid])
-            pixels += valid.size
-    seen = np.concatenate(parts, axis=1)
-    found: dict[str, Any] = {"valid_share": seen.shape[1] / pixels, "sampled_pixels": pixels}
+def _look_at(scene: Scene) -> dict[str, Any]:
+    """Return where a scene lies, and what a look at it tells."""
+    corners, bounds = footprint(scene.geobox)
+    found: dict[str, Any] = {
+        "footprint": {"corners": corners, "bounds": bounds},
+        "clouds": _clouds(scene),
+        "valid_share": None,
+        "sampled_pixels": 0,
+        "reflectance": None,
+        "dn": None,
+        "advice": [],
+    }
     try:
-        reflectance = scene.scaling(bands).reflectance(seen[:, :, None])[:, :, 0]
+        scene.scaling([band.id for band in scene.bands])
     except SceneError as error:
-        return {**found, "reflectance": None, "problem": str(error)}
-    if not seen.shape[1]:
-        return {**found, "reflectance": None}
-    low, median, high = np.percentile(reflectance, PERCENTILES, axis=1)
+        found["problem"] = str(error)
+    seen = glance(scene)
+    if seen is None:
+        return found
+    found |= {
+        "valid_share": seen.valid_share,
+        "sampled_pixels": seen.valid.size,
+        "advice": find_advice(seen, sensor=scene.sensor, level=scene.level),
+    }
+    if not seen.valid.any():
+        return found
+    kind = "dn" if "problem" in found else "reflectance"
+    found[kind] = {band.id: _spread(seen, i, kind) for i, band in enumerate(seen.bands)}
+    return found
+
+
+def _spread(seen: Glance, band: int, kind: str) -> dict[str, float]:
+    """Return what most pixels of a band lie between."""
+    values = seen.dn[band][seen.valid] if kind == "dn" else seen.reflectance(band, seen.valid)
+    low, median, high = np.percentile(np.asarray(values, dtype=np.float64), PERCENTILES)
+    return {"p2": float(low), "median": float(median), "p98": float(high)}
+
+
+def _clouds(scene: Scene) -> dict[str, Any] | None:
+    """Return what says where clouds are, and about how much is; None where nothing does.
+
+    Over a network the layer is not read: it has to be taken as it is, without overviews.
+    """
+    layer = scene.quality
+    if layer is None:
+        return None
+    if is_remote(layer.path):
+        return {"source": layer.source, "share": None, "known": None}
+    height, width = (min(CLOUD_SIDE, size) for size in scene.geobox.shape)
+    coarse = scene.clouds.on(scene.geobox.zoom_to((height, width)))
+    codes = coarse.classes(Window(0, 0, width=width, height=height))
+    known = codes != CloudClass.UNKNOWN
+    cloud = np.isin(codes, (CloudClass.CLOUD_MEDIUM, CloudClass.CLOUD_HIGH, CloudClass.CIRRUS))
     return {
-        **found,
-        "reflectance": {
-            band: {"p2": float(low[i]), "median": float(median[i]), "p98": float(high[i])}
-            for i, band in enumerate(bands)
-        },
+        "source": layer.source,
+        "share": float(cloud.sum() / known.sum()) if known.any() else None,
+        "known": float(known.mean()),
     }
 
 
-def _describe_raster(path: Path) -> dict[str, Any] | None:
+def footprint(geobox: GeoBox) -> tuple[list[list[float]], list[float]]:
+    """Return where a grid lies, in degrees of WGS 84.
+
+    Returns:
+        Longitude and latitude of its corners, clockwise from that of its first pixel; and west,
+        south, east, north around it, as GeoJSON has them: across the antimeridian west is the
+        larger. A grid around a pole reaches from -180 to 180.
+    """
+    height, width = geobox.shape
+    steps = np.linspace(0, 1, 21)
+    # Sides are curved on the ground: points along them, clockwise.
+    cols = np.concatenate([steps, np.ones(21), steps[::-1], np.zeros(21)]) * width
+    rows = np.concatenate([np.zeros(21), steps, np.ones(21), steps[::-1]]) * height
+    to_degrees = Transformer.from_crs(crs_of(geobox), "EPSG:4326", always_xy=True)
+    a, b, c, d, e, f, *_ = geobox.transform
+    lon, lat = to_degrees.transform(a * cols + b * rows + c, d * cols + e * rows + f)
+    # Angles from the first point on do not jump where longitudes do.
+    lon = lon[0] + np.cumsum(np.concatenate([[0], (np.diff(lon) + 180) % 360 - 180]))
+    corners = [[_half_turn(lon[i]), round(float(lat[i]), 6)] for i in (0, 21, 42, 63)]
+    south, north = round(float(lat.min()), 6), round(float(lat.max()), 6)
+    if abs(lon[-1] - lon[0]) > 180:  # once around a pole
+        south, north = (south, 90.0) if south + north > 0 else (-90.0, north)
+        return corners, [-180.0, south, 180.0, north]
+    if lon.max() - lon.min() >= 360:
+        return corners, [-180.0, south, 180.0, north]
+    return corners, [_half_turn(lon.min()), south, _half_turn(lon.max()), north]
+
+
+def _half_turn(lon: float) -> float:
+    """Return a longitude from -180 to 180."""
+    return round(float((lon + 180) % 360 - 180), 6)
+
+
+def write_quicklook(
+    source: str | Path,
+    out: Path,
+    options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a picture of a scene as PNG, transparent where it has no data.
+
+    Raises:
+        GeounetError: It is no scene, or the file exists or cannot be written.
+    """
+    if out.suffix.lower() != ".png":
+        raise OutputError(f"{out} does not end in .png, as a quicklook has to.")
+    if out.exists() and not overwrite:
+        raise OutputError(
+            f"{out} exists already. Use --overwrite to replace it, or another --quicklook."
+        )
+    with gdal_environment(), open_scene(source, options, advise=False) as scene:
+        values, valid = read_small(scene, picture_bands(scene), QUICKLOOK_SIDE)
+    from matplotlib.image import imsave  # takes long to import
+
+    no_version: Any = {"Software": None}  # the same scene gives the same bytes
+    with stage_file(out) as draft:
+        imsave(draft, draw(values, valid), format="png", metadata=no_version)
+
+
+def draw(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return a picture, (height, width, 4), for the eye: red, green, blue and opaqueness.
+
+    Each band is stretched from its darkest pixels to the bright ones of its brighter part, and
+    lifted: where nearly all is water, land is nearly all of what is to be seen.
+
+    Args:
+        values: (3, height, width), in any unit.
+        valid: (height, width).
+    """
+    picture = np.zeros((*valid.shape, 4), np.uint8)
+    for i, band in enumerate(values):
+        seen = band[valid].astype(np.float64)
+        if not seen.size:
+            break
+        low = np.percentile(seen, DARKEST)
+        bright = seen[seen >= _between(seen)]
+        high = max(np.percentile(bright, BRIGHTEST), low + 1e-6)
+        share = np.clip((seen - low) / (high - low), 0, 1) ** GAMMA
+        picture[valid, i] = np.rint(255 * share)
+    picture[..., 3] = np.where(valid, 255, 0)
+    return picture
+
+
+def _between(values: NDArray[np.float64]) -> float:
+    """Return what lies midway between the means of darker and brighter values (isodata)."""
+    level = float(values.mean())
+    for _ in range(ISODATA_STEPS):
+        bright = values > level
+        if not bright.any():
+            break
+        level = float(values[bright].mean() + values[~bright].mean()) / 2
+    return level
+
+
+def _describe_raster(path: str) -> dict[str, Any] | None:
     """Return what GDAL says of a raster that is no scene; None if it is no raster."""
     try:
         with rasterio.open(path) as src:
             return {
                 "kind": "raster",
-                "source": str(path),
+                "source": path,
                 "driver": src.driver,
                 "shape": list(src.shape),
                 "crs": src.crs.to_string() if src.crs else None,
@@ -155,7 +370,7 @@ def _describe_raster(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _describe_chips(chips: ChipFolder) -> dict[str, Any]:
+def _describe_chips(chips: ChipSet) -> dict[str, Any]:
     """Return what a chip folder holds, and which chips lack data."""
     index = chips.index
     lacking = index[index["valid"] < LACKING].sort_values(["valid", "chip"])

@@ -1,5 +1,6 @@
 """geounet info."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,17 +12,30 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+WIDEST_TABLE = 160
+"""Characters."""
+
 
 def info(
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="A scene, a chip folder, a model file, a result or a folder of them, or scores.",
+            help="A scene or item collection (path or address), a chip folder, a model file, a "
+            "result, a part or a folder of results, or scores.",
             show_default=False,
         ),
     ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all there is to know, as JSON.")
+    ] = False,
+    quicklook: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a picture of the scene, as PNG, to this file.", show_default=False
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the quicklook if it exists.")
     ] = False,
     bands: options.Bands = None,
     sensor: options.Sensor = None,
@@ -35,13 +49,17 @@ def info(
 
     Example: geounet info scene.tif
     """
-    from geounet.info import describe_file  # imports rasterio: only when needed
+    from geounet.info import describe_file, write_quicklook  # imports rasterio: only when needed
     from geounet.scene import SceneOptions
 
     scene_options = SceneOptions.from_text(
         bands=bands, sensor=sensor, level=level, scale=scale, offset=offset, nodata=nodata, res=res
     )
     facts = describe_file(file, scene_options)
+    if quicklook is not None:
+        if facts["kind"] != "scene":
+            raise typer.BadParameter(f"{file} is no scene, and only scenes have a quicklook.")
+        write_quicklook(file, quicklook, scene_options, overwrite=overwrite)
     if as_json:
         import json
 
@@ -49,9 +67,13 @@ def info(
         return
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    # A terminal wraps what is wider than it; a table squeezed into 80 columns cannot be read.
+    columns = max(shutil.get_terminal_size().columns, WIDEST_TABLE)
+    console = Console(highlight=False, soft_wrap=True, width=columns)
     show = {
         "scene": _show_scene,
+        "items": _show_items,
+        "part": _show_part,
         "raster": _show_raster,
         "chips": _show_chips,
         "model": _show_model,
@@ -65,39 +87,102 @@ def info(
 def _show_scene(console: "Console", facts: dict[str, Any]) -> None:
     sources = facts["sources"]
     height, width = facts["shape"]
+    tile, orbit = facts["tile"], facts["orbit"]
     _show_facts(
         console,
         f"Scene {facts['name']}",
         {
-            "file": f"{facts['source']} ({facts['driver']}, {facts['dtype']})",
+            "file": f"{facts['source']} ({facts['layout']}, {facts['driver']}, {facts['dtype']})",
             "sensor": _sourced(facts["sensor"], sources.get("sensor")),
             "level": _sourced(facts["level"], sources.get("level")),
-            "time": _sourced(facts["time"] or facts["date"], sources.get("time")),
-            "grid": f"{height} × {width} pixels of {_metres(facts['res_m'])}, {_crs(facts['crs'])}",
+            "time": _sourced(
+                facts["time"] or facts["date"], sources.get("time") or sources.get("date")
+            ),
+            "tile": _sourced(tile, sources.get("tile")),
+            "orbit": _sourced(None if orbit is None else str(orbit), sources.get("orbit")),
+            "baseline": _sourced(facts["baseline"], sources.get("baseline")),
+            "grid": f"{height} × {width} pixels of {_metres(facts['res_m'])}, {_crs(facts['crs'])}"
+            + (f" (from {sources['grid']})" if "grid" in sources else ""),
+            "lies in": _bounds(facts["footprint"]["bounds"]),
             "band names": sources.get("bands", "not known"),
             "scale": sources.get("scale", "not known"),
             "nodata": sources.get("nodata", "not known"),
-            "valid": f"{_percent(facts['valid_share'])} of {facts['sampled_pixels']} pixels seen",
+            "valid": _valid(facts),
+            "clouds": _clouds(facts["clouds"]),
         },
     )
-    table = _table(
-        "band", "common name", "nm", "scale", "offset", "nodata", "2 %", "median", "98 %"
-    )
-    for band in facts["bands"]:
-        seen = (facts["reflectance"] or {}).get(band["id"])
-        table.add_row(
-            band["id"],
-            band["common_name"] or "–",
-            *(_number(band[key]) for key in ("wavelength_nm", "scale", "offset", "nodata")),
-            *(f"{seen[key]:.4f}" if seen else "–" for key in ("p2", "median", "p98")),
-        )
-    console.print(table)
+    console.print(_scene_bands(facts))
     for left in facts["left_out"]:
         console.print(f"left out: {left['what']} ({left['why']})", markup=False)
-    for note in facts["notes"]:
+    for note in facts["notes"] + facts["advice"]:
         console.print(f"note: {note}", markup=False)
     if "problem" in facts:
         console.print(f"problem: {facts['problem']}", markup=False)
+
+
+def _scene_bands(facts: dict[str, Any]) -> "Table":
+    """Return the bands of a scene and their reflectance, or what is in the file instead."""
+    spread = facts["reflectance"] or facts["dn"] or {}
+    form = "{:.4f}" if facts["reflectance"] else "{:.4g}"
+    unit = "" if facts["reflectance"] or not spread else "DN "
+    table = _table(
+        *("band", "common name", "nm", "pixel m", "scale", "offset", "nodata"),
+        *(f"{unit}2 %", f"{unit}median", f"{unit}98 %"),
+    )
+    for band in facts["bands"]:
+        seen = spread.get(band["id"])
+        table.add_row(
+            band["id"],
+            band["common_name"] or "–",
+            _number(band["wavelength_nm"]),
+            _metres(list(dict.fromkeys(band["res_m"]))).removesuffix(" m"),
+            *(_number(band[key]) for key in ("scale", "offset", "nodata")),
+            *(form.format(seen[key]) if seen else "–" for key in ("p2", "median", "p98")),
+        )
+    return table
+
+
+def _bounds(bounds: list[float]) -> str:
+    """Say between which longitudes and latitudes something lies."""
+    west, south, east, north = bounds
+    over = ", across the antimeridian" if west > east else ""
+    return f"{west:.4f} to {east:.4f} east, {south:.4f} to {north:.4f} north{over}"
+
+
+def _valid(facts: dict[str, Any]) -> str:
+    if facts["valid_share"] is None:
+        return "not looked at (no overviews, and not on this machine)"
+    return f"about {_percent(facts['valid_share'])} ({facts['sampled_pixels']} pixels looked at)"
+
+
+def _clouds(clouds: dict[str, Any] | None) -> str:
+    if clouds is None:
+        return "no layer says where they are"
+    if clouds["known"] is None:
+        return f"{clouds['source']}, not looked at"
+    if clouds["share"] is None:
+        return f"{clouds['source']} knows nothing of any pixel"
+    share = f"about {_percent(clouds['share'])}"
+    if clouds["known"] < 1:
+        share += f" of the {_percent(clouds['known'])} that are known"
+    return f"{share} (from {clouds['source']})"
+
+
+def _show_items(console: "Console", facts: dict[str, Any]) -> None:
+    console.print(
+        f"{len(facts['items'])} scenes in {facts['path']}; give it to tile or predict, or one:",
+        markup=False,
+    )
+    for item in facts["items"]:
+        console.print(f"  {item}", markup=False)
+
+
+def _show_part(console: "Console", facts: dict[str, Any]) -> None:
+    console.print(
+        f"{facts['path']} is a part of a result of geounet {facts['command']}. Its record says "
+        f"all of it: geounet info {facts['record']}",
+        markup=False,
+    )
 
 
 def _show_raster(console: "Console", facts: dict[str, Any]) -> None:
@@ -125,7 +210,7 @@ def _show_chips(console: "Console", facts: dict[str, Any]) -> None:
         {
             "chips": f"{size} × {size} pixels of {_metres(facts['res_m'])}, context {context}, "
             f"every {facts['stride']}",
-            "grids": ", ".join(_crs(crs) for crs in facts["crs"]),
+            "grids": ", ".join(_crs(crs) for crs in facts["crs"]) or "none",
             "sensor": f"{facts['sensor'] or '–'} {facts['level'] or ''}",
             "classes": ", ".join(f"{one['value']} {one['name']}" for one in facts["classes"]),
             "split": _split(facts["split"]),
@@ -149,6 +234,10 @@ def _show_chips(console: "Console", facts: dict[str, Any]) -> None:
         )
         more = f", and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         console.print(f"{len(lacking)} chips know less than 90 %: {shown}{more}", markup=False)
+    if suspects := facts.get("suspects"):
+        console.print(f"{len(suspects)} chips are suspect; as a list for train --exclude:")
+        for name, why in suspects.items():
+            console.print(f"{name}  # {why}", markup=False)
 
 
 def _split(settings: dict[str, Any]) -> str:
@@ -240,6 +329,12 @@ def _show_results(console: "Console", facts: dict[str, Any]) -> None:
         state = "complete" if not one["disagreeing"] else "disagree with the record"
         table.add_row(Path(one["path"]).stem, one["command"], one["scene"]["time"] or "–", state)
     console.print(table)
+    for name in facts["unfinished"]:
+        console.print(
+            f"{name} is not finished: a run is still at work on it, or was stopped. Run it again; "
+            "what it left is cleared then.",
+            markup=False,
+        )
 
 
 def _show_scores(console: "Console", facts: dict[str, Any]) -> None:

@@ -107,7 +107,7 @@ def glance(scene: "Scene") -> Glance | None:
         shape = _fitting(scene.geobox.shape, SIDE)
     else:
         known = tuple(_known_scaling(scene, layer) for layer in product.layers)
-        return Glance(product.layers, known, *_read_lattice(scene), "windows")
+        return Glance(product.layers, known, *_read_lattice(scene.unmasked()), "windows")
     known = tuple(_known_scaling(scene, layer) for layer in coarse)
     pixels = read_coarse(handles, coarse, shape)
     weights = np.full(shape, 1 / (shape[0] * shape[1]))
@@ -199,6 +199,39 @@ def read_coarse(handles: Handles, layers: Sequence[Layer], shape: tuple[int, int
             ) from error
         values[positions] = dn
     return Pixels(values, valid)
+
+
+def read_small(scene: "Scene", bands: Sequence[str], side: int) -> Pixels:
+    """Read all of a scene at most `side` pixels long, from overviews where there are some.
+
+    Args:
+        scene: What to read.
+        bands: Which, in the order they are wanted.
+        side: Of the longer side of the result, in pixels.
+
+    Returns:
+        Values as in the files, (bands, height, width), and where all are data.
+
+    Raises:
+        BandError: A band is missing.
+        SceneError: A file is damaged.
+    """
+    layers = [scene._product.layers[i] for i in scene.band_indexes(bands)]
+    shape = _fitting(scene.geobox.shape, side)
+    if all(_same_extent(layer.geobox, scene.geobox) for layer in layers):
+        return read_coarse(scene._handles, layers, shape)
+    height, width = scene.geobox.shape
+    rows, cols = (
+        ((np.arange(few) + 0.5) * size / few).astype(int)
+        for few, size in zip(shape, (height, width), strict=True)
+    )
+    lines = [
+        scene.unmasked().read_dn(bands, Window(0, int(row), width=width, height=1)) for row in rows
+    ]
+    return Pixels(
+        np.concatenate([line.values[:, :, cols] for line in lines], axis=1),
+        np.concatenate([line.valid[:, cols] for line in lines], axis=0),
+    )
 
 
 def _read_lattice(

@@ -10,11 +10,13 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
+from matplotlib.image import imread
+from odc.geo.geobox import GeoBox
 
 from geounet.baseline import BaselineSettings, baseline_scene
 from geounet.config import load_network
-from geounet.errors import GeounetError, ModelFileError, ResultError, SceneError
-from geounet.info import describe_file
+from geounet.errors import GeounetError, ModelFileError, OutputError, ResultError, SceneError
+from geounet.info import describe_file, draw, footprint, write_quicklook
 from geounet.model_file import ModelHeader, NetworkRecord, save_model
 from geounet.networks import build_network
 from geounet.scene import SceneOptions
@@ -116,9 +118,36 @@ class TestScene:
         assert facts["kind"] == "scene"
         assert facts["reflectance"] is None
         assert "--scale" in facts["problem"]
+        assert facts["dn"]["s2:B03"]["median"] == 1800
         helped = describe_file(scene, SceneOptions(scale=0.0001, offset=-1000))
         assert "problem" not in helped
         assert helped["reflectance"]["s2:B03"]["median"] == pytest.approx(0.08, abs=1e-4)
+
+    def test_what_a_look_at_it_finds_is_told_and_not_warned_of(self, tmp_path, caplog) -> None:
+        scene = write_scene(tmp_path / "s.tif", scaled=False)
+        facts = describe_file(scene, SceneOptions(scale=0.0001))
+        (advice,) = facts["advice"]
+        assert advice.endswith("--scale 0.0001 --offset -1000")
+        assert describe_file(scene, SceneOptions(scale=0.0001, offset=-1000))["advice"] == []
+        assert not caplog.records
+
+    def test_clouds_are_told_with_their_source(self, tmp_path) -> None:
+        assert describe_file(write_scene(tmp_path / "s.tif"))["clouds"] is None
+        folder = tmp_path / "bands"
+        folder.mkdir()
+        grid = {"crs": "EPSG:32630", "transform": Affine(10, 0, 5e5, 0, -10, 54e5)}
+        classes = np.full((90, 120), 4, np.uint8)
+        classes[:30, :60], classes[60:] = 9, 0  # cloud, and nothing known
+        for name, values in (("B03", np.full((90, 120), 700, np.uint16)), ("SCL", classes)):
+            with rasterio.open(
+                folder / f"x_{name}.tif", "w", driver="GTiff", height=90, width=120, count=1,
+                dtype=values.dtype, **grid,
+            ) as dst:  # fmt: skip
+                dst.write(values, 1)
+        facts = describe_file(folder, SceneOptions(sensor="s2", scale=0.0001))
+        assert facts["clouds"]["share"] == pytest.approx(0.25)
+        assert facts["clouds"]["known"] == pytest.approx(2 / 3)
+        assert "x_SCL.tif" in facts["clouds"]["source"]
 
     def test_a_scene_without_data_is_described(self, tmp_path) -> None:
         facts = describe_file(write_scene(tmp_path / "s.tif", nodata_rows=128))
@@ -136,6 +165,111 @@ class TestScene:
         assert facts["kind"] == "raster"
         assert facts["shape"] == [5, 7]
         assert "--bands" in facts["problem"]
+
+
+def grid(crs, left, top, *, size=100, res=100.0) -> GeoBox:
+    return GeoBox((size, size), Affine(res, 0, left, 0, -res, top), crs)
+
+
+class TestFootprint:
+    def test_corners_go_clockwise_from_the_first_pixel(self) -> None:
+        corners, bounds = footprint(grid("EPSG:4326", 10, 50, res=0.01))
+        np.testing.assert_allclose(corners, [[10, 50], [11, 50], [11, 49], [10, 49]], atol=1e-6)
+        np.testing.assert_allclose(bounds, [10, 49, 11, 50], atol=1e-6)
+
+    def test_it_is_where_proj_puts_it(self) -> None:
+        corners, bounds = footprint(grid("EPSG:32630", 500_000, 5_400_000))
+        # On the central meridian, 3° west; 10 km east and south of it by another library.
+        west_edge = rasterio.warp.transform("EPSG:32630", "EPSG:4326", [510_000], [5_390_000])
+        assert corners[0][0] == pytest.approx(-3, abs=1e-6)
+        np.testing.assert_allclose(corners[2], np.ravel(west_edge), atol=1e-6)
+        assert bounds[0] <= -3 < corners[2][0] <= bounds[2]
+
+    @pytest.mark.parametrize(("crs", "lat"), [("EPSG:32701", -18), ("EPSG:32660", 45)])
+    def test_across_the_antimeridian_west_is_the_larger(self, crs, lat) -> None:
+        (x,), (y,) = rasterio.warp.transform("EPSG:4326", crs, [180], [lat])
+        _, (west, south, east, north) = footprint(grid(crs, x - 50_000, y, res=1000))
+        assert 175 < west <= 180
+        assert -180 <= east < -175
+        assert south < north
+
+    def test_around_a_pole_are_all_longitudes(self) -> None:
+        _, (west, south, east, north) = footprint(grid("EPSG:3413", -50_000, 50_000, res=1000))
+        assert (west, east, north) == (-180, 180, 90)
+        assert 89 < south < 90
+        _, bounds = footprint(grid("EPSG:3031", -50_000, 50_000, res=1000))
+        assert bounds[1] == -90
+        assert bounds[3] < -89
+
+    def test_the_whole_world_is_all_longitudes(self) -> None:
+        world = GeoBox((18, 36), Affine(10, 0, -180, 0, -10, 90), "EPSG:4326")
+        assert footprint(world)[1] == [-180, -90, 180, 90]
+
+
+class TestQuicklook:
+    def test_it_shows_land_where_nearly_all_is_dark_water(self) -> None:
+        rng = np.random.default_rng(1)
+        values = rng.integers(1, 5, (3, 200, 200)).astype(np.uint16)
+        values[:, 90:110, 90:110] = rng.integers(800, 1300, (3, 20, 20))
+        picture = draw(values, np.ones((200, 200), bool))
+        land, water = picture[95:105, 95:105, :3].mean(), picture[:50, :50, :3].mean()
+        assert land > 150
+        assert water < 50
+
+    def test_what_has_no_data_is_transparent_and_stretches_nothing(self) -> None:
+        values = np.random.default_rng(2).integers(500, 900, (3, 50, 60)).astype(np.float32)
+        valid = np.ones((50, 60), bool)
+        valid[:, :20] = False
+        expected = draw(values, valid)
+        values[:, :, :20] = 1e9
+        picture = draw(values, valid)
+        assert (picture == expected).all()
+        assert (picture[..., 3] == np.where(valid, 255, 0)).all()
+        assert draw(values, np.zeros_like(valid)).max() == 0
+
+    @pytest.mark.parametrize("value", [0, 7])
+    def test_a_scene_all_of_one_value_is_drawn(self, value) -> None:
+        picture = draw(np.full((3, 4, 5), value, np.uint16), np.ones((4, 5), bool))
+        assert len(np.unique(picture[..., :3])) == 1
+
+    def test_the_file_is_the_scenes_shape_and_the_same_each_time(self, tmp_path) -> None:
+        scene = write_scene(tmp_path / "s.tif", nodata_rows=32)
+        for name in ("a.png", "b.png"):
+            write_quicklook(scene, tmp_path / name)
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+        picture = imread(tmp_path / "a.png")
+        assert picture.shape == (128, 128, 4)
+        assert (picture[:32, :, 3] == 0).all()
+        assert (picture[32:, :, 3] == 1).all()
+        land, water = picture[40:, :60, :3], picture[40:, 70:, :3]
+        assert land.mean() >= water.mean()
+
+    def test_nothing_is_replaced_unasked(self, tmp_path) -> None:
+        scene, out = write_scene(tmp_path / "s.tif"), tmp_path / "a.png"
+        out.write_text("mine")
+        with pytest.raises(OutputError, match="--overwrite"):
+            write_quicklook(scene, out)
+        assert out.read_text() == "mine"
+        write_quicklook(scene, out, overwrite=True)
+        assert imread(out).shape == (128, 128, 4)
+        with pytest.raises(OutputError, match=r"does not end in \.png"):
+            write_quicklook(scene, scene, overwrite=True)
+
+    def test_bands_of_several_grids_are_drawn_on_the_finest(self, tmp_path) -> None:
+        folder = tmp_path / "bands"
+        folder.mkdir()
+        for name, size, res, left in (("B02", 60, 10, 0), ("B03", 20, 30, 0), ("B04", 20, 30, 90)):
+            with rasterio.open(
+                folder / f"x_{name}.tif", "w", driver="GTiff", height=size, width=size, count=1,
+                dtype="uint16", crs="EPSG:32630", transform=Affine(res, 0, left, 0, -res, 54e5),
+            ) as dst:  # fmt: skip
+                dst.write(np.arange(size * size, dtype=np.uint16).reshape(1, size, size) + 1)
+        write_quicklook(folder, tmp_path / "a.png", SceneOptions(sensor="s2"))
+        picture = imread(tmp_path / "a.png")
+        assert picture.shape == (60, 60, 4)
+        # The last band begins nine pixels further to the right.
+        assert (picture[30, :8, 3] == 0).all()
+        assert (picture[30, 10:, 3] == 1).all()
 
 
 class TestChips:
@@ -205,6 +339,25 @@ class TestModel:
             describe_file(path)
         assert "\n" not in str(caught.value)
 
+    def test_a_run_that_is_not_finished_says_how_to_go_on(self, tmp_path) -> None:
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "last.ckpt").touch()
+        with pytest.raises(GeounetError, match="--resume"):
+            describe_file(tmp_path)
+
+
+class TestItems:
+    def test_a_collection_of_items_lists_what_to_give(self, tmp_path) -> None:
+        item = {"type": "Feature", "stac_version": "1.0.0", "properties": {}, "assets": {}}
+        found = {"type": "FeatureCollection", "features": [{**item, "id": i} for i in ("a", "b")]}
+        path = tmp_path / "found.json"
+        path.write_text(json.dumps(found))
+        assert describe_file(path) == {
+            "kind": "items",
+            "path": str(path),
+            "items": [f"{path}#a", f"{path}#b"],
+        }
+
 
 class TestResult:
     @pytest.fixture
@@ -233,6 +386,34 @@ class TestResult:
         facts = describe_file(record.parent)
         assert facts["kind"] == "results"
         assert [Path(one["path"]).stem for one in facts["results"]] == ["s", "t"]
+
+    @pytest.mark.parametrize("part", ["s_mask.tif", "s.gpkg", "s.qgz", "s_index.tif"])
+    def test_a_part_is_told_with_its_record(self, record, part) -> None:
+        facts = describe_file(record.parent / part)
+        assert facts == {
+            "kind": "part",
+            "path": str(record.parent / part),
+            "record": str(record),
+            "command": "baseline",
+        }
+
+    def test_a_part_without_its_record_is_told_what_is_missing(self, record) -> None:
+        record.unlink()
+        facts = describe_file(record.parent / "s_mask.tif")
+        assert f"{record} is not there" in facts["problem"]
+        with pytest.raises(SceneError, match=r"s\.json is not there") as caught:
+            describe_file(record.parent / "s.gpkg")
+        assert "\n" not in str(caught.value)
+
+    def test_a_run_that_was_stopped_is_told(self, record) -> None:
+        (record.parent / ".t.partial").mkdir()
+        facts = describe_file(record.parent)
+        assert facts["kind"] == "results"
+        assert facts["unfinished"] == ["t"]
+        assert [Path(one["path"]).stem for one in facts["results"]] == ["s"]
+        (record.parent / ".chips.partial").mkdir()
+        with pytest.raises(SceneError, match=r"is not there.*still at work, or was stopped"):
+            describe_file(record.parent / "chips")
 
     def test_a_record_of_a_newer_format_is_refused(self, record) -> None:
         fields = json.loads(record.read_text()) | {"format": 9}
