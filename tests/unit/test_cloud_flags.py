@@ -1,0 +1,255 @@
+"""Coastlines cut where they go under cloud: pieces against the lines, segment by segment."""
+
+import itertools
+import json
+import logging
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from contouring import UTM, contour, rough_field, write_raster, write_scene
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.windows import Window
+
+from geounet.baseline import BaselineSettings, baseline_scene
+from geounet.classes import LAND_WATER
+from geounet.flags import (
+    CLEAR,
+    SUSPECT,
+    UNKNOWN,
+    CoastFlags,
+    flag_column,
+    flags_at,
+    split_lines,
+)
+from geounet.outputs import stage_set
+from geounet.products import Field, write_products
+from geounet.scene import CloudOptions, SceneOptions, gdal_environment, open_scene
+
+flag_values = st.sampled_from([CLEAR, SUSPECT, UNKNOWN])
+
+
+@st.composite
+def flagged_lines(draw):
+    """Lines and rings with z, and a flag for each vertex; a ring's last is its first's."""
+    lines, flags = [], []
+    for number in range(draw(st.integers(1, 4))):
+        size, ring = draw(st.integers(2, 7)), draw(st.booleans())
+        size = max(size, 3) if ring else size
+        points = [(10 * number + i, (i * i) % 7, 100 * number + i) for i in range(size)]
+        own = draw(st.lists(flag_values, min_size=size, max_size=size))
+        lines.append(shapely.LineString(points + points[:1] * ring))
+        flags += own + own[:1] * ring
+    return np.array(lines, dtype=object), np.array(flags, dtype=np.uint8)
+
+
+def worst(one, other):
+    return next(flag for flag in (SUSPECT, UNKNOWN, CLEAR) if flag in (one, other))
+
+
+def segments_of(line, flags=None, flag=None):
+    """(from, to, flag) of each segment, with z."""
+    points = shapely.get_coordinates(line, include_z=True).tolist()
+    told = [flag] * len(points) if flags is None else list(map(worst, flags[:-1], flags[1:]))
+    return [(tuple(a), tuple(b), f) for a, b, f in zip(points[:-1], points[1:], told, strict=False)]
+
+
+@given(flagged_lines())
+@settings(max_examples=200)
+def test_pieces_are_the_segments_of_the_lines_each_with_its_flag(given_lines):
+    lines, flags = given_lines
+    pieces, piece_flags = split_lines(lines, flags)
+    remaining = list(zip(pieces, piece_flags.tolist(), strict=True))
+    start = 0
+    for line in lines:
+        count = shapely.get_num_coordinates(line)
+        own = segments_of(line, flags[start : start + count])
+        start += count
+        mine = []
+        while len(mine) < len(own):
+            piece, flag = remaining.pop(0)
+            mine += segments_of(piece, flag=flag)
+        # In the same order, a ring's from wherever it is cut.
+        turns = range(len(own)) if line.is_closed else [0]
+        assert mine in [own[k:] + own[:k] for k in turns]
+    assert not remaining
+
+
+@given(flagged_lines())
+@settings(max_examples=200)
+def test_no_piece_could_be_longer(given_lines):
+    lines, flags = given_lines
+    pieces, piece_flags = split_lines(lines, flags)
+    tree = zip(pieces[:-1], pieces[1:], piece_flags[:-1], piece_flags[1:], strict=True)
+    for one, other, flag, next_flag in tree:
+        if flag == next_flag:
+            assert one.coords[-1] != other.coords[0]
+    # A ring in several pieces does not begin and end with the same flag; one of one flag is whole.
+    for line in lines[shapely.is_closed(lines)]:
+        own = [i for i, piece in enumerate(pieces) if piece.covered_by(line)]
+        if len(own) == 1:
+            assert pieces[own[0]].equals_exact(line)
+        else:
+            assert piece_flags[own[0]] != piece_flags[own[-1]]
+
+
+def test_flags_are_read_by_block_wherever_vertices_are(tmp_path):
+    rng = np.random.default_rng(2)
+    values = rng.choice([CLEAR, SUSPECT, UNKNOWN], (700, 1300)).astype(np.uint8)
+    path = write_raster(tmp_path / "flags.tif", values[None], tiled=True)
+    points = rng.random((5000, 2)) * (1300, 700)
+    points[:4] = (0, 0), (1300, 700), (1300, 0), (512, 512)
+    with rasterio.open(path) as src:
+        flags = flags_at(src, points)
+        assert flags_at(src, np.empty((0, 2))).size == 0
+    expected = [values[min(int(row), 699), min(int(col), 1299)] for col, row in points]
+    assert np.array_equal(flags, expected)
+
+
+def test_where_nothing_is_known_lines_stay_whole_and_their_flag_is_null():
+    lines = contour(rough_field(np.random.default_rng(1), (20, 20))).lines
+    pieces, flags = CoastFlags(None).split(lines)
+    assert pieces is lines
+    assert flag_column(flags).isna().all()
+
+
+SHAPE = (60, 90)
+
+
+def make(folder, scl, *, clouds=None, shape=SHAPE, field=None):
+    """Write a scene with an SCL of 20 m beside it, and its products; return record and lines."""
+    folder.mkdir()
+    bands = folder / "scene"
+    bands.mkdir()
+    for band in ("B03", "B08"):
+        path = write_scene(bands / f"{band}.tif", np.ones(shape, bool), bands=(band,))
+    write_raster(bands / "SCL_20m.tif", scl[None], transform=UTM @ Affine.scale(2))
+    values = rough_field(np.random.default_rng(8), shape, smooth=3) if field is None else field
+    options = SceneOptions(clouds=clouds or CloudOptions(), sensor="s2")
+    with (
+        gdal_environment(),
+        open_scene(bands, options) as scene,
+        stage_set(folder / "out", scene.name, overwrite=False) as (stage, record),
+    ):
+        valid = scene.read(["B03"], Window(0, 0, shape[1], shape[0])).valid
+        written = np.where(valid, values, np.nan).astype(np.float32)[None]
+        made = Field(write_raster(folder / "field.tif", written), "probability", 0.5)
+        record["clouds"] = write_products(
+            stage, scene, made, classes=LAND_WATER, probability_dtype="uint8", attributes={}
+        )
+    assert path.is_file()
+    lines = geopandas.read_file(folder / "out" / "scene.gpkg", layer="coastline")
+    return json.loads((folder / "out" / "scene.json").read_text())["clouds"], lines
+
+
+def scl_with_cloud(shape=SHAPE):
+    """Water with a cloud in the middle, cirrus on the left and nothing known on the right."""
+    scl = np.full((shape[0] // 2, shape[1] // 2), 6, np.uint8)
+    scl[8:20, 15:26] = 9
+    scl[:, :3] = 10
+    scl[:, -5:] = 0
+    return scl
+
+
+def near_cloud(scl):
+    """Where on the scene a vertex is suspect or unknown, by whole arrays."""
+    cloud = np.isin(scl, (8, 9, 10))
+    grown = np.zeros_like(cloud)
+    for row, col in np.argwhere(cloud):
+        grown[max(row - 1, 0) : row + 2, max(col - 1, 0) : col + 2] = True
+    flags = np.where(grown, SUSPECT, np.where(scl == 0, UNKNOWN, CLEAR)).astype(np.uint8)
+    return np.kron(flags, np.ones((2, 2), np.uint8))
+
+
+def test_stretches_under_cloud_are_flagged_and_add_up(tmp_path):
+    scl = scl_with_cloud()
+    clouds, lines = make(tmp_path / "a", scl)
+    plain = contour(rough_field(np.random.default_rng(8), SHAPE, smooth=3).astype(np.float32))
+    expected = near_cloud(scl)
+    told = {"suspect": 0, "unknown": 0, "clear": 0}
+    for line, flag in zip(lines.geometry, lines.cloud_suspect, strict=True):
+        col, row = ~UTM @ shapely.get_coordinates(line).T
+        at = expected[
+            np.clip(row.astype(int), 0, SHAPE[0] - 1), np.clip(col.astype(int), 0, SHAPE[1] - 1)
+        ]
+        either = [worst(*pair) for pair in itertools.pairwise(at)]
+        known = {SUSPECT: True, CLEAR: False}.get(either[0])
+        assert len(set(either)) == 1
+        assert (None if flag is None or flag != flag else bool(flag)) == known
+        told[{True: "suspect", False: "clear", None: "unknown"}[known]] += 1
+    assert min(told.values()) > 0
+    assert len(lines) > len(plain.lines)
+    suspect = lines[lines.cloud_suspect == True].length_m.sum()  # noqa: E712
+    known = lines[lines.cloud_suspect.notna()].length_m.sum()
+    assert clouds["share_of_coast"] == pytest.approx(suspect / known, rel=1e-9)
+    # Bands here lie the same way round on the ground: lengths are those of whole lines.
+    unflagged, whole_lines = make(tmp_path / "b", np.full_like(scl, 6))
+    assert lines.length_m.sum() == pytest.approx(whole_lines.length_m.sum(), rel=1e-9)
+    assert (whole_lines.cloud_suspect == False).all()  # noqa: E712
+    assert (unflagged["share_of_coast"], unflagged["share_of_scene"]) == (0, 0)
+
+
+def test_shares_of_the_scene_are_of_its_pixels_that_are_known(tmp_path):
+    scl = scl_with_cloud()
+    clouds, _ = make(tmp_path / "a", scl)
+    cloud, known = np.isin(scl, (8, 9, 10)).sum(), (scl != 0).sum()
+    assert clouds["share_of_scene"] == pytest.approx(cloud / known)
+    assert clouds["source"] == "SCL (SCL_20m.tif)"
+    assert clouds["masked"] is None
+
+
+def test_what_is_masked_is_recorded_and_no_line_runs_along_it(tmp_path):
+    scl = scl_with_cloud()
+    options = CloudOptions(mask=True, min_area_m2=0)
+    clouds, lines = make(tmp_path / "a", scl, clouds=options)
+    masked = np.isin(scl, (8, 9))
+    assert clouds["masked"] == {
+        "source": "SCL (SCL_20m.tif)",
+        "cirrus": False,
+        "min_area_m2": 0,
+        "buffer_m": 0,
+        "share_of_scene": pytest.approx(masked.mean()),
+    }
+    # The raw share is the same, masked or not: the mask hides, and does not take away, cloud.
+    assert clouds["share_of_scene"] == make(tmp_path / "b", scl)[0]["share_of_scene"]
+    inside = shapely.box(*(UTM @ (30, 40)), *(UTM @ (52, 16)))
+    assert masked[8:20, 15:26].all()
+    assert lines.intersection(inside).length.sum() < 1e-6
+    along = lines.intersection(inside.boundary.buffer(0.01)).length
+    assert along.max() < 1
+    with rasterio.open(tmp_path / "a" / "out" / "scene_mask.tif") as src:
+        assert (src.read(1) == 255).mean() == pytest.approx(masked.mean())
+    with rasterio.open(tmp_path / "a" / "out" / "scene_rgb.tif") as src:
+        assert src.read(1).min() > 0  # what is masked is shown
+
+
+def test_flags_are_the_same_whatever_the_strips(tmp_path, monkeypatch):
+    _, lines = make(tmp_path / "a", scl_with_cloud())
+    monkeypatch.setattr("geounet.products.strip_rows", lambda _: 7)
+    _, again = make(tmp_path / "b", scl_with_cloud())
+    assert lines.equals(again)
+
+
+def test_a_scene_without_a_quality_layer_says_null(tmp_path):
+    path = write_scene(tmp_path / "scene.tif", np.ones((30, 30), bool))
+    record = baseline_scene(str(path), tmp_path / "out", BaselineSettings(threshold=0.0))
+    clouds = json.loads(record.read_text())["clouds"]
+    assert clouds == {
+        "source": None,
+        "share_of_scene": None,
+        "share_of_coast": None,
+        "masked": None,
+    }
+
+
+def test_cloud_is_reported_in_a_line(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "geounet.products"):
+        make(tmp_path / "a", scl_with_cloud())
+        make(tmp_path / "b", np.full((30, 45), 6, np.uint8))
+    (told,) = [r.message for r in caplog.records]
+    assert "of the scene is under cloud by its SCL" in told
+    assert "of the coastline's length" in told
