@@ -34,9 +34,9 @@ CLOUD_SIDE = 512
 """Points along each side of a scene by which its share of cloud is estimated."""
 QUICKLOOK_SIDE = 1200
 """Pixels of a quicklook along the longer side, at most."""
-DARKEST, BRIGHTEST = 1, 95
+DARKEST, BRIGHTEST = 1, 90
 """Percent of all pixels, and of the brighter ones, between which a quicklook is stretched."""
-GAMMA = 0.6
+GAMMA = 0.5
 """Exponent that lifts what is dark in a quicklook."""
 ISODATA_STEPS = 20
 LACKING = 0.9
