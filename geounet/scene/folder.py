@@ -30,6 +30,9 @@ SIDECARS = frozenset(
 )
 """Endings of files that lie beside rasters and are none."""
 MANIFEST_KEYS = ("bands", "sensor", "level", "scale", "offset", "nodata")
+QUALITY = "quality band"
+LOOKED_INTO = 20
+"""Files without a band in their names that are opened to tell what to do."""
 IMAGE_FOLDERS = ("R10m", "R20m", "R60m", "IMG_DATA")
 """Folders of Sentinel-2 products that are called the same in all of them."""
 
@@ -159,14 +162,14 @@ def _band_files(listing: _Listing, mtl: Mtl | None, options: SceneOptions) -> Ba
             numbered[path] = band
         elif is_quality(stem):
             quality.append(QualityCandidate(stem, path))
-            left_out.append((name, "quality band"))
+            left_out.append((name, QUALITY))
         elif band := names.band_in_name(stem):
             numbered[path] = band
         elif (word := names.common_name_in(stem)) in COMMON_NAMES:
             common[path] = word
         else:
             others.append(name)
-    extra = _asked_for(others, options.bands or ())
+    extra = _asked_for(others, options.bands or (), named=bool(numbered or common))
     left_out += [(name, "no band in its name") for name in others if name not in extra]
     if numbered:
         left_out += [(Path(path).name, "other files are named by number") for path in common]
@@ -183,14 +186,21 @@ def _rasters(listing: _Listing) -> Iterator[tuple[str, str]]:
             yield name, path
 
 
-def _asked_for(files: Iterable[str], bands: Sequence[str]) -> dict[str, str]:
+def _asked_for(files: Iterable[str], bands: Sequence[str], *, named: bool) -> dict[str, str]:
     """Return files that `--bands` asks for by a word in their names, with that word.
 
     A radar image or a height model beside the bands is taken only if it is asked for.
+
+    Args:
+        files: Names that tell of no band.
+        bands: What is asked for.
+        named: Whether other files tell of bands; then only those are `red` and `B04`.
     """
     words = {name: _words(PurePosixPath(name).stem) for name in files}
     asked = {}
     for band in bands:
+        if named and (names.band_in_name(band) or band.lower() in COMMON_NAMES):
+            continue
         found = [name for name, inside in words.items() if band.lower() in inside]
         if len(found) == 1:
             asked[found[0]] = band
@@ -244,7 +254,8 @@ def _why_no_bands(listing: _Listing, left_out: Sequence[tuple[str, str]]) -> str
             f"{listing.where} holds no band files itself. Give the folder that does: "
             f"{' or '.join(list(deeper)[:3])}."
         )
-    stack = next((s for name, why in left_out if (s := _count(listing.files[name], why))), None)
+    others = [listing.files[name] for name, why in left_out if why != QUALITY][:LOOKED_INTO]
+    stack = next((found for path in others if (found := _count(path))), None)
     if stack:
         return (
             f"{listing.where} holds no file of one band, but {stack[0]} with {stack[1]}. Give that "
@@ -257,10 +268,8 @@ def _why_no_bands(listing: _Listing, left_out: Sequence[tuple[str, str]]) -> str
     )
 
 
-def _count(path: str, why: str) -> tuple[str, int] | None:
+def _count(path: str) -> tuple[str, int] | None:
     """Return a raster of several bands and how many it has; None if it is something else."""
-    if why == "quality band":
-        return None
     try:
         with open_raster(path) as dataset:
             count = dataset.count - (alpha_index(dataset) is not None)
@@ -304,7 +313,7 @@ def read_manifest(source: str, options: SceneOptions) -> Product:
             raise BandError(f"{source} names {file} twice, as {texts[place]} and {text}.")
         if is_quality(text):
             quality.append(QualityCandidate(text, place))
-            left_out.append((f"{text} ({file})", "quality band"))
+            left_out.append((f"{text} ({file})", QUALITY))
             quality.append(QualityCandidate(text, str(place)))
         else:
             texts[place] = text

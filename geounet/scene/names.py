@@ -19,7 +19,11 @@ _SENTINEL2 = re.compile(
     r"|S2[A-D]_\d\d?[A-Z]{3}_\d{8}_\d_L(?P<cog>1C|2A)"  # S2A_29RKH_20200219_0_L2A
     r"|(?<![A-Z0-9])T\d\d[A-Z]{3}_\d{8}T\d{6}(?![A-Z0-9]))"  # T01KCV_20190809T220921_B03_60m
 )
-_LANDSAT = re.compile(r"(?<![A-Z0-9])L[COTEM]0(?P<number>[4-9])(?:_L(?P<level>[12])[A-Z]{2})?_")
+# LM05 is MSS, whose bands are others than those of TM on the same spacecraft.
+_LANDSAT = re.compile(r"(?<![A-Z0-9])L[COTE]0(?P<number>[4-9])(?:_L(?P<level>[12])[A-Z]{2})?_")
+_LANDSAT_SCENE = re.compile(  # LC82040522019124LGN00: path, row, year and day of the year
+    r"(?<![A-Z0-9])L[COTE](?P<number>[4-9])\d{6}(?P<day>(?:19|20)\d{5})[A-Z]{3}\d\d(?![A-Z0-9])"
+)
 _SENTINEL2_SPELLED = re.compile(
     r"SENTINEL[-_ ]?2[A-D]?(?:[ _,]+L(?P<level>1C|2A))?(?![A-Z0-9])"  # Sentinel-2B L1C, B03
 )
@@ -106,6 +110,8 @@ def _product_in(text: str, *, own: bool) -> tuple[str | None, str | None]:
         return "s2", level and f"L{level}"
     if match := _LANDSAT.search(text):
         return _LANDSAT_SENSORS.get(match["number"]), match["level"] and f"L{match['level']}"
+    if match := _LANDSAT_SCENE.search(text):
+        return _LANDSAT_SENSORS.get(match["number"]), None
     if own and (match := _LANDSAT_SPELLED.search(text)):
         return _LANDSAT_SENSORS.get(match["number"]), None
     return None, None
@@ -140,6 +146,10 @@ def find_time(
         match = _DAY.search(part.text.upper()) if part.own else None
         day = _parse("".join(match.groups()), "%Y%m%d") if match else None
         if day and day.year >= 1972:  # Landsat 1
+            return day.date(), part.source
+    for part in parts:
+        match = _LANDSAT_SCENE.search(part.text.upper())
+        if match and (day := _parse(match["day"], "%Y%j")):
             return day.date(), part.source
     return None
 

@@ -1,5 +1,7 @@
 import logging
+import tarfile
 import warnings
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
@@ -11,7 +13,9 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from geounet.errors import BandError, GeounetError, SceneError
-from geounet.scene import SceneOptions, open_scene
+from geounet.scene import Scene, SceneOptions, open_scene
+from geounet.scene.folder import read_tree
+from geounet.scene.tree import open_tree
 
 GRID = Affine(60, 0, 300_000, 0, -60, 8_000_020)
 SAID = SceneOptions(scale=0.0001, nodata=0, sensor="s2")
@@ -222,6 +226,230 @@ def test_values_of_different_types_are_kept(tmp_path):
     with open_scene(tmp_path, SAID) as scene:
         assert values_of(scene) == {"B02": 60_000, "B03": -5}
         assert scene.dtype == "int32"
+
+
+def test_a_radar_image_and_a_height_model_are_taken_if_they_are_asked_for(tmp_path):
+    for i, name in enumerate(["T01KCV_20190809T220921_B03", "T01KCV_20190809T220921_B08"]):
+        write(tmp_path / f"{name}.tif", i + 1)
+    for i, name in enumerate(["S1A_IW_GRDH_1SDV_20190811T063000_VV", "S1A_x_VH", "dem_30m"]):
+        write(tmp_path / f"{name}.tif", i + 11)
+    with open_scene(tmp_path, SAID) as scene:
+        assert values_of(scene) == {"B03": 1, "B08": 2}
+        assert [item["why"] for item in scene.describe()["left_out"]] == ["no band in its name"] * 3
+    options = SceneOptions(bands=("DEM", "B08", "VV"), scale=1e-4, nodata=0)
+    with open_scene(tmp_path, options) as scene:
+        assert [band.id for band in scene.bands] == ["DEM", "s2:B08", "VV"]
+        assert scene.scaling(["DEM", "B08", "VV"]).scale == (1, 1e-4, 1)
+    said = complaint(BandError, tmp_path, SceneOptions(bands=("B08", "HH")))
+    assert "no band HH" in said
+
+
+def test_bands_may_choose_among_files_whose_names_only_contain_them(tmp_path):
+    for i, name in enumerate(["red_2020", "nir_2020", "old_nir_2020"]):
+        write(tmp_path / f"{name}.tif", i + 1)
+    options = SceneOptions(bands=("red",), sensor="s2", scale=1, nodata=0)
+    with open_scene(tmp_path, options) as scene:
+        assert values_of(scene) == {"B04": 1}
+    # Which of two is meant, nobody knows.
+    said = complaint(BandError, tmp_path, SceneOptions(bands=("red", "nir"), sensor="s2"))
+    assert "no band nir" in said
+
+
+def test_a_folder_of_one_stack_is_told_to_be_given_by_the_stack(tmp_path):
+    stack = write(tmp_path / "stack.tif", 1, count=4)
+    (tmp_path / "notes.dat").write_text("none")
+    assert f"Give that file instead of the folder: {stack}." in complaint(BandError, tmp_path)
+    options = SceneOptions(bands=("B02", "B03", "B04", "B08"), sensor="s2")
+    assert f"{stack} with 4" in complaint(BandError, tmp_path, options)
+
+
+def test_a_quality_layer_in_a_folder_or_yaml_file_is_found(tmp_path):
+    write(tmp_path / "T01KCV_20190809T220921_B03_20m.tif", 1)
+    write(tmp_path / "T01KCV_20190809T220921_SCL_20m.tif", 4)
+    with open_scene(tmp_path, SAID) as scene:
+        assert scene.quality.kind == "scl"
+    (tmp_path / "scene.yaml").write_text(
+        "B03: T01KCV_20190809T220921_B03_20m.tif\nSCL: T01KCV_20190809T220921_SCL_20m.tif\n"
+    )
+    with open_scene(tmp_path / "scene.yaml", SAID) as scene:
+        assert scene.quality.kind == "scl"
+
+
+# Landsat's products
+
+LANDSAT = "LC08_L1TP_204052_20190504_20190520_01_T1"
+MTL = f"""GROUP = L1_METADATA_FILE
+  GROUP = METADATA_FILE_INFO
+    LANDSAT_PRODUCT_ID = "{LANDSAT}"
+  END_GROUP = METADATA_FILE_INFO
+  GROUP = PRODUCT_METADATA
+    DATA_TYPE = "L1TP"
+    SPACECRAFT_ID = "LANDSAT_8"
+    SENSOR_ID = "OLI_TIRS"
+    WRS_PATH = 204
+    WRS_ROW = 52
+    DATE_ACQUIRED = 2019-05-04
+    SCENE_CENTER_TIME = "11:21:32.0753130Z"
+    FILE_NAME_BAND_3 = "{LANDSAT}_B3.TIF"
+    FILE_NAME_BAND_5 = "{LANDSAT}_B5.TIF"
+    FILE_NAME_BAND_6 = "{LANDSAT}_B6.TIF"
+    FILE_NAME_BAND_10 = "{LANDSAT}_B10.TIF"
+    FILE_NAME_BAND_QUALITY = "{LANDSAT}_BQA.TIF"
+  END_GROUP = PRODUCT_METADATA
+  GROUP = IMAGE_ATTRIBUTES
+    SUN_ELEVATION = 30
+  END_GROUP = IMAGE_ATTRIBUTES
+  GROUP = MIN_MAX_PIXEL_VALUE
+    QUANTIZE_CAL_MIN_BAND_3 = 1
+  END_GROUP = MIN_MAX_PIXEL_VALUE
+  GROUP = RADIOMETRIC_RESCALING
+    RADIANCE_MULT_BAND_10 = 3.3420E-04
+    RADIANCE_ADD_BAND_10 = 0.10000
+    REFLECTANCE_MULT_BAND_3 = 2.0000E-05
+    REFLECTANCE_MULT_BAND_5 = 2.0000E-05
+    REFLECTANCE_ADD_BAND_3 = -0.100000
+    REFLECTANCE_ADD_BAND_5 = -0.100000
+  END_GROUP = RADIOMETRIC_RESCALING
+END_GROUP = L1_METADATA_FILE
+END
+"""
+
+
+@pytest.fixture
+def landsat(tmp_path):
+    """A folder as the USGS makes it, of three bands and a quality layer."""
+    folder = tmp_path / LANDSAT
+    for name, value in {"B3": 10_000, "B5": 20_000, "B10": 25_000, "BQA": 2720}.items():
+        write(folder / f"{LANDSAT}_{name}.TIF", value)
+    (folder / f"{LANDSAT}_MTL.txt").write_text(MTL)
+    return folder
+
+
+def check_landsat(scene):
+    assert list(values_of(scene).items()) == [("B3", 10_000), ("B5", 20_000), ("B10", 25_000)]
+    values, valid = scene.read(["green", "nir", "lwir11"], WHOLE)
+    assert valid.all()
+    # Twice what the factors give, because the sine of 30° is a half.
+    assert values[:, 0, 0] == pytest.approx([0.2, 0.6, 3.342e-4 * 25_000 + 0.1], abs=1e-6)
+    told = scene.describe()
+    assert (told["kind"], told["sensor"], told["level"], told["tile"]) == (
+        *("landsat", "l8", "L1"),
+        "204052",
+    )
+    assert told["name"] == LANDSAT
+    assert scene.time == datetime(2019, 5, 4, 11, 21, 32, 75_313, tzinfo=UTC)
+    assert {"what": f"{LANDSAT}_B6.TIF", "why": f"listed in {LANDSAT}_MTL.txt, not there"} in told[
+        "left_out"
+    ]
+    assert told["sources"]["nodata"] == f"0 is below QUANTIZE_CAL_MIN in {LANDSAT}_MTL.txt"
+    assert [band["nodata"] for band in told["bands"]] == [0, 0, 0]
+    assert scene.quality.kind == "bqa"
+
+
+def test_a_landsat_folder_says_all_by_its_mtl(landsat):
+    with open_scene(landsat) as scene:
+        check_landsat(scene)
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".zip"])
+@pytest.mark.parametrize("top", ["", f"{LANDSAT}/"])
+def test_a_landsat_archive_is_read_in_place(landsat, tmp_path, ending, top):
+    archive = tmp_path / f"{LANDSAT}{ending}"
+    if ending == ".zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in landsat.iterdir():
+                file.write(path, f"{top}{path.name}")
+    else:
+        with tarfile.open(archive, "w:gz" if ending == ".tar.gz" else "w") as file:
+            for path in landsat.iterdir():
+                file.add(path, f"{top}{path.name}")
+    with Scene(read_tree(open_tree(archive), SceneOptions())) as scene:
+        check_landsat(scene)
+        assert scene.source == str(archive)
+
+
+def test_an_archive_of_two_folders_of_bands_is_refused(landsat, tmp_path):
+    archive = tmp_path / "two.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in landsat.glob("*.TIF"):
+            file.write(path, f"one/{path.name}")
+            file.write(path, f"two/{path.name}")
+    with pytest.raises(BandError, match="band files in 2 folders: one, two"):
+        read_tree(open_tree(archive), SceneOptions())
+
+
+def test_an_archive_without_bands_is_refused(tmp_path):
+    archive = tmp_path / "none.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("letter.doc", "nothing")
+    with pytest.raises(BandError, match=r"no file with a band in its name .*letter\.doc"):
+        read_tree(open_tree(archive), SceneOptions())
+
+
+def test_what_the_user_says_counts_more_than_the_mtl(landsat, caplog):
+    options = SceneOptions(scale=1e-4, offset=-10, nodata=7, sensor="l9", level="L2")
+    with caplog.at_level(logging.WARNING), open_scene(landsat, options) as scene:
+        values = scene.read(["B3", "B5", "B10"], WHOLE).values[:, 0, 0]
+        assert values == pytest.approx([0.999, 1.999, 3.342e-4 * 25_000 + 0.1], abs=1e-6)
+        assert (scene.sensor, scene.level) == ("l9", "L2")
+        assert [band["nodata"] for band in scene.describe()["bands"]] == [7, 7, 7]
+    assert f"--sensor l9 is taken, although the {LANDSAT}_MTL.txt says l8" in caplog.text
+
+
+def test_bands_of_a_landsat_folder_are_chosen_by_name(landsat):
+    with open_scene(landsat, SceneOptions(bands=("nir", "B3"))) as scene:
+        assert [band.id for band in scene.bands] == ["l8:B5", "l8:B3"]
+
+
+def test_old_names_of_files_are_understood_by_the_mtl(landsat):
+    text = MTL
+    for i, name in enumerate(["B3", "B5", "B10"]):
+        old = f"L82040520522019050{i}.TIF"
+        (landsat / f"{LANDSAT}_{name}.TIF").rename(landsat / old)
+        text = text.replace(f"{LANDSAT}_{name}.TIF", old)
+    (landsat / f"{LANDSAT}_MTL.txt").write_text(text)
+    with open_scene(landsat) as scene:
+        assert values_of(scene) == {"B3": 10_000, "B5": 20_000, "B10": 25_000}
+
+
+def test_of_floats_the_mtl_says_nothing(landsat):
+    path = landsat / f"{LANDSAT}_B3.TIF"
+    path.unlink()
+    with rasterio.open(*(path, "w", "GTiff", 20, 30, 1, "EPSG:32701", GRID, np.float32)) as dst:
+        dst.write(np.full((1, 30, 20), 0.25, dtype=np.float32))
+    with open_scene(landsat) as scene:
+        assert (scene.read(["B3"], WHOLE).values == 0.25).all()
+        assert scene.read(["B5"], WHOLE).values[0, 0, 0] == pytest.approx(0.6, abs=1e-6)
+
+
+def test_a_night_scene_has_no_reflectance_and_that_is_said(landsat, caplog):
+    text = MTL.replace("SUN_ELEVATION = 30", "SUN_ELEVATION = -30")
+    (landsat / f"{LANDSAT}_MTL.txt").write_text(text)
+    with caplog.at_level(logging.WARNING), open_scene(landsat) as scene:
+        with pytest.raises(SceneError, match="nothing says their scale"):
+            scene.scaling(["nir"])
+        assert scene.scaling(["lwir11"]).scale == (3.342e-4,)
+    assert "SUN_ELEVATION -30°: it was night; give --scale and --offset" in caplog.text
+
+
+def test_two_landsat_products_in_a_folder_are_refused(landsat):
+    surface = "LC08_L2SP_204052_20190504_20200828_02_T1"
+    (landsat / f"{surface}_MTL.txt").write_text(MTL)
+    said = complaint(SceneError, landsat)
+    assert f"holds 2 Landsat products: {LANDSAT}, {surface}. Each scene has to have" in said
+
+
+def test_one_product_may_say_the_same_in_three_formats(landsat):
+    for ending in ("json", "xml"):
+        (landsat / f"{LANDSAT}_MTL.{ending}").write_text("not read")
+    with open_scene(landsat) as scene:
+        assert scene.describe()["sources"]["sensor"] == f"{LANDSAT}_MTL.txt"
+
+
+def test_a_damaged_mtl_is_said_with_its_place(landsat):
+    (landsat / f"{LANDSAT}_MTL.txt").write_text(MTL[:600])
+    said = complaint(SceneError, landsat)
+    assert said.startswith(f"{landsat}: {LANDSAT}_MTL.txt ends within its group")
 
 
 # YAML files

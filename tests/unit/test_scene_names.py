@@ -72,6 +72,8 @@ def test_descriptions_say_which_band_it_is_or_nothing(text, band):
         ("LC09_L2SP_204052_20220504_20220506_02_T1_SR_B5.TIF", "l9", "L2"),
         ("LE07_L1GT_204052_20010504_20170205_01_T1_B1.TIF", "l7", "L1"),
         ("LT05_B1.TIF", "l5", None),
+        ("LC82040522019124LGN00_B3.TIF", "l8", None),
+        ("LM05_L1TP_029030_19840415_20200903_02_T2_B4.TIF", None, None),  # MSS: other bands
         ("LT04_L1TP_204052_19900504_20170205_01_T1_B1.TIF", "l5", "L1"),
         ("coast.tif", None, None),
         ("ALC08_x.tif", None, None),
