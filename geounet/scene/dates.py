@@ -17,6 +17,8 @@ from geounet.scene import names
 
 FIRST_YEAR = 1972
 """Of Landsat 1: earlier dates are other numbers."""
+FEWEST = 6
+"""Bands: in fewer, nothing can be seen to begin again."""
 EXAMPLES: Mapping[int, tuple[str, ...]] = {
     3: ("B04", "B03", "B02"),
     4: ("B04", "B03", "B02", "B08"),
@@ -160,7 +162,7 @@ def repeated_after(samples: NDArray[Any]) -> int | None:
         samples: (bands, pixels), numbers as they are in the file.
     """
     count = len(samples)
-    if count < 6 or samples.shape[1] < 100 or (samples.std(axis=1) == 0).any():
+    if count < FEWEST or samples.shape[1] < 100 or (samples.std(axis=1) == 0).any():
         return None
     together = np.corrcoef(samples)  # (bands, bands)
     medians = np.median(samples, axis=1)

@@ -83,7 +83,7 @@ def from_gdal(
     """
     if scale == 1 and offset == 0:
         return LayerScaling()
-    if scale == 0 or not (math.isfinite(scale) and math.isfinite(offset)):
+    if scale == 0 or not all(map(math.isfinite, (scale, offset, offset / scale))):
         raise SceneError(
             f"{where} declares the impossible scale {scale} and offset {offset}. "
             "Give --scale and --offset."

@@ -30,6 +30,7 @@ from geounet.scene.sidecar import find_band_lists
 
 LEAVE_OUT = "-"
 SAMPLE_SIDE = 64
+"""Pixels of the squares that are looked at where bands have no names."""
 SAMPLES_PER_SIDE = 5
 
 
@@ -97,24 +98,35 @@ def band_texts(
         return descriptions, "band descriptions"
     if len(indexes) == 1 and (name := names.band_in_name(Path(source).stem)):
         return {indexes[0]: name}, "file name"
-    remarks = []
+    listed, remarks = _texts_listed(source, indexes, options)
+    if listed:
+        return listed
+    unnamed = [index for index in indexes if descriptions[index] is None]
+    raise BandError(_why_unnamed(dataset, source, indexes, unnamed, remarks))
+
+
+def _texts_listed(
+    source: str, indexes: Sequence[int], options: SceneOptions
+) -> tuple[tuple[dict[int, str | None], str] | None, list[str]]:
+    """Return what a list beside the file says as `band_texts` does; or why the lists do not fit.
+
+    Raises:
+        BandError: A list is of several dates.
+    """
+    remarks = list[str]()
     for found in find_band_lists(source):
         if len(found.names) != len(indexes):
             remarks.append(f"{found.source} beside it lists {len(found.names)} names")
             continue
-        listed = dict(zip(indexes, found.names, strict=True))
-        _refuse_dates(
-            dates.split_by_date(listed), indexes, f"{source}, by {found.source},", options
-        )
-        texts = {i: names.band_in_description(text) for i, text in listed.items()}
-        if unknown := [str(i) for i in indexes if texts[i] is None]:
+        taken = {i: n for i, n in zip(indexes, found.names, strict=True) if n != LEAVE_OUT}
+        who = f"{source}, by {found.source},"
+        _refuse_dates(dates.split_by_date(taken), indexes, who, options)
+        texts = {i: names.band_in_description(name) for i, name in taken.items()}
+        if unknown := [str(i) for i, text in texts.items() if text is None]:
             remarks.append(f"{found.source} beside it does not name number {', '.join(unknown)}")
             continue
-        return {i: None if t == LEAVE_OUT else t for i, t in texts.items()}, (
-            f"{found.source} beside the file"
-        )
-    unnamed = [index for index in indexes if descriptions[index] is None]
-    raise BandError(_why_unnamed(dataset, source, indexes, unnamed, remarks))
+        return ({i: texts.get(i) for i in indexes}, f"{found.source} beside the file"), remarks
+    return None, remarks
 
 
 def _refuse_dates(
@@ -144,15 +156,15 @@ def _why_unnamed(
         )
     return (
         f"{start}, and they look like {len(indexes) // period} dates of {period} bands, one after "
-        "the other. A scene is one date: name its bands in file order with --bands and leave out "
-        f"the others with -, for instance --bands {dates.example_of(period, len(indexes))} "
+        "the other. A scene is one date: name its bands in file order and leave out the others, "
+        f"for instance --bands {dates.example_of(period, len(indexes))} "
         "--sensor s2."
     )
 
 
 def _samples(dataset: rasterio.DatasetReader, indexes: Sequence[int]) -> NDArray[Any] | None:
     """Return pixels of a file from places all over it, (bands, pixels); None if that takes long."""
-    if dataset.name.startswith("/vsi"):
+    if dataset.name.startswith("/vsi") or len(indexes) < dates.FEWEST:
         return None
     rows, cols = (min(SAMPLE_SIDE, size) for size in dataset.shape)
     parts = []

@@ -189,8 +189,9 @@ def test_a_band_without_numbers_has_no_scaling(value):
     assert "no factors of reflectance" in mtl.complaint
 
 
-def test_a_factor_of_zero_is_refused():
-    groups = changed(COLLECTION_1, "RADIOMETRIC_RESCALING", REFLECTANCE_MULT_BAND_4="0")
+@pytest.mark.parametrize("factor", ["0", "1e-320"])
+def test_an_impossible_factor_is_refused(factor):
+    groups = changed(COLLECTION_1, "RADIOMETRIC_RESCALING", REFLECTANCE_MULT_BAND_4=factor)
     with pytest.raises(SceneError, match=r"impossible scale .*Give --scale"):
         parse_mtl(as_text(groups)).scaling(parse_band("B4", "l7"), "B4")
 
