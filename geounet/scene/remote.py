@@ -129,11 +129,18 @@ def _forget(path: str) -> None:
     """Make GDAL forget what it has read of a file, and whether it was there.
 
     Files called so are forgotten when they are closed.
+
+    Raises:
+        RasterioError: Nothing comes; there is no use in waiting a third time.
     """
-    with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path.partition("?")[0]):
+    with rasterio.Env(
+        CPL_VSIL_CURL_NON_CACHED=path.partition("?")[0], GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"
+    ):
         try:
             rasterio.open(path).close()
         except RasterioError as error:
+            if "too slow" in str(error):
+                raise
             logger.debug("%s is forgotten: %s", without_query(path), error)
 
 
@@ -214,9 +221,9 @@ def _ask_again(ask: Callable[[], bytes], url: str) -> bytes:
         try:
             return ask()
         except _TransientError as error:
-            if number == tries:
+            if number == tries or (error.slow and number > 1):
                 raise SceneError(
-                    f"{without_query(url)} cannot be fetched: {error}, {tries} times. "
+                    f"{without_query(url)} cannot be fetched: {error}, {number} times. "
                     "Try later, or download it and give the file."
                 ) from error
             logger.info("%s: %s; asked again", without_query(url), error)
@@ -226,6 +233,11 @@ def _ask_again(ask: Callable[[], bytes], url: str) -> bytes:
 
 class _TransientError(Exception):
     """What may go well at the next try."""
+
+    def __init__(self, why: str, *, slow: bool = False) -> None:
+        super().__init__(why)
+        self.slow = slow
+        """Whether it took long: two such are enough."""
 
 
 def _public_address(url: str) -> str:
@@ -275,7 +287,8 @@ def _fetch_once(url: str, limit: int, *, start: bool = False) -> bytes:
                 return next(answer.iter_content(limit), b"")
             return _body(answer, limit, stall, shown)
     except (requests.Timeout, requests.ConnectionError) as error:
-        raise _TransientError(_why(error, stall)) from error
+        slow = isinstance(error, requests.Timeout) or "Read timed out" in str(error)
+        raise _TransientError(_why(error, stall), slow=slow) from error
     except (requests.RequestException, ValueError) as error:
         # ValueError: what urllib3 says of an address that is none ("http://[").
         if isinstance(error, requests.exceptions.ChunkedEncodingError):
@@ -296,7 +309,9 @@ def _body(answer: requests.Response, limit: int, stall: float, shown: str) -> by
             )
         passed = time.monotonic() - start
         if passed > stall and len(body) < slowest * passed:
-            raise _TransientError(f"less than {slowest:g} bytes a second came for {passed:.0f} s")
+            raise _TransientError(
+                f"less than {slowest:g} bytes a second came for {passed:.0f} s", slow=True
+            )
     announced = answer.headers.get("Content-Length", "")
     # requests hands over a body that broke off as if it were whole.
     packed = "Content-Encoding" in answer.headers
