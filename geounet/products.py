@@ -63,7 +63,7 @@ SUREST = 1e-4
 QUARTERS_APART = float(logit(0.75) - logit(0.25))
 """Log-odds between the lines at 0.25 and 0.75, whose distance is `edge_width_m`."""
 
-LINE_COLOR = "#d62728"
+LINE_COLOR, SUSPECT_COLOR = "#d62728", "#7f7f7f"
 WATER_ALPHA = 80
 """Of 255: the picture below the water is to be seen."""
 
@@ -359,7 +359,9 @@ def _text_column(value: str | None, count: int) -> Any:
 
 
 def _line_style() -> Element:
-    return qgis.line(LINE_COLOR, width_mm=0.5)
+    return qgis.flagged_line(
+        LINE_COLOR, width_mm=0.5, column="cloud_suspect", flagged_color=SUSPECT_COLOR
+    )
 
 
 def _water_style() -> Element:

@@ -72,10 +72,28 @@ def picture() -> Element:
     )
 
 
-def line(color: str, width_mm: float) -> Element:
-    """Return the renderer of lines."""
-    options = {"line_color": _rgba(color, 255), "line_width": f"{width_mm:g}"}
-    return _single_symbol("line", "SimpleLine", options)
+def flagged_line(color: str, width_mm: float, *, column: str, flagged_color: str) -> Element:
+    """Return the renderer of lines of which some are flagged: those are dashed.
+
+    Args:
+        color: Of lines whose flag is false or null.
+        width_mm: Of all.
+        column: Of the flag, boolean.
+        flagged_color: Of lines whose flag is true.
+    """
+    renderer = Element("renderer-v2", type="RuleRenderer")
+    # Keys of its own, or QGIS makes them anew each time it reads the style.
+    rules = SubElement(renderer, "rules", key="all")
+    SubElement(rules, "rule", key="plain", symbol="0", label="other", filter="ELSE")
+    SubElement(
+        rules, "rule", key=column, symbol="1", label=column.replace("_", " "), filter=f'"{column}"'
+    )
+    symbols = SubElement(renderer, "symbols")
+    plain = {"line_color": _rgba(color, 255), "line_width": f"{width_mm:g}"}
+    dashed = {**plain, "line_color": _rgba(flagged_color, 255), "line_style": "dash"}
+    for name, options in enumerate((plain, dashed)):
+        symbols.append(_symbol("line", "SimpleLine", options, name=str(name)))
+    return renderer
 
 
 def fill(color: str, alpha: int) -> Element:
@@ -92,11 +110,16 @@ def _single_symbol(
     kind: Literal["line", "fill"], symbol_layer: str, options: Mapping[str, str]
 ) -> Element:
     renderer = Element("renderer-v2", type="singleSymbol")
-    symbol = SubElement(SubElement(renderer, "symbols"), "symbol", type=kind, name="0")
-    listed = SubElement(SubElement(symbol, "layer", {"class": symbol_layer}), "Option", type="Map")
-    for name, value in options.items():
-        SubElement(listed, "Option", type="QString", name=name, value=value)
+    SubElement(renderer, "symbols").append(_symbol(kind, symbol_layer, options, name="0"))
     return renderer
+
+
+def _symbol(kind: str, symbol_layer: str, options: Mapping[str, str], *, name: str) -> Element:
+    symbol = Element("symbol", type=kind, name=name)
+    listed = SubElement(SubElement(symbol, "layer", {"class": symbol_layer}), "Option", type="Map")
+    for option, value in options.items():
+        SubElement(listed, "Option", type="QString", name=option, value=value)
+    return symbol
 
 
 def qml(renderer: Element) -> str:

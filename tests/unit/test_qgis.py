@@ -23,8 +23,9 @@ THREE = (
     LabelClass(1, "water", "#1f77b4", water=True),
     LabelClass(3, "ice & <slush>", "#ffffff", water=True),
 )
+LINE = qgis.flagged_line("#d62728", 0.5, column="cloud_suspect", flagged_color="#7f7f7f")
 LAYERS = [
-    qgis.ProjectLayer("Coastline", "a b.gpkg|layername=coastline", qgis.line("#d62728", 0.5), True),
+    qgis.ProjectLayer("Coastline", "a b.gpkg|layername=coastline", LINE, True),
     qgis.ProjectLayer("Mask", "a b_mask.tif", qgis.palette(LAND_WATER), False),
 ]
 
@@ -46,18 +47,30 @@ def test_a_field_changes_colour_at_its_level():
 
 
 @pytest.mark.parametrize(
-    ("renderer", "symbol", "layer"),
+    ("renderer", "symbol", "layer", "colors"),
     [
-        (qgis.line("#d62728", 0.5), "line", "SimpleLine"),
-        (qgis.fill("#1f77b4", 80), "fill", "SimpleFill"),
+        (LINE, "line", "SimpleLine", ["214,39,40,255", "127,127,127,255"]),
+        (qgis.fill("#1f77b4", 80), "fill", "SimpleFill", ["31,119,180,80"]),
     ],
 )
-def test_vector_styles_have_a_symbol_of_their_kind(renderer, symbol, layer):
+def test_vector_styles_have_a_symbol_of_their_kind(renderer, symbol, layer, colors):
     root = ElementTree.fromstring(qgis.qml(renderer))
     assert root.find("renderer-v2/symbols/symbol").get("type") == symbol
     assert root.find("renderer-v2/symbols/symbol/layer").get("class") == layer
-    colors = [o.get("value") for o in root.iter("Option") if o.get("name", "").endswith("color")]
-    assert colors in (["214,39,40,255"], ["31,119,180,80"])
+    found = [o.get("value") for o in root.iter("Option") if o.get("name", "").endswith("color")]
+    assert found == colors
+
+
+def test_flagged_lines_are_dashed_by_a_rule_and_all_others_plain():
+    root = ElementTree.fromstring(qgis.qml(LINE))
+    rules = {rule.get("filter"): rule.get("symbol") for rule in root.iter("rule")}
+    assert set(rules) == {"ELSE", '"cloud_suspect"'}
+    dashed = {
+        symbol.get("name")
+        for symbol in root.iter("symbol")
+        if any(o.get("value") == "dash" for o in symbol.iter("Option"))
+    }
+    assert dashed == {rules['"cloud_suspect"']}
 
 
 def test_gdal_reads_class_names_and_colours_from_the_file_beside_the_mask(tmp_path):
