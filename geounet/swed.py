@@ -67,6 +67,9 @@ VAL_SHARE = 0.15
 """Of the training chips, those of some tiles."""
 SEED = 0
 """Of which tiles; fixed, so that all who train on SWED can compare."""
+CONSTANT = 1e-8
+"""Standard deviation of reflectance that only rounding makes: a single pixel of a chip that is one
+digital number off makes 4e-7."""
 CONTRADICTED = 0.5
 """Chips of whose known pixels a greater share looks like the other class are suspect."""
 NDWI_MARGIN = 0.1
@@ -218,7 +221,7 @@ def _look_at(pair: SwedPair, *, excluded: bool) -> _Look:
         coast_m=coast_length(np.where(known, label, np.uint8(IGNORE)), _IS_WATER, RES_M),
         statistics=statistics,
         digest=hashlib.sha256(dn.tobytes() + label.tobytes()).hexdigest(),
-        suspect=_suspect(values, valid, label),
+        suspect=_suspect(values, valid, label, constant=bool(statistics.std.max() < CONSTANT)),
     )
 
 
@@ -233,7 +236,11 @@ def _reflectance(dn: DigitalNumbers) -> tuple[NDArray[np.float32], NDArray[np.bo
 
 
 def _suspect(
-    values: NDArray[np.float32], valid: NDArray[np.bool_], label: NDArray[np.uint8]
+    values: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    label: NDArray[np.uint8],
+    *,
+    constant: bool,
 ) -> str | None:
     """Return what seems wrong with a chip."""
     known = valid & (label != IGNORE)
@@ -241,7 +248,7 @@ def _suspect(
         return "no data"
     if not known.any():
         return "no known label where it has data"
-    if not np.ptp(values[:, valid], axis=1).any():
+    if constant:
         return "the same in every pixel"
     green, nir = values[_GREEN][known], values[_NIR][known]
     ndwi = (green - nir) / (green + nir)  # of positive numbers

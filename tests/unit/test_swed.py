@@ -249,6 +249,9 @@ def test_suspects_are_found_and_nothing_else(own):
             label[:] = 1 - label
         if name == chip("T18TWL", 2):
             image[:] = 4321
+        if name == chip("T18TWL", 5):
+            image[:], label[:] = 4321, 0
+            image[9, 9, 9] += 1  # a little, but something
         if name == chip("T18TWL", 3):  # clouds over land: whiter than anything, NDWI above 0
             image[:], label[:] = 5000, 0
             image[..., GREEN] = 7000
