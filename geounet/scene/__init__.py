@@ -9,6 +9,7 @@ from geounet.scene.product import SceneOptions
 from geounet.scene.raster import Pixels, gdal_environment
 from geounet.scene.reflectance import Scaling
 from geounet.scene.scene import Scene, check_scene_arguments, open_scene
+from geounet.scene.stac_documents import expand_sources
 
 __all__ = [
     "CloudOptions",
@@ -17,6 +18,7 @@ __all__ = [
     "Scene",
     "SceneOptions",
     "check_scene_arguments",
+    "expand_sources",
     "gdal_environment",
     "open_scene",
 ]

@@ -17,8 +17,8 @@ from geounet.bands import Band, find_band
 from geounet.errors import BandError, SceneError
 from geounet.scene import advice
 from geounet.scene.clouds import Clouds
-from geounet.scene.folder import read_folder, read_manifest
 from geounet.scene.grid import finest_grid, res_in_metres, same_grid
+from geounet.scene.kinds import read_product
 from geounet.scene.product import Product, SceneOptions
 from geounet.scene.quality import Codes, QualityLayer
 from geounet.scene.raster import Handles, Layer, Pixels, open_raster, read_layers
@@ -28,7 +28,6 @@ from geounet.scene.reflectance import (
     Scaling,
     settle_scaling,
 )
-from geounet.scene.single import read_file
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ def open_scene(
         BandError: Bands have no names, the same name, or names whose sensor is not known.
         SceneError: It is missing, not a raster, damaged, or nobody knows where it lies.
     """
-    product = _read_product(str(source), options)
+    product = read_product(str(source), options)
     scene = Scene(product)
     if advise:
         try:
@@ -64,16 +63,6 @@ def open_scene(
             scene.close()
             raise
     return scene
-
-
-def _read_product(source: str, options: SceneOptions) -> Product:
-    """Find out what kind of product a source is, by its content, and read what it says."""
-    path = Path(source)
-    if path.is_dir():
-        return read_folder(source, options)
-    if path.suffix.lower() in {".yaml", ".yml"} and path.is_file():
-        return read_manifest(source, options)
-    return read_file(source, options)
 
 
 class Scene:
