@@ -51,7 +51,7 @@ def read_item(source: str, options: SceneOptions) -> Product:
         SceneError: It is not an item, or an asset cannot be read.
     """
     item = find_item(source)
-    parts = raster_assets(item.assets)
+    parts = raster_assets(item.assets, source)
     identity = _identity(item, options, parts)
     named, left_out = _bands(item, parts, identity, options)
     chosen = choose_bands(dict(enumerate(band for _, band in named)), options, source)
@@ -300,6 +300,12 @@ def _layer(
         i = asset.index - 1
         in_file = from_gdal(dataset.scales[i], dataset.offsets[i], where=dataset.name)
         scaling = scaling_of(asset, band, identity, item.properties, in_file, dataset.dtypes[i])
+        if scaling.scale is not None and scaling.offset is None and options.offset is None:
+            raise SceneError(
+                f"{item.source} is of a baseline whose numbers have an offset, and {dataset.name} "
+                "has a scale without one. Give --offset -1000, or --offset 0 if it is taken off "
+                "already."
+            )
         nodata = asset.nodata()
         if nodata is None and dataset.nodatavals[i] is None and band.sensor == "s2":
             nodata = 0.0 if is_esa_product(identity, item.properties) else None

@@ -44,6 +44,8 @@ _SENTINEL2_NAME = re.compile(r"S2[A-D]_(?:MSIL(?:1C|2A)|OPER)_")
 class Asset:
     """One raster band of an item."""
 
+    item: str
+    """The item, as the user gave it, for messages."""
     key: str
     href: str
     alternates: tuple[str, ...]
@@ -98,7 +100,10 @@ class Asset:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise SceneError(f"{name} of asset {self.key} is {value!r:.40}, which is no number.")
+            raise SceneError(
+                f"{self.item}: {name} of asset {self.key} is {value!r:.40}, which is no number. "
+                "Mend the item."
+            )
         return float(value)
 
     def nodata(self) -> float | None:
@@ -109,11 +114,18 @@ class Asset:
         return self.number("nodata")
 
 
-def raster_assets(assets: Mapping[str, Mapping[str, Any]]) -> list[Asset]:
-    """Return the bands of all assets that are rasters, in their order."""
-    return [
-        part for key, asset in assets.items() if _is_raster(asset) for part in _parts(key, asset)
-    ]
+def raster_assets(assets: Mapping[str, Mapping[str, Any]], item: str) -> list[Asset]:
+    """Return the bands of all assets that are rasters, in their order.
+
+    Args:
+        assets: By key; each has a link.
+        item: The item, for messages.
+
+    Raises:
+        SceneError: The bands of one are no list.
+    """
+    rasters = {key: asset for key, asset in assets.items() if _is_raster(asset)}
+    return [part for key, asset in rasters.items() for part in _parts(key, asset, item)]
 
 
 def _is_raster(asset: Mapping[str, Any]) -> bool:
@@ -123,8 +135,11 @@ def _is_raster(asset: Mapping[str, Any]) -> bool:
     return PurePosixPath(asset["href"].partition("?")[0]).suffix.lower() in _RASTER_SUFFIXES
 
 
-def _parts(key: str, asset: Mapping[str, Any]) -> list[Asset]:
-    lists = [_listed(asset, name, key) for name in ("eo:bands", "raster:bands", "bands")]
+def _parts(key: str, asset: Mapping[str, Any], item: str) -> list[Asset]:
+    lists = [
+        _listed(asset, name, f"{item}: {name} of asset {key}")
+        for name in ("eo:bands", "raster:bands", "bands")
+    ]
     count = max(1, *map(len, lists))
     alternate = asset.get("alternate")
     others = alternate.values() if isinstance(alternate, dict) else ()
@@ -133,6 +148,7 @@ def _parts(key: str, asset: Mapping[str, Any]) -> list[Asset]:
     media_type = asset.get("type")
     return [
         Asset(
+            item=item,
             key=key,
             href=asset["href"],
             alternates=tuple(href for href in hrefs if isinstance(href, str)),
@@ -145,10 +161,10 @@ def _parts(key: str, asset: Mapping[str, Any]) -> list[Asset]:
     ]
 
 
-def _listed(asset: Mapping[str, Any], name: str, key: str) -> list[dict[str, Any]]:
+def _listed(asset: Mapping[str, Any], name: str, where: str) -> list[dict[str, Any]]:
     found = asset.get(name) or []
     if not isinstance(found, list) or not all(isinstance(part, dict) for part in found):
-        raise SceneError(f"{name} of asset {key} is no list of bands. Mend the item.")
+        raise SceneError(f"{where} is no list of bands. Mend the item.")
     return found
 
 
@@ -258,8 +274,25 @@ def scaling_of(
             return LayerScaling(scale, S2_OFFSET, f"{source}; {why}{_baseline(identity)}")
         return from_gdal(scale, offset or 0.0, where=f"asset {asset.key}", source=source)
     if in_file.scale is not None:
-        return in_file
+        return _as_in_file(in_file, identity, properties) if shifted else in_file
     return _of_product(asset, identity, properties, dtype)
+
+
+def _as_in_file(
+    in_file: LayerScaling, identity: Identity, properties: Mapping[str, Any]
+) -> LayerScaling:
+    """Return the scaling that a file says of numbers with an offset.
+
+    GDAL cannot tell an offset of 0 from one that was forgotten. Where the item does not know
+    either, the offset is None.
+    """
+    flag, applied = _applied(properties)
+    if in_file.offset or applied:
+        return in_file
+    if applied is None:
+        return LayerScaling(in_file.scale, None, in_file.source)
+    source = f"{in_file.source}; {flag} is false, {_baseline(identity)}"
+    return LayerScaling(in_file.scale, S2_OFFSET, source)
 
 
 def _of_product(

@@ -155,7 +155,7 @@ def find_item(source: str) -> Item:
             some = ", ".join(list(items)[:3]) + (" …" if len(items) > 3 else "")
             raise SceneError(f"{place} has no item {wanted}; it has {some}.")
         data = items[wanted or next(iter(items))]
-    elif kind in {"Collection", "Catalog"} or ("stac_version" in data and "assets" not in data):
+    elif kind in ("Collection", "Catalog") or ("stac_version" in data and "assets" not in data):
         raise SceneError(
             f"{source} is a STAC {str(kind or 'catalogue').lower()}, not an acquisition. Give an "
             "item, or the items that a search of it finds (pystac-client), as a file."
