@@ -7,8 +7,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import rasterio
+from predicting import DARK, MEAN, STD, water_is_dark, write_model
 from rasterio.windows import Window
 
+from geounet.bands import parse_band
+from geounet.chips import open_chips
 from geounet.errors import BandError
 from geounet.scene import SceneOptions, gdal_environment, open_scene
 from geounet.scene.landsat import parse_mtl
@@ -104,6 +107,61 @@ def test_the_mtl_says_what_gdal_says_of_the_product(bijagos):
     assert set(mtl.radiance) == {str(i) for i in range(1, 12)}
     assert mtl.fill == 0
     assert mtl.complaint is None
+
+
+def swir16_by_hand(folder):
+    dn = numbers(folder, "B6").astype(np.float64)
+    return (dn * 2.0000e-05 - 0.1) / math.sin(math.radians(65.75816831)), dn != 0
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_bijagos_is_predicted_from_the_archive(geounet, bijagos, tmp_path, ending):
+    archive = tmp_path / f"{STEM}{ending}"
+    with tarfile.open(archive, "w" if ending == ".tar" else "w:gz") as file:
+        for path in sorted(bijagos.iterdir()):
+            file.add(path, path.name)
+    band = parse_band("B6", "l8").to_dict()
+    model = write_model(
+        *(tmp_path / "dark.safetensors", "unet-same", DARK),
+        names=["B11"],
+        prepare=water_is_dark(),
+        bands=[band],
+        sensor="l8",
+        level="L1",
+        res_m=(761.1, 777.1),
+    )
+    run = geounet("predict", archive, "--model", model, "--out", tmp_path / "out",
+                  "--probability", "float32", "--precision", "fp32", "--window", 128,
+                  "--device", "cpu")  # fmt: skip
+    assert run.status == 0, run.err
+    with rasterio.open(tmp_path / "out" / f"{STEM}_probability.tif") as src:
+        assert src.shape == (300, 300)  # of the model's bands, not of the panchromatic one
+        probability = src.read(1)
+    reflectance, valid = swir16_by_hand(bijagos)
+    expected = 1 / (1 + np.exp(4 * (reflectance - MEAN) / STD))
+    np.testing.assert_allclose(probability[valid], expected[valid], atol=1e-4)
+
+
+def test_bijagos_is_tiled_from_its_folder(geounet, bijagos, tmp_path):
+    reflectance, valid = swir16_by_hand(bijagos)
+    label = np.where(valid, reflectance < 0.05, 255).astype(np.uint8)
+    with rasterio.open(bijagos / f"{STEM}_B6.TIF") as src:
+        profile = {**src.profile, "driver": "GTiff", "dtype": "uint8", "nodata": 255}
+    with rasterio.open(tmp_path / "water.tif", "w", **profile) as dst:
+        dst.write(label, 1)
+    run = geounet("tile", bijagos, "--labels", tmp_path / "water.tif", "--bands", "B3,B5,B6",
+                  "--size", 32, "--out", tmp_path / "chips")  # fmt: skip
+    assert run.status == 0, run.err
+    chips = open_chips(tmp_path / "chips")
+    assert [band.id for band in chips.info.band_list] == ["l8:B3", "l8:B5", "l8:B6"]
+    assert len(chips.index) > 20
+    for row in chips.index.itertuples():
+        part = np.s_[row.row : row.row + 32, row.col : row.col + 32]
+        chip = chips.read(row.chip, ["swir16"])
+        good = np.isfinite(chip.values[0])  # where all three bands have data
+        assert not (good & ~valid[part]).any()
+        np.testing.assert_allclose(chip.values[0][good], reflectance[part][good], atol=1e-6)
+        np.testing.assert_array_equal(chip.label[good], label[part][good])
 
 
 def test_inn_is_refused_as_two_dates_with_a_line_that_works(inn):
