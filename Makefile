@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check lint types layers unit slow wheel bench clean
+.PHONY: install demo test check lint types layers unit slow wheel bench clean scenes-table
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,9 @@ unit:
 
 slow: install  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+scenes-table: install  ## docs/scenes.md anew, from the real scenes
+	GEOUNET_REWRITE=1 $(BIN)/pytest tests/real/test_scenes_table.py
 
 wheel: install  ## build, install elsewhere, and use what was built
 	rm -rf build/dist

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio import DatasetReader
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
+from scipy.ndimage import binary_opening
 
 from geounet.bands import Band
 from geounet.errors import SceneError
@@ -176,21 +178,13 @@ def read_coarse(handles: Handles, layers: Sequence[Layer], shape: tuple[int, int
     for position, layer in enumerate(layers):
         files.setdefault(layer.path, []).append(position)
     values = np.empty((len(layers), *shape), np.result_type(*(layer.dtype for layer in layers)))
-    valid = np.ones(shape, dtype=np.bool_)
+    valid, blank = np.ones(shape, dtype=np.bool_), None
     for path, positions in files.items():
         wanted = [layers[i] for i in positions]
         dataset = handles.get(path, placed=wanted[0].placed)
         try:
             dn = dataset.read([la.index for la in wanted], out_shape=(len(wanted), *shape))
-            for layer, band in zip(wanted, dn, strict=True):
-                if (nodata := nodata_in(band.dtype, layer.nodata)) is not None:
-                    valid &= band != nodata
-                if band.dtype.kind in "fc":
-                    valid &= np.isfinite(band)
-                if layer.mask == "alpha":
-                    valid &= dataset.read(alpha_index(dataset), out_shape=shape) != 0
-                elif layer.mask is not None:
-                    valid &= dataset.read_masks(layer.index, out_shape=shape) != 0
+            valid &= _unmasked(dataset, wanted, shape)
         except RasterioError as error:
             raise SceneError(
                 f"{path} cannot be read at rows 0–{dataset.height}, columns 0–{dataset.width}: it "
@@ -198,7 +192,37 @@ def read_coarse(handles: Handles, layers: Sequence[Layer], shape: tuple[int, int
                 "make it again."
             ) from error
         values[positions] = dn
+        filled = [_is_nodata(band, layer) for layer, band in zip(wanted, dn, strict=True)]
+        if dataset.driver.startswith("JP2"):
+            blank = np.all(filled if blank is None else [blank, *filled], axis=0)
+        else:
+            valid &= ~np.any(filled, axis=0)
+    # Coarse JPEG 2000 is of wavelets, which swing: beside what is bright, 1 becomes 0. What has no
+    # data is so in all bands, and larger than that.
+    if blank is not None and blank.any():
+        valid &= ~binary_opening(blank, np.ones((3, 3)))
     return Pixels(values, valid)
+
+
+def _unmasked(
+    dataset: DatasetReader, layers: Sequence[Layer], shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Return where the masks of a file leave all of its layers."""
+    valid = np.ones(shape, dtype=np.bool_)
+    for layer in layers:
+        if layer.mask == "alpha":
+            valid &= dataset.read(alpha_index(dataset), out_shape=shape) != 0
+        elif layer.mask is not None:
+            valid &= dataset.read_masks(layer.index, out_shape=shape) != 0
+    return valid
+
+
+def _is_nodata(band: NDArray[Any], layer: Layer) -> NDArray[np.bool_]:
+    """Return where values of a layer are no data, whatever masks say."""
+    nothing = ~np.isfinite(band) if band.dtype.kind in "fc" else np.zeros(band.shape, np.bool_)
+    if (nodata := nodata_in(band.dtype, layer.nodata)) is not None:
+        nothing |= band == nodata
+    return nothing
 
 
 def read_small(scene: "Scene", bands: Sequence[str], side: int) -> Pixels:

@@ -128,6 +128,13 @@ def test_fiji_is_described_as_it_is(shared_data):
     assert facts["advice"] == []
 
 
+@pytest.mark.parametrize(("pattern", "nodata", "share"), [(FIJI, 0, 1), (PYRENEES, 0, 0.59)])
+def test_coarse_wavelets_make_no_nodata_of_dark_water(shared_data, pattern, nodata, share):
+    # In its files Fiji has no 0, but 1 in most bands of most pixels.
+    facts = describe_file(bands_of(shared_data, pattern), SceneOptions(scale=1e-4, nodata=nodata))
+    assert facts["valid_share"] == pytest.approx(share, abs=0.015)
+
+
 def test_fijis_islands_are_to_be_seen_in_its_quicklook(shared_data, tmp_path):
     write_quicklook(bands_of(shared_data, FIJI), tmp_path / "a.png", SCALE)
     picture = (imread(tmp_path / "a.png")[..., :3] * 255).mean(axis=-1)
