@@ -245,7 +245,7 @@ class Clouds:
     def _own_suspect(self, window: Window) -> NDArray[np.uint8]:
         codes = self._read(window, 1)
         cloud = np.isin(codes, (*_CLOUD, CloudClass.CIRRUS))
-        near = ndimage.binary_dilation(cloud, _EIGHT)[1:-1, 1:-1]
+        near = spread(cloud, 1)[1:-1, 1:-1]
         unknown = codes[1:-1, 1:-1] == CloudClass.UNKNOWN
         return np.where(near, SUSPECT, np.where(unknown, UNKNOWN, CLEAR)).astype(np.uint8)
 
@@ -322,13 +322,28 @@ def leave_slivers(codes: Codes, cloud: NDArray[np.bool_]) -> NDArray[np.bool_]:
         codes: What is known of all pixels, (height, width).
         cloud: Those that are cloud.
     """
-    thick = ndimage.binary_opening(cloud, _EIGHT)
+    thick = spread(~spread(~cloud, 1), 1)
     thin = cloud & ~thick
     if thin.any():
-        square = np.ones((2 * SLIVER + 1,) * 2, dtype=bool)
         for kind in (CloudClass.CLEAR_LAND, CloudClass.CLEAR_WATER):
-            thin &= ndimage.binary_dilation(codes == kind, square)
+            thin &= spread(codes == kind, SLIVER)
     return cloud & ~thin
+
+
+def spread(pixels: NDArray[np.bool_], px: int) -> NDArray[np.bool_]:
+    """Add all pixels that are up to `px` rows and columns away; (height, width).
+
+    Several times faster than scipy's dilation, of which it is the special case of a square.
+    """
+    result = pixels
+    for axis in (0, 1):
+        lines = np.moveaxis(result, axis, 0)
+        wider = lines.copy()
+        for step in range(1, px + 1):
+            wider[step:] |= lines[:-step]
+            wider[:-step] |= lines[step:]
+        result = np.moveaxis(wider, 0, axis)
+    return result
 
 
 def leave_small(cloud: NDArray[np.bool_], smallest: int) -> NDArray[np.bool_]:
