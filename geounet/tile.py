@@ -26,6 +26,7 @@ from geounet.scene import (
     Scene,
     SceneOptions,
     check_scene_arguments,
+    expand_sources,
     gdal_environment,
     open_scene,
 )
@@ -117,7 +118,7 @@ def tile_scenes(
     """Cut scenes and their labels into chips.
 
     Args:
-        sources: The scenes; all with the same bands, sensor, level and resolution.
+        sources: The scenes, or collections of STAC items; all with the same bands, sensor, level and resolution.
         labels: Their labels.
         out: Folder to write.
         settings: How to cut and divide.
@@ -137,6 +138,7 @@ def tile_scenes(
         OutputError: The folder exists or cannot be written.
     """
     check_scene_arguments(sources)
+    sources = expand_sources([str(source) for source in sources])
     with gdal_environment(), stage_folder(out, overwrite=overwrite, mark=CHIPS_MARK) as folder:
         pairs = _pair_up(sources, labels, settings, options)
         surveys = []

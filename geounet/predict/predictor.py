@@ -35,6 +35,7 @@ from geounet.scene import (
     Scene,
     SceneOptions,
     check_scene_arguments,
+    expand_sources,
     gdal_environment,
     open_scene,
 )
@@ -101,7 +102,7 @@ def predict_scenes(
     """Predict scenes one after another; a bad one does not keep the others from being done.
 
     Args:
-        sources: Each as `open_scene` takes it.
+        sources: Each as `open_scene` takes it, or a collection of STAC items, which are as many.
         model: The model file.
         out: Folder for the results; made if absent.
         settings: How to predict.
@@ -116,6 +117,7 @@ def predict_scenes(
             failed: which ones, and why.
     """
     check_scene_arguments(sources)
+    sources = expand_sources([str(source) for source in sources])
     _refuse_shared_names(sources, options)
     predictor = Predictor(model, settings)
     failures = []
