@@ -20,12 +20,17 @@ from geounet.chipset import ChipSet
 from geounet.errors import BandError, GeounetError, OutputError, ResultError, SceneError
 from geounet.outputs import read_record, sha256_of, stage_file
 from geounet.products import picture_bands
-from geounet.scene import Scene, SceneOptions, gdal_environment, open_scene
+from geounet.scene import (
+    Scene,
+    SceneOptions,
+    expand_sources,
+    gdal_environment,
+    open_scene,
+)
 from geounet.scene.advice import find_advice
 from geounet.scene.glance import Glance, glance, read_small
 from geounet.scene.quality import CloudClass
 from geounet.scene.remote import is_remote
-from geounet.scene.stac import expand_sources
 from geounet.swed import is_swed, open_swed
 from geounet.vectors import crs_of
 

@@ -49,6 +49,7 @@ def info(
 
     Example: geounet info scene.tif
     """
+    from geounet.errors import OutputError
     from geounet.info import describe_file, write_quicklook  # imports rasterio: only when needed
     from geounet.scene import SceneOptions
 
@@ -58,7 +59,9 @@ def info(
     facts = describe_file(file, scene_options)
     if quicklook is not None:
         if facts["kind"] != "scene":
-            raise typer.BadParameter(f"{file} is no scene, and only scenes have a quicklook.")
+            raise OutputError(
+                f"{file} is no scene: there is nothing to draw. Leave --quicklook out."
+            )
         write_quicklook(file, quicklook, scene_options, overwrite=overwrite)
     if as_json:
         import json

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from serving import serving
 
 
 @pytest.fixture
@@ -67,3 +68,58 @@ def test_nothing_of_ours_is_one_line(geounet, tmp_path) -> None:
     run = geounet("info", tmp_path / "notes.txt")
     assert run.status == 1
     assert "nothing that geounet reads" in run.complaint
+
+
+def test_a_quicklook_is_written_beside_the_facts(geounet, scene, tmp_path) -> None:
+    picture = tmp_path / "pictures" / "coast.png"
+    run = geounet("info", scene, *OPTIONS, "--quicklook", picture)
+    assert run.status == 0, run.err
+    assert "s2:B08" in run.out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    again = geounet("info", scene, *OPTIONS, "--quicklook", picture)
+    assert again.status == 1
+    assert "Use --overwrite" in again.complaint
+    assert geounet("info", scene, *OPTIONS, "--quicklook", picture, "--overwrite").status == 0
+    assert [path.name for path in picture.parent.iterdir()] == ["coast.png"]
+
+
+def test_only_scenes_have_a_quicklook(geounet, tmp_path) -> None:
+    (tmp_path / "found.json").write_text(
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "stac_version": "1.0.0", '
+        '"id": "one", "properties": {}, "assets": {}}]}'
+    )
+    run = geounet("info", tmp_path / "found.json", "--quicklook", tmp_path / "a.png")
+    assert run.status == 1
+    assert "is no scene" in run.complaint
+    assert not (tmp_path / "a.png").exists()
+    assert f"{tmp_path / 'found.json'}#one" in geounet("info", tmp_path / "found.json").out
+
+
+def test_what_a_look_finds_is_a_note(geounet, scene) -> None:
+    run = geounet("info", scene, "--scale", "1")
+    assert run.status == 0
+    assert "note: the median reflectance of B03, B08 is up to 3000 (B08)" in run.out
+    assert "warning" not in run.err
+    assert "note: " not in geounet("info", scene, *OPTIONS).out
+
+
+def test_numbers_are_shown_while_their_scale_is_not_known(geounet, scene) -> None:
+    assert "DN median" in geounet("info", scene).out
+    assert "DN median" not in geounet("info", scene, *OPTIONS).out
+
+
+def test_a_part_of_a_result_names_its_record(geounet, scene, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert geounet("baseline", scene, "--out", out, "--threshold", "0", *OPTIONS).status == 0
+    assert f"geounet info {out / 'coast.json'}" in geounet("info", out / "coast.gpkg").out
+    (out / ".next.partial").mkdir()
+    assert "next is not finished" in geounet("info", out).out
+
+
+def test_an_address_is_asked_for_as_it_is_written(geounet) -> None:
+    with serving(Path(__file__).parent) as server:
+        address = f"{server.url}/nothing.tif"
+        run = geounet("info", address)
+        assert run.status == 1
+        assert address in run.complaint
+        assert server.requests("/nothing.tif")
