@@ -255,11 +255,13 @@ def _why_no_bands(listing: _Listing, left_out: Sequence[tuple[str, str]]) -> str
             f"{' or '.join(list(deeper)[:3])}."
         )
     others = [listing.files[name] for name, why in left_out if why != QUALITY][:LOOKED_INTO]
-    stack = next((found for path in others if (found := _count(path))), None)
-    if stack:
+    stacks = [(path, count) for path in others if (count := _count(path)) > 1]
+    if stacks:
+        said = ", ".join(f"{Path(path).name} with {count}" for path, count in stacks[:3])
+        which = "that file" if len(stacks) == 1 else "one of those"
         return (
-            f"{listing.where} holds no file of one band, but {stack[0]} with {stack[1]}. Give that "
-            f"file instead of the folder: {stack[0]}."
+            f"{listing.where} holds no file of one band, but {said}. Give {which} instead of the "
+            f"folder: {stacks[0][0]}"
         )
     there = ", ".join(name for name, _ in left_out[:5]) or "none that may be a raster"
     return (
@@ -268,14 +270,13 @@ def _why_no_bands(listing: _Listing, left_out: Sequence[tuple[str, str]]) -> str
     )
 
 
-def _count(path: str) -> tuple[str, int] | None:
-    """Return a raster of several bands and how many it has; None if it is something else."""
+def _count(path: str) -> int:
+    """Return how many bands a raster has; 0 for something else."""
     try:
         with open_raster(path) as dataset:
-            count = dataset.count - (alpha_index(dataset) is not None)
+            return dataset.count - (alpha_index(dataset) is not None)
     except SceneError:
-        return None
-    return (path, count) if count > 1 else None
+        return 0
 
 
 def _folder_name(name: str, files: Iterable[str]) -> str:

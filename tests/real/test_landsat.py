@@ -203,5 +203,5 @@ def test_a_list_beside_olinda_names_its_bands(shared_data, tmp_path):
 
 def test_olindas_folder_is_told_to_be_given_by_its_file(shared_data):
     folder = shared_data / "olinda_landsat7"
-    with pytest.raises(BandError, match=r"with 6\. Give that file .*L7_ETMs\.tif"):
+    with pytest.raises(BandError, match=r"L7_ETMs\.tif with 6\. Give that file .*L7_ETMs\.tif$"):
         open_scene(folder)

@@ -257,9 +257,13 @@ def test_bands_may_choose_among_files_whose_names_only_contain_them(tmp_path):
 def test_a_folder_of_one_stack_is_told_to_be_given_by_the_stack(tmp_path):
     stack = write(tmp_path / "stack.tif", 1, count=4)
     (tmp_path / "notes.dat").write_text("none")
-    assert f"Give that file instead of the folder: {stack}." in complaint(BandError, tmp_path)
+    said = complaint(BandError, tmp_path)
+    assert said.endswith(f"but stack.tif with 4. Give that file instead of the folder: {stack}")
     options = SceneOptions(bands=("B02", "B03", "B04", "B08"), sensor="s2")
-    assert f"{stack} with 4" in complaint(BandError, tmp_path, options)
+    assert complaint(BandError, tmp_path, options) == said
+    write(tmp_path / "other.tif", 1, count=2)
+    said = complaint(BandError, tmp_path)
+    assert "but other.tif with 2, stack.tif with 4. Give one of those instead" in said
 
 
 def test_a_quality_layer_in_a_folder_or_yaml_file_is_found(tmp_path):
