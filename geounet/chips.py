@@ -132,8 +132,8 @@ def open_chips(folder: Path) -> ChipFolder:
     if not mark.is_file():
         what = "is not there" if not folder.exists() else f"is no chip folder (no {CHIPS_MARK})"
         raise ChipsError(
-            f"{folder} {what}. Make one with `geounet tile`, or give the folder that SWED was "
-            "unpacked to, with train/images and train/labels."
+            f"{folder} {what}. Make one with `geounet tile`; `geounet train` takes SWED too, "
+            "unpacked, with train/images and train/labels."
         )
     try:
         fields = json.loads(mark.read_text())

@@ -71,12 +71,16 @@ CONSTANT = 1e-8
 """Standard deviation of reflectance that only rounding makes: a single pixel of a chip that is one
 digital number off makes 4e-7."""
 CONTRADICTED = 0.5
-"""Chips of whose known pixels a greater share looks like the other class are suspect."""
+"""A chip is suspect if a greater share of its known pixels looks like the other class."""
 NDWI_MARGIN = 0.1
 """Nearer to 0 than this, NDWI says nothing of land or water."""
 DARK_NIR = 0.15
 """Reflectance. Clouds and snow have an NDWI above 0 too, but are brighter."""
 
+COLUMNS = [
+    *("chip", "image", "label", "split", "block", "scene", "time", "water", "valid", "coast_m"),
+]
+"""Of the index."""
 _GREEN, _NIR = (find_band(name, BANDS) for name in ("green", "nir"))
 _IS_WATER = water_table(LAND_WATER)
 
@@ -153,7 +157,8 @@ def open_swed(
         folder: What was downloaded, unpacked.
         exclude: Chips to leave out: the name of the image's file or of the label's, with its
             ending or without. Which tiles validate does not depend on it.
-        lenient: Whether to go on without chips that cannot be used, and list them as suspects.
+        lenient: Whether to go on without chips that cannot be used, list them as suspects, and
+            mind no empty split.
         progress: Told of each chip.
 
     Raises:
@@ -176,9 +181,10 @@ def open_swed(
     splits = _divide(seen, looks)
     asked = [pair for pair in seen if pair.name not in gone]
     kept = [pair for pair in asked if looks[pair.name].valid > 0]
-    _check_splits(folder, kept, splits)
+    if not lenient:
+        _check_splits(folder, kept, splits)
     suspects = {p.name: why for p in asked if (why := looks[p.name].suspect)} | broken
-    dropped = {EXCLUDED: len(gone), "nothing known": len(asked) - len(kept)}
+    dropped = {EXCLUDED: len(gone), "with nothing known": len(asked) - len(kept)}
     return Swed(
         path=folder,
         info=_info(kept, looks, splits, dropped),
@@ -253,12 +259,12 @@ def _suspect(
     green, nir = values[_GREEN][known], values[_NIR][known]
     ndwi = (green - nir) / (green + nir)  # of positive numbers
     is_water = label[known] == 1
-    like_water = (ndwi > NDWI_MARGIN) & (nir < DARK_NIR) & ~is_water
-    like_land = (ndwi < -NDWI_MARGIN) & is_water
-    for looks, name, other in ((like_water, "land", "water"), (like_land, "water", "land")):
-        if (share := np.count_nonzero(looks) / looks.size) > CONTRADICTED:
-            return f"{share:.0%} is labelled {name} and looks like {other} (NDWI)"
-    return None
+    like_water = float(np.mean((ndwi > NDWI_MARGIN) & (nir < DARK_NIR) & ~is_water))
+    like_land = float(np.mean((ndwi < -NDWI_MARGIN) & is_water))
+    if like_water + like_land <= CONTRADICTED:
+        return None
+    worst = "land that looks like water" if like_water > like_land else "water that looks like land"
+    return f"{like_water + like_land:.0%} of its labels contradict NDWI, mostly {worst}"
 
 
 def _divide(pairs: Sequence[SwedPair], looks: Mapping[str, _Look]) -> dict[str, str]:
@@ -336,8 +342,8 @@ def _info(
         context=0,
         stride=SIDE,
         nodata=IGNORE,
-        mean=tuple(statistics.mean.tolist()),
-        std=statistics.usable_std(BANDS),
+        mean=tuple(statistics.mean.tolist()) if statistics.count else (),
+        std=statistics.usable_std(BANDS) if statistics.count else (),
         split={
             "by": "scene",
             "seed": SEED,
@@ -377,4 +383,4 @@ def _index(
                 "coast_m": look.coast_m,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +48,14 @@ def swed(folder):
 
 @pytest.fixture
 def own(tmp_path):
-    """Make a small SWED that a test may spoil."""
+    """Make a small SWED that a test may spoil; pytest keeps folders, and these are large."""
 
     def make(**kwargs):
         return write_swed(tmp_path / "own", **({"tiles": {"T18TWL": 2, "T30UYC": 2}} | kwargs))
 
-    return make
+    yield make
+    for part in ("own", "unpacked"):
+        shutil.rmtree(tmp_path / part, ignore_errors=True)
 
 
 def chip(tile, number=0):
@@ -233,7 +236,7 @@ def test_chips_without_anything_known_are_left_out_and_suspect(own):
 
     swed = open_swed(own(tiles={"T18TWL": 2, "T30UYC": 2, "T51HYE": 1}, change=change))
     assert not {chip("T18TWL"), chip("T30UYC")} & set(swed.index["chip"])
-    assert swed.info.split["dropped"] == {"by --exclude": 0, "nothing known": 2}
+    assert swed.info.split["dropped"] == {"by --exclude": 0, "with nothing known": 2}
     assert swed.suspects == {
         chip("T18TWL"): "no data",
         chip("T30UYC"): "no known label where it has data",
@@ -256,13 +259,15 @@ def test_suspects_are_found_and_nothing_else(own):
             image[:], label[:] = 5000, 0
             image[..., GREEN] = 7000
             image += np.arange(SIDE, dtype=np.int16)[:, None, None] % 3
-        if name == chip("T18TWL", 4):  # a quarter labelled wrongly
-            label[:128, :128] = 1 - label[:128, :128]
+        if name == chip("T18TWL", 4):  # not quite half of it labelled wrongly
+            label[:125] = 1 - label[:125]
 
     swed = open_swed(own(tiles={"T18TWL": 6, "T30UYC": 2}, change=change))
     assert set(swed.suspects) == {chip("T18TWL", n) for n in (0, 1, 2)}
-    assert swed.suspects[chip("T18TWL", 0)] == "100% is labelled land and looks like water (NDWI)"
-    assert "looks like" in swed.suspects[chip("T18TWL", 1)]
+    for number, worst in ((0, "land that looks like water"), (1, "looks like")):
+        why = swed.suspects[chip("T18TWL", number)]
+        assert why.startswith("100% of its labels contradict NDWI, mostly ")
+        assert worst in why
     assert swed.suspects[chip("T18TWL", 2)] == "the same in every pixel"
     assert set(swed.suspects) < set(swed.index["chip"])
 
@@ -603,3 +608,15 @@ def test_info_tells_of_it_and_of_suspects(own):
         chip("T30UYC"): facts["suspects"][chip("T30UYC")],
     }
     assert facts["splits"]["test"]["chips"] == 1
+
+
+def test_info_tells_of_a_part_of_it_and_of_one_that_is_all_broken(own):
+    folder = own()
+    facts = describe_file(folder / "test")
+    assert facts["splits"]["test"]["chips"] == 1
+    assert facts["mean"] == []
+    for path in (*(folder / "train" / "labels").iterdir(), *(folder / "test" / "labels").iterdir()):
+        path.unlink()
+    facts = describe_file(folder)
+    assert facts["splits"] == {}
+    assert len(facts["suspects"]) == 5
