@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 from geounet.errors import SceneError
 
@@ -35,6 +35,17 @@ _DAMAGE = (
 _ENDINGS = (".zip", ".tar.gz", ".tgz", ".tar")
 
 
+class _Member(NamedTuple):
+    """A file in an archive."""
+
+    name: str
+    """As the archive has it (`./a`, `a\\b`)."""
+    plain: bool
+    """Whether it is a file that can be read, and no link or device."""
+    span: tuple[int, int] | None = None
+    """Where its bytes begin, and how many they are, if GDAL cannot find it by name."""
+
+
 @dataclass(frozen=True)
 class Tree:
     """The files of a folder or an archive."""
@@ -46,14 +57,17 @@ class Tree:
     kind: Literal["folder", "zip", "tar", "tar.gz"]
     files: tuple[str, ...]
     """Plain files, relative to the top, with `/`, sorted."""
-    _members: dict[str, str] = field(repr=False, compare=False, default_factory=dict)
-    """In an archive: what each file is called there (`./a`, `a\\b`)."""
+    _members: dict[str, _Member] = field(repr=False, compare=False, default_factory=dict)
+    """In an archive: where each file is."""
 
     def gdal_path(self, file: str) -> str:
         """Return what GDAL opens for one of the files."""
         absolute = Path(self.source).absolute()
         if self.kind == "folder":
             return str(absolute / file)
+        if span := self._members[file].span:
+            unpacked = f"/vsigzip/{absolute}" if self.kind == "tar.gz" else absolute
+            return f"/vsisubfile/{span[0]}_{span[1]},{unpacked}"
         # In braces, the archive may be called anything; what it is GDAL tells by its name.
         if self.kind == "tar.gz" and not _named_as_compressed(absolute):
             return f"/vsitar/{{/vsigzip/{absolute}}}/{file}"
@@ -92,12 +106,12 @@ class Tree:
         elif self.kind == "zip":
             with (
                 zipfile.ZipFile(self.source) as archive,
-                archive.open(self._members[file]) as stream,
+                archive.open(self._members[file].name) as stream,
             ):
                 yield stream
         else:
             with tarfile.open(self.source) as tape:
-                member = tape.extractfile(self._members[file])
+                member = tape.extractfile(self._members[file].name)
                 assert member is not None  # `files` are plain
                 with member:
                     yield member
@@ -184,16 +198,17 @@ def _files_below(folder: Path) -> Iterator[str]:
                 yield (below / name).as_posix()
 
 
-def _zip_members(path: Path) -> Iterator[tuple[str, bool]]:
+def _zip_members(path: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if not member.is_dir():
                 # High bits: the mode that Unix gives a file; 0 where another system made it.
                 mode = member.external_attr >> 16 & 0o170000
-                yield member.orig_filename, mode in {0, 0o100000} and not member.flag_bits & 1
+                plain = mode in {0, 0o100000} and not member.flag_bits & 1
+                yield _Member(member.orig_filename, plain)
 
 
-def _tar_members(path: Path) -> Iterator[tuple[str, bool]]:
+def _tar_members(path: Path) -> Iterator[_Member]:
     unpacked = 0
     with tarfile.open(path) as archive:
         for count, member in enumerate(archive, 1):
@@ -201,33 +216,34 @@ def _tar_members(path: Path) -> Iterator[tuple[str, bool]]:
             if count > 2 * MOST_FILES or unpacked > MOST_UNPACKED:
                 raise SceneError(f"{path} holds too much for one product. Unpack it.")
             if not member.isdir():
-                yield member.name, member.isfile()
+                # Names of more than 100 characters as POSIX has them are nothing to GDAL 3.10.
+                by_span = "path" in member.pax_headers
+                yield _Member(
+                    name=member.name,
+                    plain=member.isfile() and not member.issparse(),
+                    span=(member.offset_data, member.size) if by_span else None,
+                )
 
 
-def _sound_members(listed: Iterable[tuple[str, bool]], path: Path) -> dict[str, str]:
-    """Return files with what they are called in an archive.
-
-    Args:
-        listed: What each is called, and whether it is a plain file that can be read.
-        path: The archive.
-    """
-    members, skipped = dict[str, str](), list[str]()
-    for name, plain in listed:
-        place = PurePosixPath(name.replace("\\", "/"))
+def _sound_members(listed: Iterable[_Member], path: Path) -> dict[str, _Member]:
+    """Return the files that lie in the archive `path` by name and by nature."""
+    members, skipped = dict[str, _Member](), list[str]()
+    for member in listed:
+        place = PurePosixPath(member.name.replace("\\", "/"))
         if (
-            not plain
-            or not _is_text(name)
+            not member.plain
+            or not _is_text(member.name)
             or place.is_absolute()
             or ".." in place.parts
             or not place.parts
         ):
-            skipped.append(name)
+            skipped.append(member.name)
             continue
         if place.as_posix() in members:
             raise SceneError(
                 f"{path} holds {place} twice; which one counts, nobody knows. Make it again."
             )
-        members[place.as_posix()] = name
+        members[place.as_posix()] = member
         if len(members) > MOST_FILES:
             raise SceneError(
                 f"{path} holds more than {MOST_FILES} files, too many for one product."

@@ -34,8 +34,8 @@ def write_zip(path, content, prefix=""):
     return path
 
 
-def write_tar(path, content, mode="w", prefix=""):
-    with tarfile.open(path, mode) as archive:
+def write_tar(path, content, mode="w", prefix="", form=tarfile.GNU_FORMAT):
+    with tarfile.open(path, mode, format=form) as archive:
         for name, data in content.items():
             member = tarfile.TarInfo(prefix + name)
             member.size = len(data)
@@ -49,7 +49,9 @@ WRITERS = {
     "zip, dotted": lambda path, content: write_zip(path, content, "./"),
     "tar": write_tar,
     "tar, dotted": lambda path, content: write_tar(path, content, prefix="./"),
+    "tar, POSIX": lambda path, content: write_tar(path, content, form=tarfile.PAX_FORMAT),
     "tar.gz": lambda path, content: write_tar(path, content, "w:gz"),
+    "tar.gz, POSIX": lambda path, content: write_tar(path, content, "w:gz", "", tarfile.PAX_FORMAT),
 }
 
 
@@ -90,7 +92,7 @@ def test_gdal_opens_files_where_they_lie(tmp_path, writer, name):
             transform=rasterio.Affine(10, 0, 6e5, 0, -10, 5e6),
         ) as dst:  # fmt: skip
             dst.write(picture)
-        content = {"X.SAFE/R10m/T01 B02.jp2": memory.read()}
+        content = {f"{'X' * 80}.SAFE/{'Y' * 80}/T01 B02.jp2": memory.read(), "a": b"a"}
     tree = open_tree(WRITERS[writer](tmp_path / name, content))
     with rasterio.open(tree.gdal_path(tree.files[0])) as src:
         np.testing.assert_array_equal(src.read(), picture)
@@ -119,7 +121,7 @@ def test_an_archive_is_one_by_its_content(tmp_path):
 
 def test_a_compressed_tar_file_may_be_called_so_and_no_other(tmp_path):
     tree = open_tree(write_tar(tmp_path / "a.TAR.gz", CONTENT, "w:gz"))
-    assert tree.gdal_path("B.tif") == f"/vsitar/{{{tmp_path}/a.TAR.gz}}/B.tif"
+    assert tree.gdal_path("MTD.xml") == f"/vsitar/{{{tmp_path}/a.TAR.gz}}/MTD.xml"
     with pytest.raises(SceneError, match=r"is not compressed. Rename"):
         open_tree(write_tar(tmp_path / "b.tgz", CONTENT))
 
