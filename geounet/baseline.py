@@ -220,7 +220,8 @@ def _write_index(
     if not histogram.sum():
         raise SceneError(
             f"{scene.source} has no valid pixel: every one lacks data in one of "
-            f"{', '.join(band.name for band in bands)}. Check its nodata value."
+            f"{', '.join(band.name for band in bands)}{scene.clouds.or_masked}. "
+            "Check its nodata value."
         )
     return path, histogram, undefined
 

@@ -165,7 +165,8 @@ def survey_chips(pair: LabelledScene, *, size: int, stride: int, progress: Progr
     if not any_data:
         where = "" if pair.aoi is None else " in the area of interest"
         raise SceneError(
-            f"{pair.scene.source} has no data{where}: every pixel is nodata in some band. "
+            f"{pair.scene.source} has no data{where}: every pixel is nodata in some band"
+            f"{pair.scene.clouds.or_masked}. "
             "Give another scene, or leave out an empty band with --bands."
         )
     return Survey(rows, cols, within, known, water, coast_m)

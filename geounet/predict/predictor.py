@@ -309,7 +309,8 @@ class Predictor:
             where = "" if job.aoi is None else f" inside {self._settings.aoi}"
             raise SceneError(
                 f"{job.scene.source} has no valid pixel{where}: every one lacks data in one of "
-                f"{', '.join(band.name for band in job.bands)}. Check its nodata value."
+                f"{', '.join(band.name for band in job.bands)}{job.scene.clouds.or_masked}. "
+                "Check its nodata value."
             )
         job.facts["windows"] = {"planned": len(windows), "run": survey.pieces}
         job.facts["reflectance_mean"] = survey.mean()

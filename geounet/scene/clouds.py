@@ -218,6 +218,11 @@ class Clouds:
             name: options[name] for name in ("cirrus", "min_area_m2", "buffer_m")
         }
 
+    @property
+    def or_masked(self) -> str:
+        """Return what else than nodata may leave a scene without data, for messages."""
+        return " or is masked as cloud" if self.options.mask else ""
+
     def _sizes(self) -> tuple[int, int]:
         """Return of how many pixels the smallest cloud is, and how many a buffer reaches."""
         if self.layer is None or self.layer.geobox is None:
