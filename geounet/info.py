@@ -1,6 +1,7 @@
 """What a file or folder is, recognised by its content: a scene, chips, a model, a result."""
 
 import json
+import math
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
@@ -30,6 +30,7 @@ from geounet.scene import (
 from geounet.scene.advice import find_advice
 from geounet.scene.glance import Glance, glance, read_small
 from geounet.scene.quality import CloudClass
+from geounet.scene.raster import open_raster
 from geounet.scene.remote import is_remote
 from geounet.swed import is_swed, open_swed
 from geounet.vectors import crs_of
@@ -359,19 +360,19 @@ def _between(values: NDArray[np.float64]) -> float:
 def _describe_raster(path: str) -> dict[str, Any] | None:
     """Return what GDAL says of a raster that is no scene; None if it is no raster."""
     try:
-        with rasterio.open(path) as src:
+        with open_raster(path) as src:
             return {
                 "kind": "raster",
                 "source": path,
                 "driver": src.driver,
                 "shape": list(src.shape),
                 "crs": src.crs.to_string() if src.crs else None,
-                "transform": list(src.transform)[:6],
+                "transform": [n if math.isfinite(n) else None for n in list(src.transform)[:6]],
                 "dtypes": list(src.dtypes),
                 "bands": list(src.descriptions),
                 "nodata": None if src.nodata is None else str(src.nodata),
             }
-    except RasterioError:
+    except (SceneError, RasterioError):
         return None
 
 

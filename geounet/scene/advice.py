@@ -5,7 +5,7 @@ These are warnings: each says what was seen, where, what it means and what to do
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DELIVERED = frozenset(["safe", "landsat"])
+"""Kinds of products whose metadata say nodata, scale and offset."""
+Fill = int | Literal["max", "min"]
+FILLS: tuple[Fill, ...] = (0, "max", "min", -9999)
+"""What fills up a scene beyond its edge: a value, or the largest or smallest of the type."""
 UNDECLARED_SHARE = 0.005
 """Of a look, in one piece from its border: less may be a dark corner."""
 DARKEST_PERCENT = 0.5
@@ -55,9 +60,16 @@ LANDSAT_TOP = OffsetRule(0.1, 0.00002, "Landsat 8 and 9, level 1")
 def advise(scene: "Scene") -> None:
     """Look at a scene and warn of what is seen there.
 
+    Products as they were delivered are not looked at: their metadata say what there is to find, and
+    even the coarsest look at a JPEG 2000 file of 100 MB takes a second.
+
     Raises:
         SceneError: A file is damaged.
     """
+    product = scene._product
+    said = product.options.scale, product.options.offset
+    if product.kind in DELIVERED and said == (None, None):
+        return
     seen = glance(scene)
     if seen is None:
         return
@@ -80,12 +92,12 @@ def find_advice(seen: Glance, *, sensor: str | None, level: str | None) -> list[
     medians = _medians(seen, judged)
     if large := {i: median for i, median in medians.items() if median > BRIGHTEST_MEDIAN}:
         # Floats that nobody gives a scale are refused when they are read.
-        return said + (digital_numbers(seen, large, sensor) if _all_said(seen) else [])
+        return said + (digital_numbers(seen, large, sensor, level) if _all_said(seen) else [])
     return [*said, *wrong_offset(seen, judged, sensor, level)]
 
 
 def undeclared_nodata(seen: Glance) -> list[str]:
-    """Say so where 0, or the largest number there is, fills a region from the scene's border.
+    """Say so where one of `FILLS` fills a region from the scene's border.
 
     It has to be the value of every band, over pixels that hang together (side by side) and reach
     the border: the black or white around a swath or a polygon. Zeros scattered over dark water or
@@ -95,16 +107,12 @@ def undeclared_nodata(seen: Glance) -> list[str]:
     if any(layer.nodata is not None or layer.mask for layer in seen.layers):
         return []
     found = []
-    largest = [_largest(layer.dtype) for layer in seen.layers]
-    for values in ([0] * len(seen.layers), largest):
-        if None in values:
+    for fill in FILLS:
+        share = float(seen.weights[_from_border(_filled(seen, fill))].sum())
+        if share < UNDECLARED_SHARE:
             continue
-        filled = (seen.dn == np.array(values, dtype=np.float64)[:, None, None]).all(axis=0)
-        share = float(seen.weights[_from_border(filled)].sum())
-        value = values[0]
-        if share < UNDECLARED_SHARE or len(set(values)) > 1:
-            continue
-        bands = f"all {len(values)} bands" if len(values) > 1 else seen.bands[0].name
+        bands = f"all {len(seen.bands)} bands" if len(seen.bands) > 1 else seen.bands[0].name
+        value = _fill_of(seen.layers[0].dtype, fill)
         found.append(
             f"about {_percent(share)} of it, hanging together with its border, is {value} in "
             f"{bands}, and nothing declares nodata: it would be taken for ground, and its edge for "
@@ -113,10 +121,23 @@ def undeclared_nodata(seen: Glance) -> list[str]:
     return found
 
 
-def _largest(dtype: str) -> int | None:
-    """Return the largest number of an integer type; None of floats, where that is no filling."""
+def _filled(seen: Glance, fill: Fill) -> NDArray[np.bool_]:
+    """Return where every band has the value that is often taken to fill up its type."""
+    values = [_fill_of(layer.dtype, fill) for layer in seen.layers]
+    if None in values or len(set(values)) > 1:
+        return np.zeros(seen.valid.shape, dtype=np.bool_)
+    return (seen.dn == values[0]).all(axis=0)
+
+
+def _fill_of(dtype: str, fill: Fill) -> int | None:
+    """Return the value meant; None where numbers of that type cannot have it, or it is 0."""
     kind = np.dtype(dtype)
-    return None if kind.kind in "fc" else int(np.iinfo(kind).max)
+    if isinstance(fill, int):
+        return fill if fill >= 0 or kind.kind in "fci" and kind.itemsize > 1 else None
+    if kind.kind in "fc":
+        return None  # the limits of floats fill nothing
+    limits = np.iinfo(kind)
+    return int(getattr(limits, fill)) or None
 
 
 def _from_border(filled: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -135,12 +156,15 @@ def _from_border(filled: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _judged_pixels(seen: Glance) -> NDArray[np.bool_]:
-    """Return the pixels by which reflectance is judged: data, and not what fills up a scene."""
-    judged = seen.valid & (seen.dn != 0).all(axis=0)
-    largest = [_largest(layer.dtype) for layer in seen.layers]
-    if None not in largest:
-        judged &= ~(seen.dn == np.array(largest, dtype=np.float64)[:, None, None]).all(axis=0)
-    return judged
+    """Return the pixels by which reflectance is judged: data, and not what fills up a scene.
+
+    A 0 in any band is at best the edge of a swath, unless a band has nothing else.
+    """
+    judged = seen.valid.copy()
+    for fill in FILLS:
+        judged &= ~_filled(seen, fill)
+    without_zeros = judged & (seen.dn != 0).all(axis=0)
+    return without_zeros if int(without_zeros.sum()) >= FEWEST_PIXELS else judged
 
 
 def is_reflective(band: Band) -> bool:
@@ -161,23 +185,30 @@ def _medians(seen: Glance, judged: NDArray[np.bool_]) -> dict[int, float]:
     }
 
 
-def digital_numbers(seen: Glance, large: dict[int, float], sensor: str | None) -> list[str]:
+def digital_numbers(
+    seen: Glance, large: dict[int, float], sensor: str | None, level: str | None
+) -> list[str]:
     """Say that what is called reflectance has a median above 2, so is still digital numbers.
 
     Args:
         seen: A look at the scene.
         large: Medians by index of the band.
         sensor: Key of `SENSORS`, or None where it is not known.
+        level: Of processing, or None.
     """
     brightest = max(large, key=lambda i: large[i])
     names = ", ".join(seen.bands[i].name for i in large)
-    scale = {"s2": "--scale 0.0001", "l8": "--scale 0.00002", "l9": "--scale 0.00002"}
+    rule = offset_rule(seen, sensor, level)
+    if rule is None:
+        advice = "another --scale, 0.003922 if 255 stands for 1"
+    elif sensor == "s2":
+        advice = f"--scale {_number(rule.scale)}, and --offset -1000 if of baseline 04.00 or later"
+    else:
+        advice = _options(rule.scale, -rule.reflectance / rule.scale)
     return [
         f"the median reflectance of {names} is up to {large[brightest]:.4g} "
         f"({seen.bands[brightest].name}) after scaling by {_number(seen.scalings[brightest].scale)}"
-        ", and reflectance is between 0 and 1: these are digital numbers. Give "
-        f"{scale.get(sensor or '', 'another --scale')}"
-        f"{' (and --offset -1000 from baseline 04.00 on)' if sensor == 's2' else ''}"
+        f", and reflectance is between 0 and 1: these are digital numbers. Give {advice}"
     ]
 
 

@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio import DatasetReader
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from scipy.ndimage import binary_opening
 
 from geounet.bands import Band
-from geounet.errors import SceneError
-from geounet.scene.raster import Handles, Layer, Pixels, alpha_index, nodata_in, one_line
+from geounet.scene.raster import Handles, Layer, Pixels, alpha_index, nodata_in, read_or_say
 from geounet.scene.remote import is_remote
 
 if TYPE_CHECKING:
@@ -182,15 +181,9 @@ def read_coarse(handles: Handles, layers: Sequence[Layer], shape: tuple[int, int
     for path, positions in files.items():
         wanted = [layers[i] for i in positions]
         dataset = handles.get(path, placed=wanted[0].placed)
-        try:
-            dn = dataset.read([la.index for la in wanted], out_shape=(len(wanted), *shape))
-            valid &= _unmasked(dataset, wanted, shape)
-        except RasterioError as error:
-            raise SceneError(
-                f"{path} cannot be read at rows 0–{dataset.height}, columns 0–{dataset.width}: it "
-                f"is damaged or incomplete ({one_line(error.__cause__ or error)}). Download or "
-                "make it again."
-            ) from error
+        whole = Window(col_off=0, row_off=0, width=dataset.width, height=dataset.height)
+        dn, unmasked = read_or_say(path, whole, partial(_read_whole, dataset, wanted, shape))
+        valid &= unmasked
         values[positions] = dn
         filled = [_is_nodata(band, layer) for layer, band in zip(wanted, dn, strict=True)]
         if dataset.driver.startswith("JP2"):
@@ -202,6 +195,14 @@ def read_coarse(handles: Handles, layers: Sequence[Layer], shape: tuple[int, int
     if blank is not None and blank.any():
         valid &= ~binary_opening(blank, np.ones((3, 3)))
     return Pixels(values, valid)
+
+
+def _read_whole(
+    dataset: DatasetReader, layers: Sequence[Layer], shape: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return all of some layers of one file at another size, and where its masks let them be."""
+    dn = dataset.read([la.index for la in layers], out_shape=(len(layers), *shape))
+    return dn, _unmasked(dataset, layers, shape)
 
 
 def _unmasked(

@@ -305,7 +305,7 @@ def read_nearest(handles: Handles, layer: Layer, geobox: GeoBox, window: Window)
     if same_grid(layer.geobox, geobox):
         return Pixels(*_read_in_place(handles, [layer], window))
     view = handles.get_warped(layer, geobox, Resampling.nearest)
-    values = _read(layer.path, window, lambda: view.read([layer.index], window=window))
+    values = read_or_say(layer.path, window, lambda: view.read([layer.index], window=window))
     valid = np.isfinite(values[0])
     return Pixels(np.where(valid, values, 0).astype(layer.dtype), valid)
 
@@ -329,7 +329,7 @@ def _read_in_place(
         dn = dataset.read([layer.index for layer in layers], window=window)
         return dn, _valid(dataset, layers, dn, window)
 
-    return _read(layers[0].path, window, read)
+    return read_or_say(layers[0].path, window, read)
 
 
 def _read_warped(
@@ -348,7 +348,7 @@ def _read_warped(
             valid &= np.isfinite(nearest.read(indexes, window=window)).all(axis=0)
         return values, valid
 
-    return _read(first.path, window, read)
+    return read_or_say(first.path, window, read)
 
 
 def _warped(
@@ -382,8 +382,17 @@ def _warped(
         ) from error
 
 
-def _read(path: str, window: Window, read: Callable[[], T]) -> T:
-    """Return what `read` reads of a file; say where it could not be read."""
+def read_or_say(path: str, window: Window, read: Callable[[], T]) -> T:
+    """Return what `read` reads of a file, over a network with a second try.
+
+    Args:
+        path: Of the file.
+        window: What it reads, for the message.
+        read: Reads it with GDAL.
+
+    Raises:
+        SceneError: It cannot be read there.
+    """
     try:
         return read_again(read, path)
     except RasterioError as error:

@@ -46,9 +46,10 @@ def expand_sources(sources: Sequence[str]) -> list[str]:
 
 
 def _expand(source: str) -> list[str]:
-    if not _may_be_document(source):
-        return [source]
-    data = _load(source)
+    try:
+        data = _load(source) if _may_be_document(source) else {}
+    except SceneError:
+        return [source]  # said again when its turn comes, and the others are done
     if not (_is_stac(data) and data.get("type") == "FeatureCollection"):
         return [source]
     ids = [_id_of(item, source) for item in _features(data, source)]
