@@ -133,7 +133,7 @@ def _fill_of(dtype: str, fill: Fill) -> int | None:
     """Return the value meant; None where numbers of that type cannot have it, or it is 0."""
     kind = np.dtype(dtype)
     if isinstance(fill, int):
-        return fill if fill >= 0 or kind.kind in "fci" and kind.itemsize > 1 else None
+        return fill if fill >= 0 or (kind.kind in "fci" and kind.itemsize > 1) else None
     if kind.kind in "fc":
         return None  # the limits of floats fill nothing
     limits = np.iinfo(kind)

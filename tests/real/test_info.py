@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from serving import serving
 
 from geounet.info import describe_file, write_quicklook
-from geounet.scene import SceneOptions, gdal_environment, open_scene
+from geounet.scene import SceneOptions, advice, gdal_environment, open_scene
 from geounet.scene.advice import find_advice
 from geounet.scene.glance import glance
 
@@ -115,6 +115,16 @@ def test_paranas_land_agrees_between_its_dates_once_repaired(shared_data):
     water = one.valid & other.valid & ~land
     medians = [np.median(date.values[:, water], axis=1) for date in dates]
     assert np.abs(medians[0] - medians[1]).max() > 0.04
+
+
+def test_a_delivered_product_is_taken_at_its_word(shared_data, monkeypatch):
+    (product,) = shared_data.glob("gironde_s2_l1c_safe/*.SAFE")
+    looked_at = []
+    monkeypatch.setattr(advice, "glance", lambda scene: looked_at.append(scene.source))
+    with open_scene(product), open_scene(product / "MTD_MSIL1C.xml"):
+        assert not looked_at
+    with open_scene(product, SceneOptions(offset=0)):
+        assert looked_at == [str(product)]
 
 
 def test_fiji_is_described_as_it_is(shared_data):

@@ -119,7 +119,11 @@ def test_a_damaged_file_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("look", ["whole", "windows"])
 @pytest.mark.parametrize(
-    ("value", "dtype"), [(0, np.uint16), (65535, np.uint16), (0, np.float32), (255, np.uint8)]
+    ("value", "dtype"),
+    [
+        *((0, np.uint16), (65535, np.uint16), (0, np.float32), (255, np.uint8)),
+        *((-9999, np.int16), (-32768, np.int16), (-9999, np.float32)),
+    ],
 )
 def test_a_swath_edge_is_found_with_its_share(tmp_path, monkeypatch, look, value, dtype):
     if look == "windows":
@@ -139,6 +143,12 @@ def test_a_swath_edge_is_found_with_its_share(tmp_path, monkeypatch, look, value
     declared = write(tmp_path / "b.tif", dn, nodata=value)
     assert advice_of(declared, options) == []
     assert advice_of(tmp_path / "a.tif", SceneOptions(scale=0.004, nodata=value)) == []
+
+
+def test_a_value_that_only_happens_to_be_common_is_no_edge(tmp_path):
+    dn = coast()
+    dn[:, :, :200] = 1  # as Sentinel-2 has over deep water
+    assert advice_of(write(tmp_path / "a.tif", dn)) == []
 
 
 def test_one_dark_band_is_no_edge(tmp_path):
@@ -198,6 +208,23 @@ def test_digital_numbers_are_known(tmp_path):
     assert "--scale 0.0001" in text
 
 
+@pytest.mark.parametrize(
+    ("tags", "dtype", "advice"),
+    [
+        ({"sensor": "l8", "level": "L2"}, np.uint16, "--scale 0.0000275 --offset -7272.7273"),
+        ({"sensor": "l7", "level": "L1"}, np.uint16, "another --scale"),
+        ({"sensor": "l7", "level": "L1"}, np.uint8, "0.003922 if 255 stands for 1"),
+    ],
+)
+def test_digital_numbers_of_landsat_have_their_own_scale(tmp_path, tags, dtype, advice):
+    dn = (coast() // (1 if dtype is np.uint16 else 40) + 10).astype(dtype)
+    names = ("B1", "B2", "B3", "B4", "B5")
+    (text,) = advice_of(
+        write(tmp_path / "a.tif", dn, names=names, tags=tags), SceneOptions(scale=1)
+    )
+    assert advice in text
+
+
 def test_floats_without_a_scale_are_refused_later_and_not_advised(tmp_path):
     path = write(tmp_path / "a.tif", coast().astype(np.float32))
     assert advice_of(path, SceneOptions()) == []
@@ -241,6 +268,13 @@ def test_undeclared_zeros_do_not_hide_or_feign_an_offset(tmp_path):
     (text,) = advice_of(path, SceneOptions(scale=1e-4, offset=-1000))
     assert "--nodata 0" in text
     assert advice_of(path, SceneOptions(scale=1e-4, offset=-1000, nodata=0)) == []
+
+
+def test_a_band_of_nothing_but_zeros_does_not_keep_the_others_from_being_judged(tmp_path):
+    dn = np.concatenate([coast(offset=1000), np.zeros((1, 300, 400), np.uint16)])
+    names = (*NAMES, "depth")
+    (text,) = advice_of(write(tmp_path / "a.tif", dn, names=names))
+    assert "--offset -1000" in text
 
 
 def test_a_desert_without_anything_dark_is_left_alone(tmp_path):
