@@ -16,13 +16,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geounet.errors import SceneError
 from geounet.scene.cloud_polygons import read_polygons
 from geounet.scene.grid import res_in_metres
-from geounet.scene.raster import Handles, one_line, open_raster
+from geounet.scene.raster import Handles, open_raster, read_or_say
 
 logger = logging.getLogger(__name__)
 
@@ -157,17 +156,28 @@ def _open_layer(kind: Kind, candidate: QualityCandidate) -> QualityLayer:
                 "nobody knows where its pixels lie. Add it: rio edit-info --crs EPSG:NUMBER "
                 f"--transform '[A, B, C, D, E, F]' {candidate.path}"
             )
+        if not dataset.transform.determinant or not np.isfinite(dataset.transform).all():
+            raise SceneError(
+                f"{candidate.path} has a geotransform that leads nowhere. Correct it: rio edit-info "
+                f"--transform '[A, B, C, D, E, F]' {candidate.path}"
+            )
         last = candidate.index + (2 if kind == "classi" else 0)
         if last > dataset.count:
             raise SceneError(
                 f"{candidate.path} has {dataset.count} bands, and band {last} would be needed of a "
                 f"{name}. Download it again, or give another by --cloud-mask."
             )
+        geobox = GeoBox(dataset.shape, dataset.transform, dataset.crs)
+        if not all(0 < side < np.inf for side in res_in_metres(geobox)):  # nor NaN
+            raise SceneError(
+                f"{candidate.path} lies nowhere on Earth by its CRS and geotransform. Correct "
+                f"them: rio edit-info --crs EPSG:NUMBER {candidate.path}"
+            )
         return QualityLayer(
             kind=kind,
             path=candidate.path,
             index=candidate.index,
-            geobox=GeoBox(dataset.shape, dataset.transform, dataset.crs),
+            geobox=geobox,
             source=source,
             dtype=dataset.dtypes[candidate.index - 1],
             nodata=dataset.nodatavals[candidate.index - 1],
@@ -244,13 +254,7 @@ def read_values(handles: Handles, layer: QualityLayer, window: Window) -> NDArra
     """
     dataset = handles.get(layer.path, placed=True)
     bands = [layer.index + i for i in range(3 if layer.kind == "classi" else 1)]
-    try:
-        return dataset.read(bands, window=window)
-    except RasterioError as error:
-        raise SceneError(
-            f"{layer.path} is damaged or incomplete ({one_line(error.__cause__ or error)}). "
-            "Download or make it again."
-        ) from error
+    return read_or_say(layer.path, window, lambda: dataset.read(bands, window=window))
 
 
 def read_own(handles: Handles, layer: QualityLayer, window: Window) -> Codes:

@@ -12,6 +12,7 @@ from rasterio.windows import Window
 from serving import Fault, serving
 
 from geounet.bands import SENSORS
+from geounet.errors import SceneError
 from geounet.scene import Scene, SceneOptions, gdal_environment, open_scene
 from geounet.scene.stac import is_stac, read_item
 
@@ -126,27 +127,43 @@ def test_coarser_bands_are_read_at_their_own_resolution(sahara):
     assert np.array_equal(remote.values, local.values, equal_nan=True)
 
 
-def test_items_of_other_catalogues_are_understood(shared_data):
-    """Only what they say: their files are elsewhere."""
-    from geounet.scene.stac import _bands, _identity
-    from geounet.scene.stac_assets import raster_assets
-    from geounet.scene.stac_documents import find_item
-
+def test_items_of_other_catalogues_are_understood(shared_data, tmp_path):
+    """Their files are elsewhere; one raster stands in for all."""
+    profile = {
+        "driver": "GTiff", "count": 1, "height": 8, "width": 8, "dtype": "uint16",
+        "crs": "EPSG:32606", "transform": rasterio.Affine(10, 0, 6e5, 0, -10, 5e6),
+    }  # fmt: skip
+    with rasterio.open(tmp_path / "one.tif", "w", **profile) as dst:
+        dst.write(np.full((8, 8), 500, np.uint16), 1)
     found = {}
     for path in sorted((shared_data / "stac_items").glob("S2*.json")):
-        item = find_item(str(path))
-        parts = raster_assets(item.assets, item.source)
-        identity = _identity(item, SceneOptions(), parts)
-        named, left_out = _bands(item, parts, identity, SceneOptions())
-        assert all(band.name in asset.href for asset, band in named), path.name
+        item = json.loads(path.read_text())
+        folder = tmp_path / path.stem
+        folder.mkdir()
+        for asset in item["assets"].values():
+            asset["href"] = asset["href"].partition("?")[0].rpartition("/")[2]
+            if asset["href"].endswith(".tif"):
+                (folder / asset["href"]).symlink_to(tmp_path / "one.tif")
+        (folder / "item.json").write_text(json.dumps(item))
+        product = read_item(str(folder / "item.json"), SceneOptions())
+        for layer in product.layers:
+            assert layer.band.name in layer.path.rpartition("/")[2]
+            assert (layer.scaling.scale, layer.scaling.offset, layer.nodata) == (1e-4, 0, 0)
+        identity = product.identity
         assert (identity.sensor, identity.level) == ("s2", "L2A")
-        assert {"AOT", "SCL", "WVP", "visual"} <= {what for what, _ in left_out}
-        found[path.name[:9]] = len(named), identity.baseline, identity.tile, identity.orbit
+        assert {"AOT", "SCL", "WVP", "visual"} <= {what for what, _ in product.left_out}
+        count = len(product.layers)
+        found[path.name[:9]] = count, identity.baseline, identity.tile, identity.orbit
     assert found == {
         "S2A_28QCH": (12, (2, 14), "28QCH", 123),
         "S2A_31NBJ": (12, (2, 12), "31NBJ", 22),
         "S2B_MSIL2": (12, (2, 12), "06VVN", 43),
     }
+
+
+def test_a_collection_is_refused_with_what_to_give(shared_data):
+    with pytest.raises(SceneError, match=r"is a STAC collection, not an acquisition\. Give"):
+        read_item(str(shared_data / "stac_items/sentinel-2-l2a.collection.json"), SceneOptions())
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +218,7 @@ def test_predict_over_http_is_predict_on_the_files(geounet, sahara, model, tmp_p
         (Fault("stall", ending="item.json"), "item.json.*nothing came"),
         (Fault("die", ending="B08.tif", first=2), "B08.tif.*broke or stalled"),
         (Fault("die", first=2), "cannot be read|cannot be fetched"),
+        (Fault("die", ending="SCL.tif", first=2, after=0), "SCL.tif"),
     ],
 )
 def test_predict_from_a_server_that_fails_for_good_is_one_line_and_leaves_nothing(
