@@ -218,7 +218,6 @@ def test_predict_over_http_is_predict_on_the_files(geounet, sahara, model, tmp_p
         (Fault("stall", ending="item.json"), "item.json.*nothing came"),
         (Fault("die", ending="B08.tif", first=2), "B08.tif.*broke or stalled"),
         (Fault("die", first=2), "cannot be read|cannot be fetched"),
-        (Fault("die", ending="SCL.tif", first=2, after=0), "SCL.tif"),
     ],
 )
 def test_predict_from_a_server_that_fails_for_good_is_one_line_and_leaves_nothing(
