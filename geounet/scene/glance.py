@@ -60,7 +60,7 @@ class Glance:
     @property
     def valid_share(self) -> float:
         """How much of the scene has data, about."""
-        return float(self.weights[self.valid].sum())
+        return min(1.0, float(self.weights[self.valid].sum()))
 
     @property
     def bands(self) -> tuple[Band, ...]:

@@ -264,7 +264,7 @@ def geobox_of(dataset: rasterio.DatasetReader) -> GeoBox:
     """Return the grid of a file.
 
     Raises:
-        SceneError: It has no CRS or no geotransform.
+        SceneError: It has no CRS or no geotransform, or one that makes no grid.
     """
     if dataset.transform.is_identity:
         if dataset.gcps[0]:
@@ -275,6 +275,13 @@ def geobox_of(dataset: rasterio.DatasetReader) -> GeoBox:
         raise SceneError(
             f"{dataset.name} has no geotransform: nobody knows where its pixels lie. Add the one "
             f"it has: rio edit-info --transform '[A, B, C, D, E, F]' {dataset.name}"
+        )
+    numbers = list(dataset.transform)[:6]
+    if not all(map(math.isfinite, numbers)) or dataset.transform.determinant == 0:
+        raise SceneError(
+            f"{dataset.name} has the geotransform {', '.join(f'{n:g}' for n in numbers)}, in which "
+            "pixels have no place. Set it right: rio edit-info --transform '[A, B, C, D, E, F]' "
+            f"{dataset.name}"
         )
     if dataset.crs is None:
         raise SceneError(

@@ -45,6 +45,11 @@ def gdal_environment() -> Iterator[None]:
         # Files beside a raster (.aux.xml, .ovr, .msk) are asked for by name. Listing the folder
         # instead costs as much as it has files, for each of them again, and chips are many.
         GDAL_DISABLE_READDIR_ON_OPEN=True,
+        # Where threads of its own decode JPEG 2000, GDAL 3.10 gives whatever lies in memory for a
+        # damaged block, and no error. Readers have threads already.
+        GDAL_NUM_THREADS=1,
+        # It would note the size of a .tar.gz in a file beside it.
+        CPL_VSIL_GZIP_WRITE_PROPERTIES=False,
         **gdal_settings(),
     ):
         yield

@@ -251,7 +251,7 @@ def _sound_members(listed: Iterable[_Member], path: Path) -> dict[str, _Member]:
     if skipped:
         logger.warning(
             "%s: %d members are left out, being links, encrypted, or named to lie elsewhere: %s",
-            *(path, len(skipped), ", ".join(map(ascii, skipped[:3]))),
+            *(path, len(skipped), ", ".join(ascii(name[:80]) for name in skipped[:3])),
         )
     return members
 
