@@ -1,5 +1,6 @@
 """Which stretches of a coastline a cloud may have drawn, and how much of a scene is under cloud."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geounet.contours import Geometries, roll_rings
+from geounet.errors import SceneError
 from geounet.scene import Scene
 from geounet.scene.clouds import CLEAR, SUSPECT, UNKNOWN
 from geounet.scene.quality import CloudClass
 from geounet.stitch import BLOCK, open_canvas
+
+logger = logging.getLogger(__name__)
 
 CLOUD = (CloudClass.CLOUD_MEDIUM, CloudClass.CLOUD_HIGH, CloudClass.CIRRUS)
 
@@ -28,6 +32,7 @@ class FlagWriter:
     def __init__(self, scene: Scene, canvas: Any) -> None:
         self._scene, self._canvas = scene, canvas
         self._masks = scene.clouds.describe() is not None
+        self._damaged = False
         self.counts = PixelCounts()
 
     @classmethod
@@ -43,10 +48,23 @@ class FlagWriter:
         Args:
             window: Inside the scene.
             valid: (height, width), where the scene has data, under clouds too.
+
+        Raises:
+            SceneError: The quality layer is damaged, and clouds are masked by it. Where they are
+                only flagged, that is warned of once, and nothing is known there.
         """
         clouds = self._scene.clouds
-        self._canvas.write(clouds.suspect(window), 1, window=window)
-        classes = clouds.classes(window)[valid]
+        try:
+            flags, classes = clouds.suspect(window), clouds.classes(window)[valid]
+        except SceneError as error:
+            if self._masks:
+                raise
+            if not self._damaged:
+                logger.warning("%s: clouds are not known everywhere: %s", self._scene.source, error)
+            self._damaged = True
+            flags = np.full(valid.shape, UNKNOWN, dtype=np.uint8)
+            classes = np.full(np.count_nonzero(valid), CloudClass.UNKNOWN, dtype=np.uint8)
+        self._canvas.write(flags, 1, window=window)
         self.counts.valid += classes.size
         self.counts.known += int(np.count_nonzero(classes != CloudClass.UNKNOWN))
         self.counts.cloud += int(np.isin(classes, CLOUD).sum())

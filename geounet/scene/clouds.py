@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from pyproj.exceptions import ProjError
 from rasterio.windows import Window
 from scipy import ndimage
 
@@ -29,7 +30,7 @@ from geounet.scene.quality import (
     read_own,
     why_useless,
 )
-from geounet.scene.raster import Handles
+from geounet.scene.raster import Handles, one_line
 from geounet.windows import mirror_indexes
 
 logger = logging.getLogger(__name__)
@@ -297,9 +298,7 @@ class Clouds:
             return own(Window(col_off=0, row_off=0, width=len(cols), height=len(rows)))
         result = np.empty((len(rows), len(cols)), dtype=np.uint8)
         for part in _squares(result.shape, self._chunk()):
-            own_rows, own_cols = nearest(
-                self._geobox, self.layer.geobox, rows[part[0]], cols[part[1]], beyond_px + 1
-            )
+            own_rows, own_cols = self._nearest(rows[part[0]], cols[part[1]], beyond_px + 1)
             first = int(own_rows.min()), int(own_cols.min())
             last = int(own_rows.max()), int(own_cols.max())
             needed = Window(
@@ -310,6 +309,18 @@ class Clouds:
             )
             result[part] = own(needed)[own_rows - first[0], own_cols - first[1]]
         return result
+
+    def _nearest(
+        self, rows: NDArray[np.intp], cols: NDArray[np.intp], beyond_px: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        assert self.layer is not None and self.layer.geobox is not None  # noqa: PT018
+        try:
+            return nearest(self._geobox, self.layer.geobox, rows, cols, beyond_px)
+        except ProjError as error:
+            raise SceneError(
+                f"{self.layer.path} cannot be brought to the CRS of {self._source}: "
+                f"{one_line(error)}. Check its CRS, or give another by --cloud-mask."
+            ) from error
 
     def _chunk(self) -> int:
         """Return how many of the scene's pixels to do at a time, along a side."""

@@ -158,8 +158,8 @@ def _open_layer(kind: Kind, candidate: QualityCandidate) -> QualityLayer:
             )
         if not dataset.transform.determinant or not np.isfinite(dataset.transform).all():
             raise SceneError(
-                f"{candidate.path} has a geotransform that leads nowhere. Correct it: rio edit-info "
-                f"--transform '[A, B, C, D, E, F]' {candidate.path}"
+                f"{candidate.path} has a geotransform that leads nowhere. Correct it: "
+                f"rio edit-info --transform '[A, B, C, D, E, F]' {candidate.path}"
             )
         last = candidate.index + (2 if kind == "classi" else 0)
         if last > dataset.count:

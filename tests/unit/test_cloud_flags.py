@@ -17,6 +17,7 @@ from rasterio.windows import Window
 
 from geounet.baseline import BaselineSettings, baseline_scene
 from geounet.classes import LAND_WATER
+from geounet.errors import SceneError
 from geounet.flags import (
     CLEAR,
     SUSPECT,
@@ -253,3 +254,28 @@ def test_cloud_is_reported_in_a_line(tmp_path, caplog):
     (told,) = [r.message for r in caplog.records]
     assert "of the scene is under cloud by its SCL" in told
     assert "of the coastline's length" in told
+
+
+def test_a_damaged_quality_layer_is_said_once_and_costs_only_the_flags(tmp_path, caplog):
+    path = write_scene(tmp_path / "scene.tif", np.ones((1100, 700), bool))
+    with rasterio.open(path, "r+") as dst:
+        dn = dst.read()
+        dn[3, :, :300] = 4000
+        dst.write(dn)
+    scl = np.random.default_rng(0).integers(4, 11, (1, 1100, 700), dtype=np.uint8)
+    mask = write_raster(tmp_path / "mask.tif", scl, tiled=True, compress="deflate")
+    content = bytearray(mask.read_bytes())
+    content[-20_000:-10_000] = bytes(10_000)
+    mask.write_bytes(content)
+    options = SceneOptions(clouds=CloudOptions(file=str(mask)))
+    record = baseline_scene(str(path), tmp_path / "out", BaselineSettings(threshold=0.0), options)
+    told = [r.message for r in caplog.records if "not known everywhere" in r.message]
+    assert len(told) == 1
+    assert "mask.tif cannot be read at rows" in told[0]
+    assert json.loads(record.read_text())["clouds"]["share_of_coast"] == 1
+    lines = geopandas.read_file(tmp_path / "out" / "scene.gpkg", layer="coastline")
+    assert lines.cloud_suspect.isna().any()
+    masked = SceneOptions(clouds=CloudOptions(file=str(mask), mask=True))
+    with pytest.raises(SceneError, match=r"mask\.tif cannot be read"):
+        baseline_scene(str(path), tmp_path / "no", BaselineSettings(threshold=0.0), masked)
+    assert not (tmp_path / "no").exists()

@@ -323,3 +323,21 @@ def test_options_are_for_another_grid_too():
     mask = clouds.on(fine).mask(whole(fine))
     assert np.array_equal(mask, np.kron(clouds.mask(whole(grid((30, 30)))), np.ones((2, 2))) > 0)
     assert clouds.on(fine).options == replace(clouds.options, file=None)
+
+
+@pytest.mark.parametrize(
+    ("crs", "complaint"),
+    [
+        ('LOCAL_CS["x",UNIT["metre",1]]', "cannot be brought to the CRS"),
+        ("EPSG:4326", "lies nowhere on Earth"),  # by a geotransform in metres
+    ],
+)
+def test_a_mask_of_no_place_gives_one_line(scene_path, tmp_path, crs, complaint):
+    mask = write_raster(tmp_path / "mask.tif", np.ones((1, 5, 5), np.uint8), crs=crs)
+    options = SceneOptions(clouds=CloudOptions(mask=True, file=str(mask)))
+    with (
+        pytest.raises(SceneError, match=complaint) as told,
+        open_scene(scene_path, options) as scene,
+    ):
+        scene.read(["B03"], whole(scene.geobox))
+    assert "\n" not in str(told.value)

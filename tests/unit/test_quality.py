@@ -325,3 +325,8 @@ def test_a_mask_that_is_nowhere_is_refused(tmp_path):
     path = write_raster(tmp_path / "bare.tif", np.zeros((1, 2, 2), np.uint8), crs=None)
     with pytest.raises(SceneError, match="has no CRS"):
         open_mask(str(path))
+    flat = write_raster(
+        tmp_path / "flat.tif", np.zeros((1, 2, 2), np.uint8), transform=Affine(10, 0, 5, 0, 0, 5)
+    )
+    with pytest.raises(SceneError, match="leads nowhere"):
+        open_mask(str(flat))
