@@ -89,8 +89,11 @@ def to_gdal(href: str) -> str:
 def without_query(url: str) -> str:
     """Return an address for people: as it was given, without the signature or password in it.
 
-    Those would be a key to the data, and errors and records are handed around.
+    Those would be a key to the data, and errors and records are handed around. What is no address
+    is returned as it is.
     """
+    if not is_remote(url):
+        return url
     for scheme, prefix in _VIRTUAL.items():
         if url.startswith(prefix):
             url = f"{scheme}://{url.removeprefix(prefix)}"

@@ -28,6 +28,7 @@ from geounet.scene.reflectance import (
     Scaling,
     settle_scaling,
 )
+from geounet.scene.remote import without_query
 
 logger = logging.getLogger(__name__)
 
@@ -361,7 +362,7 @@ class Scene:
         sources = {**identity.sources, **product.sources}
         return {
             "name": self.name,
-            "source": self.source,
+            "source": without_query(self.source),
             "kind": product.kind,
             "driver": product.driver,
             "sensor": self.sensor,
@@ -383,7 +384,7 @@ class Scene:
                 {
                     "id": layer.band.id,
                     **layer.band.to_dict(),
-                    "file": PurePosixPath(layer.path).name,
+                    "file": PurePosixPath(without_query(layer.path)).name,
                     "index": layer.index,
                     "dtype": layer.dtype,
                     "res_m": list(res_in_metres(layer.geobox)),

@@ -24,7 +24,7 @@ from geounet.scene.product import (
 from geounet.scene.quality import QualityCandidate, QualityLayer, choose_quality, quality_kind
 from geounet.scene.raster import Layer, open_raster
 from geounet.scene.reflectance import from_gdal
-from geounet.scene.remote import is_remote, to_gdal
+from geounet.scene.remote import is_remote, to_gdal, without_query
 from geounet.scene.stac_assets import (
     Asset,
     band_of,
@@ -295,14 +295,16 @@ def _layer(
     with links.open(asset) as dataset:
         if asset.index > dataset.count:
             raise SceneError(
-                f"{dataset.name} has {dataset.count} bands, but the item says {asset.index}."
+                f"{without_query(dataset.name)} has {dataset.count} bands, but the item says "
+                f"{asset.index}."
             )
         i = asset.index - 1
         in_file = from_gdal(dataset.scales[i], dataset.offsets[i], where=dataset.name)
         scaling = scaling_of(asset, band, identity, item.properties, in_file, dataset.dtypes[i])
         if scaling.scale is not None and scaling.offset is None and options.offset is None:
             raise SceneError(
-                f"{item.source} is of a baseline whose numbers have an offset, and {dataset.name} "
+                f"{item.source} is of a baseline whose numbers have an offset, and "
+                f"{without_query(dataset.name)} "
                 "has a scale without one. Give --offset -1000, or --offset 0 if it is taken off "
                 "already."
             )

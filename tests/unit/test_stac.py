@@ -492,3 +492,4 @@ def test_a_url_with_a_signature_is_read_and_kept_from_the_name(tmp_path):
         assert "secret" not in product.name
         with Scene(product) as scene:
             assert np.abs(scene.read(["red"], WHOLE).values[0] - REFLECTANCE).max() < 1e-4
+            assert "secret" not in json.dumps(scene.describe())
