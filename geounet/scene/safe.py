@@ -42,7 +42,11 @@ from geounet.scene.tree import Tree
 
 logger = logging.getLogger(__name__)
 
-_OLD_CLOUDS = re.compile(r"S2\w_OPER_MSK_CLOUDS?_\w*B00_MSIL1C", re.IGNORECASE)
+_OLD_NAMES = {
+    "MSK_CLOUDS_B00": re.compile(r"S2\w_OPER_MSK_CLOUDS?_\w*B00_MSIL1C", re.IGNORECASE),
+    "SCL": re.compile(r"S2\w_USER_SCL_L2A_TL_\w*", re.IGNORECASE),
+}
+"""Of the layers that say what is cloud, until 2016."""
 _CLOUD_LAYER = re.compile(r"(?:^|_)(?:SCL|MSK_CLASSI(?:_B00)?|MSK_CLOUDS(?:_B00)?)$", re.IGNORECASE)
 
 
@@ -210,13 +214,12 @@ def _quality(tree: Tree, files: Iterable[str]) -> QualityLayer | None:
         if place.suffix.lower() in SIDECARS and not polygons:
             continue
         stem = re.sub(r"_[126]0m$", "", place.stem)
-        old = _OLD_CLOUDS.fullmatch(stem) is not None
-        if not old and not _CLOUD_LAYER.search(stem):
+        old = next((name for name, pattern in _OLD_NAMES.items() if pattern.fullmatch(stem)), None)
+        if old is None and not _CLOUD_LAYER.search(stem):
             continue
         candidates.append(
             QualityCandidate(
-                # Before 2016 names were S2A_OPER_MSK_CLOUDS_SGS__20150813T…_B00_MSIL1C.
-                name="MSK_CLOUDS_B00" if old else place.stem,
+                name=old or place.stem,
                 path=tree.gdal_path(str(place)),
                 content=tree.read(str(place)) if polygons and tree.kind != "folder" else None,
             )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from geounet.bands import is_quality, parse_band
@@ -12,6 +13,8 @@ from geounet.scene.folder import SIDECARS
 from geounet.scene.safe_metadata import Document, SafeMetadata, parse_safe_metadata
 from geounet.scene.tree import Tree, is_archive, open_tree
 
+MOST_LISTED = 1000
+"""Folders in a folder that are looked into for a product."""
 DEEPEST_ROOT = 2
 """Folders around a product in an archive that are looked into."""
 
@@ -41,7 +44,7 @@ def safe_of(path: Path) -> tuple[Tree, str] | None:
         Its files, and which of their folders is the product or the granule: `""` is all.
 
     Raises:
-        SceneError: It holds several products, or cannot be listed.
+        SceneError: It holds several products, or is damaged.
     """
     if path.is_dir():
         return _safe_around(path.absolute(), path)
@@ -81,18 +84,19 @@ def _safe_around(absolute: Path, path: Path) -> tuple[Tree, str] | None:
     if any(map(_may_be_band, inside)):
         return None
     # Only names are listed here: a folder of anything may hold more than a product does.
-    folders = [name for name in inside if name[0] != "." and (path / name).is_dir()]
-    found = [name for name in folders if _is_root(_names(path / name))]
+    folders = (path / name for name in inside if name[0] != "." and (path / name).is_dir())
+    found = [folder for folder in islice(folders, MOST_LISTED) if _is_root(_names(folder))]
     if len(found) > 1:
-        raise SceneError(_several_products(str(path), [str(path / name) for name in found]))
-    return (open_tree(path / found[0]), "") if found else None
+        raise SceneError(_several_products(str(path), [str(folder) for folder in found]))
+    return (open_tree(found[0]), "") if found else None
 
 
 def _names(folder: Path) -> list[str]:
+    """Return what lies in a folder; nothing where that is not to be known."""
     try:
         return sorted(place.name for place in folder.iterdir())
-    except OSError as error:
-        raise SceneError(f"{folder} cannot be listed: {error.strerror}.") from error
+    except OSError:  # said by whoever needs it: this only looks whether there is a product
+        return []
 
 
 def find_safe(tree: Tree) -> str | None:

@@ -369,6 +369,14 @@ def test_quality_is_the_finest_scene_classification(l2a):
     assert ("T30TXR_20220622T105631_SCL_60m.jp2", "quality band") in product.left_out
 
 
+def test_scene_classification_is_found_under_its_old_name_too(l2a):
+    for path in sorted(l2a.rglob("*SCL*")):
+        name = "S2A_USER_SCL_L2A_TL_SGS__20160803T152916_A005828_T30TXR_{}.jp2"
+        path.rename(path.with_name(name.format("20m" if "20m" in path.name else "60m")))
+    assert read(l2a).quality.kind == "scl"
+    assert read(l2a).quality.geobox.resolution.x == 20
+
+
 @pytest.mark.parametrize("archived", [False, True])
 @pytest.mark.parametrize(
     "name",

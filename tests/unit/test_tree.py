@@ -126,7 +126,9 @@ def test_a_compressed_tar_file_may_be_called_so_and_no_other(tmp_path):
         open_tree(write_tar(tmp_path / "b.tgz", CONTENT))
 
 
-@pytest.mark.parametrize("name", ["../up.xml", "a/../../up.xml", "/etc/up.xml", "..\\up.xml"])
+@pytest.mark.parametrize(
+    "name", ["../up.xml", "a/../../up.xml", "/etc/up.xml", "..\\up.xml", "two\nlines up.xml"]
+)
 @pytest.mark.parametrize("writer", ["zip", "tar"])
 def test_members_that_lead_out_are_left_out(tmp_path, caplog, writer, name):
     path = WRITERS[writer](tmp_path / "product", CONTENT | {name: b"evil"})
