@@ -50,6 +50,17 @@ LACKING = 0.9
 MODEL_FILE = "model.safetensors"
 CHECKPOINT = "checkpoints/last.ckpt"
 RESULTS = ("predict", "baseline")
+RECORD_LIMIT = 2**26
+"""Bytes of a JSON file: what is longer is no record of ours."""
+SHOWN: dict[str, type | tuple[type, ...]] = {
+    "files": dict,
+    "scene": dict,
+    "plan": dict,
+    "classes": list,
+    "geounet": str,
+    "level": (int, float),
+}
+"""What a record has to have, and of which type."""
 PARTS = ("_mask.tif", "_probability.tif", "_index.tif", "_rgb.tif", ".gpkg", ".qgz")
 """How files of a result end."""
 UNFINISHED = "A run that was to make it is still at work, or was stopped: run it again."
@@ -176,6 +187,8 @@ def _recognise(path: Path) -> Callable[[Path], dict[str, Any]] | None:
 def _json_command(path: Path) -> str | None:
     """Return which command wrote a JSON file; None if it is none of ours."""
     try:
+        if path.stat().st_size > RECORD_LIMIT:
+            return None
         fields = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
@@ -413,6 +426,7 @@ def _describe_model(path: Path) -> dict[str, Any]:
 def _describe_result(path: Path) -> dict[str, Any]:
     """Return the record of a result, and whether its files are there and agree with it."""
     record = read_record(path)
+    _check_shape(record, path)
     wrong = {}
     for name, listed in record["files"].items():
         file = path.parent / Path(name).name
@@ -427,6 +441,25 @@ def _describe_result(path: Path) -> dict[str, Any]:
         "disagreeing": wrong,
         **record,
     }
+
+
+def _check_shape(record: dict[str, Any], path: Path) -> None:
+    """Check that what is to be shown of a record is there.
+
+    Raises:
+        ResultError: It is not.
+    """
+    missing = [name for name, kind in SHOWN.items() if not isinstance(record.get(name), kind)]
+    if not missing:
+        files, scene = record["files"].values(), record["scene"]
+        whole = all(isinstance(one, dict) and {"bytes", "sha256"} <= one.keys() for one in files)
+        missing = [] if whole else ["files"]
+        missing += ["scene"] if {"name", "time", "date"} - scene.keys() else []
+    if missing:
+        raise ResultError(
+            f"{path} is damaged: {', '.join(missing)} is not as geounet writes it. Make the result "
+            "again."
+        )
 
 
 def _describe_scores(path: Path) -> dict[str, Any]:

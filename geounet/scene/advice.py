@@ -60,8 +60,9 @@ LANDSAT_TOP = OffsetRule(0.1, 0.00002, "Landsat 8 and 9, level 1")
 def advise(scene: "Scene") -> None:
     """Look at a scene and warn of what is seen there.
 
-    Products as they were delivered are not looked at: their metadata say what there is to find, and
-    even the coarsest look at a JPEG 2000 file of 100 MB takes a second.
+    Products as they were delivered are not looked at, unless the user overrides what they say of
+    themselves: their metadata tell what there is to find, and in a zip file every look has to
+    unpack its way there.
 
     Raises:
         SceneError: A file is damaged.

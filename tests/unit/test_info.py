@@ -415,6 +415,19 @@ class TestResult:
         with pytest.raises(SceneError, match=r"is not there.*still at work, or was stopped"):
             describe_file(record.parent / "chips")
 
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            {"files": []}, {"files": {"s.qgz": 3}}, {"scene": None}, {"scene": {"name": "s"}},
+            {"plan": 1}, {"classes": None}, {"level": "high"},
+        ],
+    )  # fmt: skip
+    def test_a_damaged_record_is_one_line(self, record, damage) -> None:
+        record.write_text(json.dumps(json.loads(record.read_text()) | damage))
+        with pytest.raises(ResultError, match=f"is damaged: {next(iter(damage))} is not") as caught:
+            describe_file(record)
+        assert "\n" not in str(caught.value)
+
     def test_a_record_of_a_newer_format_is_refused(self, record) -> None:
         fields = json.loads(record.read_text()) | {"format": 9}
         record.write_text(json.dumps(fields))
