@@ -260,7 +260,7 @@ def test_a_damaged_quality_layer_is_said_once_and_costs_only_the_flags(tmp_path,
     path = write_scene(tmp_path / "scene.tif", np.ones((1100, 700), bool))
     with rasterio.open(path, "r+") as dst:
         dn = dst.read()
-        dn[3, :, :300] = 4000
+        dn[3, :, 300:] = 1100
         dst.write(dn)
     scl = np.random.default_rng(0).integers(4, 11, (1, 1100, 700), dtype=np.uint8)
     mask = write_raster(tmp_path / "mask.tif", scl, tiled=True, compress="deflate")
