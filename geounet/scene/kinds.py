@@ -77,7 +77,13 @@ def _read_remote(source: str, options: SceneOptions) -> Product:
     address, _, item = source.partition("#")
     if source.startswith("/vsi"):
         return read_file(source, options)
-    if item or _DOCUMENT.match(remote.fetch_start(address, START)):
+    try:
+        document = item or _DOCUMENT.match(remote.fetch_start(address, START))
+    except SceneError:
+        if address.lower().startswith("http"):
+            raise
+        document = None  # GDAL has the credentials for a bucket, a plain request has not
+    if document:
         return read_item(source, options)
     return read_file(source, options)
 
