@@ -198,3 +198,27 @@ def test_over_a_network_nothing_is_looked_at_without_overviews(shared_data, tmp_
         facts = describe_file(f"{server.url}/B08.tif", options)
     assert facts["valid_share"] is None
     assert facts["reflectance"] is None
+
+
+def test_an_item_is_described_by_its_address(shared_data, tmp_path, geounet):
+    folder = shared_data / "sahara_s2_l2a_cog_stac"
+    (path,) = folder.glob("*.json")
+    item = json.loads(path.read_text())
+    for asset in item["assets"].values():
+        asset["href"] = "./" + asset["href"].rpartition("/")[2]
+    (tmp_path / "item.json").write_text(json.dumps({**item, "links": []}))
+    for file in folder.glob("*.tif"):
+        (tmp_path / file.name).symlink_to(file)
+    with serving(tmp_path) as server:
+        run = geounet("info", f"{server.url}/item.json", "--json")
+        assert run.status == 0, run.err
+        facts = json.loads(run.out)
+        sent = server.sent(".tif")
+        told = geounet("info", f"{server.url}/item.json").out
+    assert (facts["kind"], facts["layout"]) == ("scene", "stac")
+    assert facts["source"] == f"{server.url}/item.json"
+    assert facts["valid_share"] > 0.99
+    assert facts["reflectance"]["s2:B08"]["median"] == pytest.approx(0.39, abs=0.01)
+    # Of a look: the coarsest overviews, and headers of 32 kB.
+    assert sent < 0.4 * sum(file.stat().st_size for file in folder.glob("*.tif"))
+    assert "SCL (SCL.tif), not looked at" in told
