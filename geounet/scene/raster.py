@@ -14,7 +14,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio._err import CPLE_BaseError  # what WarpedVRT raises when it is made
+from rasterio._err import CPLE_BaseError  # what WarpedVRT and damaged headers raise
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
@@ -181,7 +181,7 @@ def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetRe
     try:
         if placed:
             with alone if is_remote(path) else nullcontext():
-                dataset = read_again(lambda: rasterio.open(path), path)
+                dataset = read_again(lambda: _open(path), path)
         else:
             with (
                 alone if is_remote(path) else nullcontext(),
@@ -190,8 +190,8 @@ def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetRe
             ):
                 # Whether a grid is missing is found out, and said, by who needs it.
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                dataset = read_again(lambda: rasterio.open(path), path)
-    except RasterioError as error:
+                dataset = read_again(lambda: _open(path), path)
+    except (RasterioError, CPLE_BaseError, UnicodeDecodeError) as error:
         if is_remote(path):
             raise SceneError(why_not_read(path, error)) from error
         if "not recognized" in str(error):
@@ -209,6 +209,16 @@ def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetRe
             f"{path} holds no bands of its own, but {len(parts)} datasets"
             + (f"; give one of them, for instance {parts[0]}." if parts else ".")
         )
+    return dataset
+
+
+_TOLD = ("colorinterp", "mask_flag_enums", "descriptions", "scales", "offsets", "nodatavals")
+
+
+def _open(path: str) -> rasterio.DatasetReader:
+    dataset = rasterio.open(path)
+    for name in _TOLD:
+        getattr(dataset, name)  # what a damaged header raises, it raises here and not later
     return dataset
 
 
