@@ -15,6 +15,7 @@ from geounet.scene import SceneOptions, open_scene
 from geounet.scene import glance as looking
 from geounet.scene.advice import advise, find_advice
 from geounet.scene.glance import glance
+from geounet.synthetic import CoastSettings, write_coast
 
 NAMES = ("B02", "B03", "B04", "B08", "B11")
 LAND, WATER = (0.05, 0.08, 0.1, 0.3, 0.25), (0.04, 0.03, 0.02, 0.008, 0.004)
@@ -348,3 +349,12 @@ def test_nothing_is_said_of_a_scene_of_nothing_but_nan(tmp_path, caplog):
     with open_scene(write(tmp_path / "a.tif", dn), SCALE, advise=False) as scene:
         advise(scene)
     assert not caplog.records
+
+
+def test_the_synthetic_coast_is_right_as_it_is_and_known_to_be_wrong_otherwise(tmp_path):
+    scene = write_coast(tmp_path / "coast.tif", CoastSettings(200, 250, seed=4)).scene
+    assert advice_of(scene, SceneOptions()) == []
+    for offset, said in ((0, "not to be taken off"), (-2000, "or twice")):
+        (text,) = advice_of(scene, SceneOptions(offset=offset))
+        assert said in text
+        assert text.endswith("Give --scale 0.0001 --offset -1000")
