@@ -127,7 +127,7 @@ class Handles:
         Args:
             layer: Of the file; its nodata counts for all bands.
             geobox: The grid.
-            resampling: `bilinear`, or `nearest` for classes.
+            resampling: `bilinear`, or `nearest` to see where there is data.
 
         Raises:
             SceneError: The file is not there, not a raster, or cannot be brought to that grid.
@@ -299,30 +299,6 @@ def read_layers(
     if pick_cols is not None:
         values, valid = values[:, :, pick_cols], valid[:, pick_cols]
     return Pixels(values, valid)
-
-
-def read_nearest(handles: Handles, layer: Layer, geobox: GeoBox, window: Window) -> Pixels:
-    """Read one layer of classes on a grid, each pixel the nearest of the layer; no mirror.
-
-    Args:
-        handles: Where the files are opened.
-        layer: What to read.
-        geobox: The grid.
-        window: What to read, in whole pixels inside the grid.
-
-    Returns:
-        Values (1, height, width) of the layer's dtype, and where they are data: nowhere beyond
-        the layer's extent.
-
-    Raises:
-        SceneError: The file is damaged under the window.
-    """
-    if same_grid(layer.geobox, geobox):
-        return Pixels(*_read_in_place(handles, [layer], window))
-    view = handles.get_warped(layer, geobox, Resampling.nearest)
-    values = read_or_say(layer.path, window, lambda: view.read([layer.index], window=window))
-    valid = np.isfinite(values[0])
-    return Pixels(np.where(valid, values, 0).astype(layer.dtype), valid)
 
 
 def _whole_spans(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
