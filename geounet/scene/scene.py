@@ -29,6 +29,7 @@ from geounet.scene.reflectance import (
     settle_scaling,
 )
 from geounet.scene.remote import without_query
+from geounet.vectors import crs_name
 
 logger = logging.getLogger(__name__)
 
@@ -374,7 +375,7 @@ class Scene:
             "date": None if self.date is None else self.date.isoformat(),
             "tile": identity.tile,
             "orbit": identity.orbit,
-            "crs": str(self.geobox.crs),
+            "crs": crs_name(self.geobox),
             "shape": [height, width],
             "transform": list(self.geobox.transform)[:6],
             "res_m": list(self.res_m),
