@@ -4,6 +4,9 @@ A caller's mistake is a `ValueError`; these are for what is wrong in files, sett
 Every message says what is wrong, where, what there is instead, and what to do.
 """
 
+LONGEST_REASON = 300
+"""Characters of what a library says; some repeat all that they were given."""
+
 
 class GeounetError(Exception):
     """Something that the user can put right."""
@@ -43,3 +46,18 @@ class ResultError(GeounetError):
 
 class OutputError(GeounetError):
     """Results cannot be written: they exist, the folder is read-only, or the disk is full."""
+
+
+def reason(error: BaseException) -> str:
+    """Return what a library's error says of content, in one line and not in Python's words."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    # Subclasses are of libraries that know what they read; these are of Python, which does not.
+    if type(error) in {ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError}:
+        return "parts of it are not what they should be"
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split())[:LONGEST_REASON].rstrip(".") or type(error).__name__

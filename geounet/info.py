@@ -282,6 +282,9 @@ def footprint(geobox: GeoBox) -> tuple[list[list[float]], list[float]]:
         Longitude and latitude of its corners, clockwise from that of its first pixel; and west,
         south, east, north around it, as GeoJSON has them: across the antimeridian west is the
         larger. A grid around a pole reaches from -180 to 180.
+
+    Raises:
+        SceneError: Part of it is where its CRS is not defined.
     """
     height, width = geobox.shape
     steps = np.linspace(0, 1, 21)
@@ -291,6 +294,11 @@ def footprint(geobox: GeoBox) -> tuple[list[list[float]], list[float]]:
     to_degrees = Transformer.from_crs(crs_of(geobox), "EPSG:4326", always_xy=True)
     a, b, c, d, e, f, *_ = geobox.transform
     lon, lat = to_degrees.transform(a * cols + b * rows + c, d * cols + e * rows + f)
+    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
+        raise SceneError(
+            f"The grid begins at {c:g}, {f:g}, has pixels of {a:g} × {e:g}, and reaches to "
+            f"where {geobox.crs} is not defined. Check the geotransform and the CRS."
+        )
     # Angles from the first point on do not jump where longitudes do.
     lon = lon[0] + np.cumsum(np.concatenate([[0], (np.diff(lon) + 180) % 360 - 180]))
     corners = [[_half_turn(lon[i]), round(float(lat[i]), 6)] for i in (0, 21, 42, 63)]

@@ -46,7 +46,7 @@ def read_ahead(
         threads: How many.
     """
     waiting: deque[Future[R]] = deque()
-    readers = ThreadPoolExecutor(threads, thread_name_prefix="read")
+    readers = ThreadPoolExecutor(threads, thread_name_prefix="read", initializer=_join_gdal)
     try:
         for item in items:
             waiting.append(readers.submit(read, item))
@@ -56,6 +56,11 @@ def read_ahead(
             yield waiting.popleft().result()
     finally:
         readers.shutdown(wait=True, cancel_futures=True)
+
+
+def _join_gdal() -> None:
+    """Have what GDAL says in this thread logged as elsewhere; without this it is on stderr."""
+    rasterio.Env().__enter__()
 
 
 @contextmanager
@@ -125,7 +130,7 @@ def stitch(parts: Iterable[Part], rasters: Sequence[DatasetWriter]) -> None:
             raster.write(values, 1, window=part.window)
 
     unwritten: deque[Future[None]] = deque()
-    writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+    writer = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=_join_gdal)
     try:
         for part in parts:
             unwritten.append(writer.submit(write, part))

@@ -1,7 +1,9 @@
 """What a person sees on the way: progress and warnings, on stderr."""
 
 import logging
+import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -15,7 +17,19 @@ class _OneLine(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        typer.echo(prefix + record.getMessage(), err=True)
+        typer.echo(prefix + printable(record.getMessage()), err=True)
+
+
+def printable(text: str) -> str:
+    """Return text whose characters all can be shown; what else comes from a file is escaped.
+
+    A terminal obeys some of them. Lines of a list, which are indented, are left.
+    """
+    lines = re.split(r"\n(?=  )", text)
+    return "\n".join(
+        "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+        for line in lines
+    )
 
 
 def show_warnings() -> None:
@@ -24,6 +38,8 @@ def show_warnings() -> None:
     logger.setLevel(logging.INFO)
     logger.handlers = [_OneLine()]
     logger.propagate = False
+    # Of rasterio; whether a grid is missing is found out, and said, by who needs it.
+    warnings.filterwarnings("ignore", "Dataset has no geotransform")
 
 
 def progress(items: Iterable[T], *, label: str, total: int | None) -> Iterator[T]:

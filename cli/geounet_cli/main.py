@@ -8,7 +8,7 @@ import typer
 
 from geounet.errors import GeounetError
 from geounet_cli import baseline, configs, demo, doctor, evaluate, info, predict, tile, train
-from geounet_cli.console import show_warnings
+from geounet_cli.console import printable, show_warnings
 
 STOPPED = 130
 """Status of a command that was ended by Ctrl-C, as typer and shells have it."""
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=arguments)
     except GeounetError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(str(error))}", err=True)
         raise SystemExit(1) from None
     except SystemExit as end:
         if end.code == STOPPED:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
-from geounet.errors import SceneError
+from geounet.errors import SceneError, reason
 
 PIXEL_M = 60.0
 """The polygons are outlines of pixels of that size: masks are made from the 60 m bands."""
@@ -82,9 +82,10 @@ def _parse(path: str, content: bytes) -> Element:
         raise SceneError(f"{path} is larger than {MOST_BYTES >> 20} MiB: no cloud mask is.")
     try:
         root: Element = fromstring(content, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        why = " ".join(str(error).split()).rstrip(".")
-        raise SceneError(f"{path} is no GML ({why}). Download the product again.") from None
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        raise SceneError(
+            f"{path} is no GML ({reason(error)}). Download the product again."
+        ) from None
     return root
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from geounet.bands import COMMON_NAMES, is_quality, parse_level, parse_sensor
-from geounet.errors import BandError, SceneError
+from geounet.errors import BandError, SceneError, reason
 from geounet.scene import landsat, names
 from geounet.scene.landsat import Mtl, choose_mtl, parse_mtl
 from geounet.scene.product import Product, SceneOptions
@@ -30,6 +30,8 @@ SIDECARS = frozenset(
 )
 """Endings of files that lie beside rasters and are none."""
 MANIFEST_KEYS = ("bands", "sensor", "level", "scale", "offset", "nodata")
+LARGEST_MANIFEST = 2**20
+"""Characters of a YAML file."""
 QUALITY = "quality band"
 LOOKED_INTO = 20
 """Files without a band in their names that are opened to tell what to do."""
@@ -333,10 +335,15 @@ def read_manifest(source: str, options: SceneOptions) -> Product:
 def _load_manifest(source: Path) -> dict[str, Any]:
     """Return what a YAML file says, with the mapping of bands under `bands`."""
     try:
-        text = source.read_text(encoding="utf-8")
+        with source.open("rb") as file:
+            text = file.read(LARGEST_MANIFEST + 1).decode()
+        if len(text) > LARGEST_MANIFEST:
+            raise SceneError(f"{source} is longer than 1 MiB, too long for a list of bands.")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise SceneError(f"{source} refers to parts of itself (*). Write them out.")
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SceneError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise SceneError(f"{source} is not valid YAML: {reason(error)}.") from error
     except OSError as error:
         raise SceneError(f"{source} cannot be read: {error.strerror}.") from error
     if repeated := _repeated_key(yaml.compose(text, yaml.SafeLoader)):

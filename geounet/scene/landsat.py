@@ -17,7 +17,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from geounet.bands import Band, parse_level
-from geounet.errors import SceneError
+from geounet.errors import SceneError, reason
 from geounet.scene.names import Found
 from geounet.scene.product import Identity, SceneOptions, settle
 from geounet.scene.reflectance import LayerScaling, from_gdal
@@ -363,6 +363,8 @@ def _groups_of_json(text: str, where: str) -> Groups:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _broken(where, "JSON", error) from error
+    if not isinstance(content, dict):
+        return {}
     root = next((content[name] for name in _ROOTS if name in content), None)
     if not isinstance(root, dict):
         return {}
@@ -387,8 +389,7 @@ def _groups_of_xml(text: str, where: str) -> Groups:
 
 
 def _broken(where: str, form: str, error: Exception) -> SceneError:
-    why = " ".join(str(error).split())[:200]
     return SceneError(
-        f"{where} is not valid {form} ({why}). Download it again, or take it away and give --scale "
-        "and --offset."
+        f"{where} is not valid {form} ({reason(error)}). Download it again, or take it away and "
+        "give --scale and --offset."
     )

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
+FARTHEST = 1e12
+"""Of coordinates, in units of the CRS; the Earth is 4e7 metres around."""
+
 
 @dataclass(frozen=True)
 class SceneOptions:
@@ -276,19 +279,36 @@ def geobox_of(dataset: rasterio.DatasetReader) -> GeoBox:
             f"{dataset.name} has no geotransform: nobody knows where its pixels lie. Add the one "
             f"it has: rio edit-info --transform '[A, B, C, D, E, F]' {dataset.name}"
         )
-    numbers = list(dataset.transform)[:6]
-    if not all(map(math.isfinite, numbers)) or dataset.transform.determinant == 0:
-        raise SceneError(
-            f"{dataset.name} has the geotransform {', '.join(f'{n:g}' for n in numbers)}, in which "
-            "pixels have no place. Set it right: rio edit-info --transform '[A, B, C, D, E, F]' "
-            f"{dataset.name}"
-        )
+    check_place(dataset)
     if dataset.crs is None:
         raise SceneError(
             f"{dataset.name} has no CRS: nobody knows what its coordinates mean. "
             f"Add the one it is in: rio edit-info --crs EPSG:NUMBER {dataset.name}"
         )
     return GeoBox(dataset.shape, dataset.transform, dataset.crs)
+
+
+def check_place(dataset: rasterio.DatasetReader) -> None:
+    """Refuse a file whose geotransform or CRS gives pixels no place on the Earth.
+
+    Raises:
+        SceneError: It has numbers that are none or far too large, pixels of no size, or a CRS that
+            is neither geographic nor projected.
+    """
+    numbers = list(dataset.transform)[:6]
+    # So written that what is no number is not below.
+    if dataset.transform.determinant == 0 or not all(abs(n) < FARTHEST for n in numbers):
+        raise SceneError(
+            f"{dataset.name} has the geotransform {', '.join(f'{n:g}' for n in numbers)}, in which "
+            "pixels have no place. Set it right: rio edit-info --transform '[A, B, C, D, E, F]' "
+            f"{dataset.name}"
+        )
+    crs = dataset.crs
+    if crs is not None and not (crs.is_geographic or crs.is_projected):
+        raise SceneError(
+            f"{dataset.name} has the CRS {crs.to_string()[:60]}, which is neither geographic nor "
+            f"projected. Set the right one: rio edit-info --crs EPSG:NUMBER {dataset.name}"
+        )
 
 
 def nodata_source(layers: Iterable[Layer], options: SceneOptions) -> str:

@@ -174,7 +174,7 @@ def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetRe
         SceneError: It is not there, not a raster, or damaged.
     """
     path = str(path)
-    if not _DRIVER_PREFIX.match(path) and not Path(path).exists():
+    if not _DRIVER_PREFIX.match(path) and not _is_there(path):
         raise SceneError(f"{path} is not there. Check the path.")
     # Over a network a sidecar is a request, and what comes as a scene has none.
     alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
@@ -220,6 +220,13 @@ def _open(path: str) -> rasterio.DatasetReader:
     for name in _TOLD:
         getattr(dataset, name)  # what a damaged header raises, it raises here and not later
     return dataset
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a name too long, as a file that names others may have it
+        return False
 
 
 def one_line(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from defusedxml.ElementTree import fromstring
 from odc.geo.geobox import GeoBox
 
 from geounet.bands import SENSORS
-from geounet.errors import SceneError
+from geounet.errors import SceneError, reason
 
 OFFSETS_SINCE = (4, 0)
 """Baseline from which numbers have an offset (2022-01-25), and metadata a list of them."""
@@ -177,10 +177,9 @@ class _Xml:
                 f"{self.name} defines entities, which no Sentinel-2 metadata does. "
                 "Download the product again, from a source you trust."
             ) from error
-        except (ParseError, ValueError, LookupError) as error:
+        except (ParseError, ValueError, LookupError, RecursionError) as error:
             raise SceneError(
-                f"{self.name} is not valid XML ({' '.join(str(error).split())}). "
-                "Download the product again."
+                f"{self.name} is not valid XML ({reason(error)}). Download the product again."
             ) from error
         match = _LEVEL.fullmatch(_local(self._root))
         if match is None:

@@ -11,7 +11,7 @@ from typing import Any
 import pystac
 from pystac.utils import str_to_datetime
 
-from geounet.errors import SceneError
+from geounet.errors import SceneError, reason
 from geounet.scene.remote import DOCUMENT_LIMIT, fetch, fetch_start, is_remote
 
 _DOCUMENT = re.compile(rb"^(?:\xef\xbb\xbf)?\s*\{")
@@ -95,8 +95,9 @@ def _load(place: str) -> dict[str, Any]:
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
-        why = "too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise SceneError(f"{place} is not valid JSON: {why}. Download it again.") from error
+        raise SceneError(
+            f"{place} is not valid JSON: {reason(error)}. Download it again."
+        ) from error
     if not isinstance(data, dict):
         raise SceneError(f"{place} is JSON, but no STAC item. Give an item.")
     return data
@@ -185,8 +186,9 @@ def _checked(data: dict[str, Any], source: str, place: str) -> Item:
         pystac.STACError, KeyError, TypeError, ValueError, AttributeError, OverflowError,
         RecursionError,
     ) as error:  # fmt: skip
-        why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise SceneError(f"{source} is a damaged STAC item: {why}. Download it again.") from error
+        raise SceneError(
+            f"{source} is a damaged STAC item: {reason(error)}. Download it again."
+        ) from error
     return Item(
         source=source,
         place=place,

@@ -18,6 +18,7 @@ from geounet.scene.product import (
     Identity,
     Product,
     SceneOptions,
+    check_place,
     choose_bands,
     identify,
     layer_of,
@@ -169,6 +170,7 @@ def _grids(paths: Iterable[str], source: str) -> tuple[dict[str, GeoBox], tuple[
                     f"{path} has {dataset.count} bands; the files of {source} are to have one "
                     "each. Give it as a scene by itself."
                 )
+            check_place(dataset)
             transform = None if dataset.transform.is_identity else dataset.transform
             if transform is not None and dataset.crs is not None:
                 placed[path] = GeoBox(dataset.shape, transform, dataset.crs)

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
-from geounet.errors import SceneError
+from geounet.errors import SceneError, reason
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ MOST_FILES = 50_000
 MOST_FOLDERS = 10_000
 DEEPEST = 12
 """Folders within folders; products have at most six."""
+LARGEST_HEADER = 2**20
+"""Bytes of what a tar file says of one member."""
 MOST_UNPACKED = 64 * 2**30
 """Bytes in a compressed tar file, which has to be unpacked once to know what is in it."""
 
@@ -88,7 +90,7 @@ class Tree:
                 content = stream.read(limit + 1)  # whatever size a header claims
         except _DAMAGE as error:
             raise SceneError(
-                f"{file} in {self.source} cannot be read: {_one_line(error)}. "
+                f"{file} in {self.source} cannot be read: {reason(error)}. "
                 "Download or make it again."
             ) from error
         if len(content) > limit:
@@ -164,7 +166,7 @@ def open_tree(path: Path) -> Tree:
         listed = list((_zip_members if kind == "zip" else _tar_members)(path))
     except _DAMAGE as error:
         raise SceneError(
-            f"{path} cannot be read: {_one_line(error)}. Download or make it again."
+            f"{path} cannot be read: {reason(error)}. Download or make it again."
         ) from error
     members = _sound_members(listed, path)
     return Tree(str(path), _archive_name(path), kind, tuple(sorted(members)), members)
@@ -208,21 +210,38 @@ def _zip_members(path: Path) -> Iterator[_Member]:
                 yield _Member(member.orig_filename, plain)
 
 
+class _Headers:
+    """A tar file whose headers are read: tarfile takes as much memory as one of them claims."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        if size > LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header claims to have {size} bytes")
+        content: bytes = self._stream.read(size)
+        return content
+
+
 def _tar_members(path: Path) -> Iterator[_Member]:
     unpacked = 0
-    with tarfile.open(path) as archive:
-        for count, member in enumerate(archive, 1):
-            unpacked += member.size
-            if count > 2 * MOST_FILES or unpacked > MOST_UNPACKED:
-                raise SceneError(f"{path} holds too much for one product. Unpack it.")
-            if not member.isdir():
-                # Names of more than 100 characters as POSIX has them are nothing to GDAL 3.10.
-                by_span = "path" in member.pax_headers
-                yield _Member(
-                    name=member.name,
-                    plain=member.isfile() and not member.issparse(),
-                    span=(member.offset_data, member.size) if by_span else None,
-                )
+    compressed = _archive_kind(path) == "tar.gz"
+    with gzip.open(path) if compressed else path.open("rb") as stream:
+        headers: Any = _Headers(stream)
+        with tarfile.open(fileobj=headers, mode="r:") as archive:
+            for count, member in enumerate(archive, 1):
+                unpacked += member.size
+                if count > 2 * MOST_FILES or unpacked > MOST_UNPACKED:
+                    raise SceneError(f"{path} holds too much for one product. Unpack it.")
+                if not member.isdir():
+                    # Names of more than 100 characters as POSIX has them are nothing to GDAL 3.10.
+                    by_span = "path" in member.pax_headers
+                    yield _Member(
+                        name=member.name,
+                        plain=member.isfile() and not member.issparse(),
+                        span=(member.offset_data, member.size) if by_span else None,
+                    )
 
 
 def _sound_members(listed: Iterable[_Member], path: Path) -> dict[str, _Member]:
@@ -259,8 +278,3 @@ def _sound_members(listed: Iterable[_Member], path: Path) -> dict[str, _Member]:
 def _is_text(name: str) -> bool:
     """Return whether a name can be printed and given to GDAL."""
     return name.isprintable() and not any("\ud800" <= char <= "\udfff" for char in name)
-
-
-def _one_line(error: BaseException) -> str:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split()).rstrip(".") or type(error).__name__
