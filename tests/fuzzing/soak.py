@@ -1,0 +1,116 @@
+"""Try many malformed inputs; keep what goes wrong, with the line that repeats it.
+
+Run as `make soak SEED=1 CASES=1000`, or `python -m fuzzing.soak --help` where `tests` is on the
+path.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from fuzzing.cases import Bench, Verdict, make_case, try_case
+from fuzzing.children import Nursery
+from fuzzing.products import make_products, real_products
+
+ROOT = Path(__file__).parents[2]
+SPAWNED = 50
+"""Every so many cases, one runs in a process started from nothing."""
+
+
+def make_bench(folder: Path, *, data: Path | None, predict: bool, only: Sequence[str]) -> Bench:
+    """Make the products that cases are made of, with those of a folder of real ones if given."""
+    products = make_products(folder)
+    if data is not None:
+        products |= real_products(data, folder)
+    model = None
+    if predict:
+        from predicting import DARK, write_model  # imports torch: only when needed
+
+        model = write_model(folder / "model.safetensors", overrides=DARK, names=("B03", "B08"))
+    return Bench(products, folder, model, tuple(only))
+
+
+def soak(bench: Bench, seed: int, numbers: range, keep: Path) -> Counter[str]:
+    """Try cases; return how many ended in which way, `fault` among them."""
+    ended, started = Counter[str](), time.monotonic()
+    with Nursery() as nursery, tempfile.TemporaryDirectory(prefix="soak-") as scratch:
+        for done, number in enumerate(numbers):
+            sandbox = Path(scratch) / f"{seed}-{number}"
+            case = make_case(bench, seed, number, sandbox)
+            verdict = try_case(case, None if number % SPAWNED == SPAWNED - 1 else nursery)
+            ended[f"status {verdict.ended.status}"] += 1
+            if verdict.faults:
+                ended["fault"] += 1
+                _keep(verdict, keep / sandbox.name, f"--seed {seed} --from {number} --cases 1")
+            shutil.rmtree(sandbox)
+            _show_progress(done + 1, len(numbers), ended["fault"], started)
+    return ended
+
+
+def _keep(verdict: Verdict, place: Path, how: str) -> None:
+    """Keep a failed case, and say what it was."""
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(
+        verdict.case.command.sandbox, place, symlinks=True, ignore_dangling_symlinks=True
+    )
+    arguments = shlex.join(("geounet", *verdict.case.command.arguments))
+    told = [
+        verdict.case.what,
+        *(f"  {fault}" for fault in verdict.faults),
+        f"  cd {shlex.quote(str(place / 'work'))} && {arguments}",
+        f"  python -m fuzzing.soak {how}",
+    ]
+    text = "\n".join(told).encode(errors="backslashreplace").decode()
+    (place / "case.txt").write_text(f"{text}\n")
+    sys.stdout.write(f"\r\033[K{text}\n" if sys.stdout.isatty() else f"{text}\n")
+
+
+def _show_progress(done: int, total: int, failed: int, started: float) -> None:
+    if sys.stdout.isatty():
+        rate = done / (time.monotonic() - started)
+        left = (total - done) / rate
+        sys.stdout.write(
+            f"\r\033[K{done} of {total} cases, {failed} failed, {rate:.1f}/s, {left:.0f} s left"
+        )
+        sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return 1 if any case failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--from", type=int, default=0, dest="first", help="number of the first")
+    parser.add_argument("--keep", type=Path, default=ROOT / "build" / "soak")
+    parser.add_argument("--only", nargs="*", default=(), help="beginnings of products' names")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("GEOUNET_DATA"),
+        help="folder of real scenes, whose metadata are spoilt too (or GEOUNET_DATA)",
+    )
+    parser.add_argument("--no-predict", action="store_true", help="without torch")
+    said = parser.parse_args(arguments)
+    numbers, started = range(said.first, said.first + said.cases), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="products-") as folder:
+        bench = make_bench(
+            Path(folder), data=said.data, predict=not said.no_predict, only=said.only
+        )
+        ended = soak(bench, said.seed, numbers, said.keep)
+    failed = ended.pop("fault", 0)
+    told = ", ".join(f"{count} with {how}" for how, count in sorted(ended.items()))
+    took = time.monotonic() - started
+    sys.stdout.write(f"\n{said.cases} cases of seed {said.seed} in {took:.0f} s: {told}; ")
+    sys.stdout.write(f"{failed} failed" + (f", kept in {said.keep}\n" if failed else "\n"))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
