@@ -212,7 +212,8 @@ def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetRe
     return dataset
 
 
-_TOLD = ("colorinterp", "mask_flag_enums", "descriptions", "scales", "offsets", "nodatavals")
+_TOLD = ("mask_flag_enums", "descriptions", "scales", "offsets", "nodatavals", "colorinterp")
+"""The last is one that looks for errors, and so finds those that others have left behind."""
 
 
 def _open(path: str) -> rasterio.DatasetReader:

@@ -28,6 +28,8 @@ LARGEST_HEADER = 2**20
 """Bytes of what a tar file says of one member."""
 MOST_UNPACKED = 64 * 2**30
 """Bytes in a compressed tar file, which has to be unpacked once to know what is in it."""
+MOST_DENSE = 100
+"""Times its size that a compressed tar file may unpack to, above 1 GiB; images do to a few."""
 
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError),
@@ -225,14 +227,14 @@ class _Headers:
 
 
 def _tar_members(path: Path) -> Iterator[_Member]:
-    unpacked = 0
+    unpacked, most = 0, min(MOST_UNPACKED, max(2**30, MOST_DENSE * path.stat().st_size))
     compressed = _archive_kind(path) == "tar.gz"
     with gzip.open(path) if compressed else path.open("rb") as stream:
         headers: Any = _Headers(stream)
         with tarfile.open(fileobj=headers, mode="r:") as archive:
             for count, member in enumerate(archive, 1):
                 unpacked += member.size
-                if count > 2 * MOST_FILES or unpacked > MOST_UNPACKED:
+                if count > 2 * MOST_FILES or (compressed and unpacked > most):
                     raise SceneError(f"{path} holds too much for one product. Unpack it.")
                 if not member.isdir():
                     # Names of more than 100 characters as POSIX has them are nothing to GDAL 3.10.

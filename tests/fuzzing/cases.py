@@ -100,6 +100,7 @@ def make_sandbox(sandbox: Path) -> Path:
     (sandbox / "outside" / "secret.txt").write_text(SECRET)
     (sandbox / "outside" / "secret.dtd").write_text(f'<!ENTITY a11 "{SECRET}">')
     write_raster(sandbox / "outside" / "secret.tif", names=(f"B03 {SECRET}",))
+    write_raster(sandbox / "outside" / "plain.tif")
     return sandbox
 
 
@@ -174,7 +175,7 @@ def _spoil_tree(top: Path, files: list[Path], rng: Generator, outside: Path) -> 
         return f"{name} is a folder"
     if way == 2:
         chosen.unlink()
-        chosen.symlink_to(outside / "secret.tif")
+        chosen.symlink_to(outside / "plain.tif")  # one's own folders may have links
         return f"{name} is a link that leads out"
     if way == 3:
         (top / "loop").symlink_to(top)

@@ -22,7 +22,7 @@ NUMBERS = (
     "1,5", "१२", "", " ", "abc", "None", "true", "1e5", "--5", "10000 20000", "1/3",
 )  # fmt: skip
 TEXTS = (
-    *NUMBERS, "../../../outside/secret.tif", "/etc/passwd", "x" * 100_000, "\u202egnp.exe",
+    *NUMBERS, "../../../outside/plain.tif", "/etc/passwd", "x" * 100_000, "\u202egnp.exe",
     "a\nb", "error: all is well", "%s%s%n", "{0.__class__}", "[bold red]x[/bold red]", "~", "*",
     "B8A", "B99", "2024-13-45T99:99:99Z", "0000-00-00", "9999-12-31T23:59:60Z", "-1-01-01", "[/]",
     "S3A", "Level-9Z", "EPSG:999999", "EPSG:4326", "/vsizip/x.zip/y", "http://127.0.0.1:9/x.tif",
@@ -158,7 +158,7 @@ def spoil_yaml(content: bytes, rng: Generator) -> Spoilt:
         "bands: [B02.tif]", "bands: {B02: [B02.tif]}", "bands: {1: 2}", "bands: {null: B02.tif}",
         "bands: B02.tif", "sensor: [s2]", "sensor: {a: b}", "level: 2", "sensor: 2024-01-01",
         "--- \na: b\n--- \nc: d", "\tB02: B02.tif", "<<: *nothing", "scale: 9" + "9" * 5000,
-        "nodata: [1, 2]", "bands: {B02: ../outside/secret.tif}", "bands: {B02: ''}", "%TAG ! x",
+        "nodata: [1, 2]", "bands: {B02: ../../outside/plain.tif}", "bands: {B02: ''}", "%TAG ! x",
         "bands: {B02: ., B03: ..}", "bands: {B02: /dev/zero}", "bands: {B02: /dev/stdin}",
         "B02: B02.tif\nB2: B03.tif", "bands: {b02: B02.tif, nir: B03.tif, nonsense: B04.tif}",
         "bands: {B02: http://127.0.0.1:9/B02.tif}", "bands: {B02: /vsicurl/http://127.0.0.1:9/x}",

@@ -18,6 +18,7 @@ SIDE = 48
 LEFT, TOP = 600_000, 5_100_000
 CRS = "EPSG:32630"
 BANDS = ("B02", "B03", "B04", "B08")
+PRODUCT = "S2A_MSIL2A_20190809T220921_N0213_R129_T01KCV_20190809T235948"
 GRANULE = "L1C_T30TXR_A026117_20200622T105647"
 STAMP = "T30TXR_20200622T105631"
 LANDSAT = "LC08_L1TP_204052_20190504_20190520_01_T1"
@@ -135,24 +136,23 @@ def _vrt(place: Path) -> Sound:
         "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
         for i, name in enumerate(BANDS, start=1)
     )
-    (folder / "S2A_20240517.vrt").write_text(
+    (folder / f"{PRODUCT}.vrt").write_text(
         f'<VRTDataset rasterXSize="{SIDE}" rasterYSize="{SIDE}"><SRS>{CRS}</SRS>'
         f"<GeoTransform>{LEFT}, 10, 0, {TOP}, 0, -10</GeoTransform>{bands}</VRTDataset>"
     )
-    return Sound("vrt", "vrt/S2A_20240517.vrt")
+    return Sound("vrt", f"vrt/{PRODUCT}.vrt")
 
 
 def _sidecar(place: Path) -> Sound:
-    write_raster(place / "listed" / "S2A_20240517.tif", count=4)
-    (place / "listed" / "S2A_20240517.txt").write_text("B02\nB03\nB04\nB08\n")
-    return Sound("listed", "listed/S2A_20240517.tif")
+    write_raster(place / "listed" / f"{PRODUCT}.tif", count=4)
+    (place / "listed" / f"{PRODUCT}.txt").write_text("B02\nB03\nB04\nB08\n")
+    return Sound("listed", f"listed/{PRODUCT}.tif")
 
 
 def _bands(place: Path) -> Sound:
-    name = "S2A_MSIL2A_20190809T220921_N0213_R129_T01KCV_20190809T235948"
     for band in BANDS:
-        write_raster(place / name / f"T01KCV_20190809T220921_{band}_10m.tif")
-    return Sound(name, name)
+        write_raster(place / PRODUCT / f"T01KCV_20190809T220921_{band}_10m.tif")
+    return Sound(PRODUCT, PRODUCT)
 
 
 def _yaml(place: Path) -> Sound:
