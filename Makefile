@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check lint types layers unit slow wheel bench clean scenes-table
+.PHONY: install demo test check lint types layers unit slow wheel bench soak clean scenes-table
 
 install: $(VENV)/.installed
 
@@ -50,6 +50,11 @@ wheel: install  ## build, install elsewhere, and use what was built
 
 bench: install  ## benchmarks, each a ratio in one run
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+SEED  ?= 0
+CASES ?= 1000
+soak: install  ## malformed input, many times; failures are kept in build/soak
+	PYTHONPATH=tests $(BIN)/python -m fuzzing.soak --seed $(SEED) --cases $(CASES)
 
 clean:
 	rm -rf build demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
