@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -89,6 +89,21 @@ NetworkSettings = Annotated[UNetSettings | SmpSettings, Field(discriminator="kin
 """What a network is, whichever its kind."""
 
 
+class BorderSettings(Settings):
+    """What a pixel between two objects weighs more in the cross entropy, as in the U-Net paper.
+
+    w0 · exp(−(d1 + d2)² / (2σ²)), with the distances to the borders of the two nearest objects.
+    """
+
+    w0: float = Field(default=10.0, ge=0)
+    """Weight where two objects touch, beside the weight of the class."""
+    sigma: float = Field(default=5.0, gt=0)
+    """How soon it falls with the width of the gap, in pixels."""
+    objects: Literal["land", "water", "both"] = "land"
+    """Pieces of land (channels stay open), of water (bars and dams stay closed), or the greater of
+    the two weights."""
+
+
 class LossSettings(Settings):
     """What training minimises: a weighted sum, over pixels whose label is known."""
 
@@ -96,13 +111,53 @@ class LossSettings(Settings):
     """Weight of the cross entropy."""
     dice: float = Field(default=1.0, ge=0)
     """Weight of the Dice loss."""
+    jaccard: float = Field(default=0.0, ge=0)
+    """Weight of the Jaccard loss: 1 − IoU of probabilities, class by class."""
+    tversky: float = Field(default=0.0, ge=0)
+    """Weight of the Tversky loss: Dice with a price each for what is found in vain and missed."""
+    lovasz: float = Field(default=0.0, ge=0)
+    """Weight of the Lovász softmax loss: a convex stand-in for 1 − IoU."""
+    mcc: float = Field(default=0.0, ge=0)
+    """Weight of 1 − Matthews' correlation coefficient."""
+    focal: float = Field(default=0.0, ge=0)
+    """Weight of the focal loss, each class against all others, which looks at hard pixels."""
+    soft_cross_entropy: float = Field(default=0.0, ge=0)
+    """Weight of the cross entropy with smoothed labels."""
+    soft_bce: float = Field(default=0.0, ge=0)
+    """Weight of the binary cross entropy of each class with smoothed labels."""
+    boundary: float = Field(default=0.0, ge=0)
+    """Weight of the boundary loss: probability on the wrong side, times pixels from the boundary;
+    0.01 to 0.1 beside a loss of overlap."""
+    sobel: float = Field(default=0.0, ge=0)
+    """Weight of the squared difference of edges, found by Sobel's filters."""
     class_weights: tuple[float, ...] | None = None
     """Weight of each class in the cross entropy, in the order of the classes; equal by default."""
+    border: BorderSettings | None = None
+    """More weight in the cross entropy for pixels between two objects; none by default."""
+    focal_gamma: float = Field(default=2.0, ge=1)
+    """Power by which the focal loss turns from pixels that are right already."""
+    tversky_alpha: float = Field(default=0.3, ge=0)
+    """Price of a pixel found in vain, in the Tversky loss."""
+    tversky_beta: float = Field(default=0.7, ge=0)
+    """Price of a pixel missed, in the Tversky loss."""
+    smoothing: float = Field(default=0.1, ge=0, lt=0.5)
+    """Share of a label that the two soft losses give to other classes."""
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The losses that count, and their weights."""
+        no_parts = {"class_weights", "border", "focal_gamma", "tversky_alpha", "tversky_beta"}
+        fields = self.model_dump(exclude=no_parts | {"smoothing"})
+        return {name: weight for name, weight in fields.items() if weight > 0}
 
     @model_validator(mode="after")
     def _something_to_minimise(self) -> "LossSettings":
-        if self.cross_entropy == 0 and self.dice == 0:
-            raise ValueError("cross_entropy and dice are both 0: there is nothing to minimise")
+        if not self.parts:
+            raise ValueError("all losses have the weight 0: there is nothing to minimise")
+        if self.border is not None and not self.cross_entropy:
+            raise ValueError("loss.border weighs pixels of cross_entropy, whose weight is 0")
+        if self.tversky and not (self.tversky_alpha or self.tversky_beta):
+            raise ValueError("tversky_alpha and tversky_beta are both 0: no error has a price")
         if self.class_weights is not None and (
             min(self.class_weights, default=0) < 0 or sum(self.class_weights) == 0
         ):
@@ -391,9 +446,10 @@ def _explain(model: type[Settings], keys: tuple[str, ...], problem: Mapping[str,
 def _fields_at(model: type[Settings], keys: Sequence[str]) -> list[str]:
     """Return the names of the settings inside the group that `keys` lead to."""
     for key in keys:
-        inner = model.model_fields[key].annotation
-        if isinstance(inner, type) and issubclass(inner, Settings):
-            model = inner
+        annotation = model.model_fields[key].annotation
+        for inner in get_args(annotation) or [annotation]:  # of `Group | None`, the group
+            if isinstance(inner, type) and issubclass(inner, Settings):
+                model = inner
     return list(model.model_fields)
 
 

@@ -66,11 +66,8 @@ class SegmentationTask(LightningModule):
         # Convolutions of the CPU and of tensor cores are fastest with the bands innermost.
         self.network = network.to(memory_format=torch.channels_last)
         self.config, self.classes, self.steps, self.run = config, classes, steps, run
-        self.loss = SegmentationLoss(
-            cross_entropy=config.loss.cross_entropy,
-            dice=config.loss.dice,
-            class_weights=config.loss.class_weights,
-        )
+        water = [number for number, one in enumerate(classes) if one.water]
+        self.loss = SegmentationLoss(config.loss, len(classes), water=water)
         self.ways = poses(flips=config.augment.flips, rotations=config.augment.rotations)
         self.confusion = confusion_matrix(len(classes))
         self._unchecked: Tensor | None = None

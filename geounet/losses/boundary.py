@@ -1,0 +1,83 @@
+"""Losses that look at where classes meet: distances from the boundary, and its gradient."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from geounet.classes import IGNORE
+from geounet.losses.comparison import Comparison
+
+SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
+"""Along columns; times 1/8 it gives the slope of a ramp, per pixel."""
+
+
+def signed_distances(label: NDArray[np.integer], classes: int) -> NDArray[np.float32]:
+    """Return how far each pixel is from the boundary of each class.
+
+    Args:
+        label: (H, W), class numbers from 0, 255 unknown.
+        classes: How many classes there are.
+
+    Returns:
+        (classes, H, W), pixels, Euclidean, exact: negative inside of the class, positive outside.
+        The boundary lies half a pixel before the nearest pixel on its other side. 0 where unknown,
+        and everywhere for a class that has no boundary in this label.
+    """
+    known = label != IGNORE
+    distances = np.zeros((classes, *label.shape), dtype=np.float32)
+    for number in range(classes):
+        inside, outside = label == number, known & (label != number)
+        if not inside.any() or not outside.any():
+            continue
+        from_outside = ndimage.distance_transform_edt(~inside) - 0.5
+        from_inside = ndimage.distance_transform_edt(~outside) - 0.5
+        distances[number] = np.where(inside, -from_inside, from_outside) * known
+    return distances
+
+
+def boundary_loss(compared: Comparison, distances: Tensor) -> Tensor:
+    """Return how far probability lies on the wrong side of boundaries [1]_, in pixels.
+
+    The mean over known pixels and classes of distance × (probability − truth): the paper's
+    equation 5 with the term of the truth kept, which changes no gradient and makes the right
+    answer cost 0. The paper adds it, with a small weight, to a loss of overlap.
+
+    Args:
+        compared: What is said and what is true.
+        distances: (B, C, H, W), of `signed_distances`.
+
+    References:
+        .. [1] Kervadec et al. (2019), "Boundary loss for highly unbalanced segmentation",
+           arXiv:1812.07032.
+    """
+    classes = compared.logits.shape[1]
+    truth = F.one_hot(compared.label.where(compared.label != IGNORE, 0), classes).movedim(-1, 1)
+    wrong = distances * (compared.probs - truth * compared.known)  # (B, C, H, W)
+    return wrong.sum() / (compared.count * classes)
+
+
+def sobel_loss(compared: Comparison) -> Tensor:
+    """Return how much the edges of the probabilities differ from those of the truth.
+
+    The mean squared difference of their gradients, by Sobel's filters, over the pixels of which
+    all eight neighbours are known too. After the Sobel-edge loss that was introduced with SWED
+    [1]_, not a copy of it: both directions are compared, not the strength alone, so that an edge
+    that runs the wrong way is none.
+
+    References:
+        .. [1] Seale et al. (2022), "Coastline detection in satellite imagery: A deep learning
+           approach on new benchmark data", doi 10.1016/j.rse.2022.113044.
+    """
+    along = compared.probs.new_tensor(SOBEL) / 8
+    kernels = torch.stack([along, along.T]).unsqueeze(1)  # (2, 1, 3, 3)
+    batch, classes, height, width = compared.probs.shape
+    if min(height, width) < 3:
+        return compared.probs.sum() * 0
+    difference = (compared.probs - compared.shares).reshape(-1, 1, height, width)
+    slopes = F.conv2d(difference, kernels).square().sum(dim=1)  # (B·C, H − 2, W − 2)
+    surrounded = -F.max_pool2d(-compared.known, 3, stride=1)  # (B, 1, H − 2, W − 2)
+    squares = slopes.reshape(batch, classes, height - 2, width - 2) * surrounded
+    return squares.sum() / (surrounded.sum().clamp(min=1) * classes)
