@@ -118,7 +118,8 @@ def tile_scenes(
     """Cut scenes and their labels into chips.
 
     Args:
-        sources: The scenes, or collections of STAC items; all with the same bands, sensor, level and resolution.
+        sources: The scenes, or collections of STAC items; all with the same bands, sensor, level
+            and resolution.
         labels: Their labels.
         out: Folder to write.
         settings: How to cut and divide.
