@@ -29,19 +29,25 @@ class Settings(BaseModel):
 
 
 class UNetSettings(Settings):
-    """One of the family of U-Nets with same-padded 3×3 convolutions in pairs."""
+    """One of the family of U-Nets, whose 3×3 convolutions come in pairs."""
 
     kind: Literal["unet"] = "unet"
     depth: int = Field(default=4, ge=1, le=6)
     """How often it pools; its stride is 2 to this power."""
     base_width: int = Field(default=64, ge=1, le=512)
     """Feature maps at full resolution; they double with every pooling."""
+    padding: Literal["same", "valid"] = "same"
+    """Whether convolutions see zeros beyond the edge, so that the output is as large as the input,
+    or nothing is computed from what is not there and the output is smaller on each side."""
     norm: Literal["batch", "none"] = "batch"
     """Normalisation between each convolution of a pair and its ReLU."""
     bias: bool = False
     """Whether the convolutions of the pairs have a bias."""
     upsampling: Literal["transposed", "deconv4", "bilinear"] = "transposed"
     """By a 2×2 transposed convolution, a 4×4 one, or bilinear with half as many feature maps."""
+    align_corners: bool = False
+    """Of bilinear upsampling: True, as in milesial/Pytorch-UNet, makes the answer depend on the
+    window's size, so that a scene cannot be predicted in windows without seams."""
     skip: Literal["concat", "add", "none"] = "concat"
     """How what the encoder saw at a level joins what comes from below."""
     join: Literal["skip-first", "upsampled-first"] = "skip-first"
@@ -52,8 +58,19 @@ class UNetSettings(Settings):
     """Share of values that dropout sets to zero while training."""
     head: Literal["1x1", "3x3"] = "1x1"
     """A 1×1 convolution to the classes, or two 3×3 with batch normalisation and ReLU between."""
-    init: Literal["torch", "he"] = "torch"
-    """Torch's own start, or He-normal (fan out) with biases of zero."""
+    target: Literal["classes", "bands"] = "classes"
+    """What comes out: logits of the classes, or, of an autoencoder, the bands that went in."""
+    init: Literal["torch", "he", "he-in"] = "torch"
+    """Torch's own start, or He-normal with biases of zero: by the values that one weighs in on
+    (fan out), or by those that make one output (fan in), as in the paper."""
+
+    @model_validator(mode="after")
+    def _corners_can_be_kept(self) -> "UNetSettings":
+        if self.align_corners and (self.upsampling != "bilinear" or self.padding == "valid"):
+            raise ValueError(
+                "align_corners: true is of bilinear upsampling with same padding; leave it out"
+            )
+        return self
 
 
 class SmpSettings(Settings):
@@ -172,6 +189,38 @@ class AugmentSettings(Settings):
     """Mirror at random, left-right and up-down."""
     rotations: bool = True
     """Turn at random by a multiple of 90°."""
+    turn: float = Field(default=0.0, ge=0, le=180)
+    """Turn by up to so many degrees, either way, after that."""
+    shift: float = Field(default=0.0, ge=0)
+    """Move by up to so many pixels, down or up and left or right."""
+    scale: float = Field(default=1.0, ge=1, le=4)
+    """Enlarge or shrink by up to this factor."""
+    elastic_grid: float = Field(default=0.0, ge=0)
+    """Bend: standard deviation, in pixels, of displacements at a few points, bicubic between."""
+    elastic_points: int = Field(default=3, ge=2, le=32)
+    """Of those points, how many to a side."""
+    elastic_field: float = Field(default=0.0, ge=0)
+    """Bend: scale, in pixels, of displacements drawn at each pixel and smoothed; see smoothing."""
+    elastic_smoothing: float = Field(default=8.0, gt=0, le=64)
+    """Standard deviation, in pixels, of the Gaussian that smooths them."""
+    gain: float = Field(default=0.0, ge=0, lt=1)
+    """Brighten or darken each band by up to this share of its reflectance."""
+    offset: float = Field(default=0.0, ge=0)
+    """Add to each band up to so many of its standard deviations, or take them away."""
+    noise: float = Field(default=0.0, ge=0)
+    """Standard deviation of noise at each pixel, in standard deviations of the band."""
+    band_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Chance that a band is lost, and its mean stands in its place; one at least is left."""
+    shadows: float = Field(default=0.0, ge=0, le=1)
+    """Chance that a chip lies partly in the shadow of clouds."""
+    shadow_depth: float = Field(default=0.6, gt=0, le=1)
+    """Share of the light that is missing there, at most."""
+    shadow_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the chip that lies in it, at most."""
+    holes: float = Field(default=0.0, ge=0, le=1)
+    """Chance that a part of a chip has no data."""
+    hole_share: float = Field(default=0.3, gt=0, lt=1)
+    """Share of the chip that is lost, at most."""
 
 
 class Config(Settings):
@@ -188,21 +237,38 @@ class Config(Settings):
     epochs: int = Field(default=100, ge=1)
     """How often all training chips are seen, at most."""
     batch: int = Field(default=8, ge=1)
-    """Chips per step."""
+    """Chips that pass through the network at a time, over all devices together."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches per step, their gradients averaged: for steps of more chips than fit in memory."""
+    sampling: Literal["each", "balanced"] = "each"
+    """Each chip once per epoch; or, balanced, chips of much and little water and coast equally
+    often."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Of AdamW, at the start of a cosine that ends at zero."""
+    warmup: int = Field(default=0, ge=0)
+    """Steps in which the learning rate rises to that, before the cosine."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Norm of the gradient, over all weights, that none exceeds; by default it may be any."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Of AdamW."""
     patience: int = Field(default=20, ge=1)
     """Epochs without a better validation loss before training stops."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Of the weights' start, the order of the chips and their variation."""
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Steps after which a checkpoint is written to go on from, besides that of each epoch."""
     workers: int = Field(default=2, ge=0)
     """Processes that read chips; 0 reads in the main one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the forward pass; auto is bf16 where the hardware is made for it."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """auto, cpu, cuda or cuda:N."""
+    devices: int = Field(default=1, ge=1)
+    """GPUs of each machine that train together, a process each; with `device: cpu`, processes."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines that train together, each with the same command."""
+    compile: bool = False
+    """Whether torch compiles the network: minutes at first, and each step is faster."""
 
 
 S = TypeVar("S", bound=Settings)

@@ -5,7 +5,7 @@ numbers from 0, and 255 where the class is unknown or the pixel has no data.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from geounet.bands import Band, find_band
 from geounet.chipset import SPLITS, ChipSet
@@ -21,6 +21,7 @@ from geounet.classes import IGNORE, LabelClass
 from geounet.engine import standardise
 from geounet.errors import BandError, ChipsError, ConfigError
 from geounet.progress import Progress, silent
+from geounet.sampling import WHOLE, EvenBatches, Share
 
 logger = logging.getLogger(__name__)
 
@@ -228,57 +229,43 @@ def load_chips(
     return [ChipsInMemory(reader, names, progress=progress) for names in splits]
 
 
-class EvenBatches(Sampler[list[int]]):
-    """Every chip once per epoch, in batches that differ by one chip at most.
-
-    A last batch of what happens to be left over may be a single chip, from which batch
-    normalisation learns nothing good (and, at the bottom of a small chip, nothing at all).
-    """
-
-    def __init__(self, count: int, batch: int, *, seed: int) -> None:
-        """Divide `count` chips into batches of at most `batch`."""
-        self.count, self.batches, self.seed = count, -(-count // batch), seed
-        self.epoch = 0
-
-    @property
-    def sampler(self) -> "EvenBatches":
-        """Where Lightning looks for `set_epoch`."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch, which depends on it and on the seed alone."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        for part in np.array_split(order, self.batches):
-            yield part.tolist()
-
-
 def training_batches(
-    chips: ChipsInMemory | ChipsOnDisk, *, batch: int, seed: int, workers: int, pin: bool
+    chips: ChipsInMemory | ChipsOnDisk, sampler: EvenBatches, *, workers: int, pin: bool
 ) -> DataLoader[Samples]:
-    """Return a loader that shuffles anew in every epoch.
+    """Return a loader of the batches that `sampler` makes of chips.
 
     Args:
         chips: What to train on.
-        batch: Chips per step, at most.
-        seed: Of the order.
+        sampler: Which chips, in which order.
         workers: Processes that read chips from disk; chips in memory need none.
         pin: Whether batches go to a GPU.
     """
-    sampler = EvenBatches(len(chips), batch, seed=seed)
     return DataLoader(chips, batch_sampler=sampler, **_loading(chips, workers, pin=pin))
 
 
 def scoring_batches(
-    chips: ChipsInMemory | ChipsOnDisk, *, batch: int, workers: int, pin: bool
+    chips: ChipsInMemory | ChipsOnDisk,
+    *,
+    batch: int,
+    workers: int,
+    pin: bool,
+    share: Share = WHOLE,
 ) -> DataLoader[Samples]:
-    """Return a loader that goes through chips in their order; arguments as `training_batches`."""
-    return DataLoader(chips, batch_size=batch, **_loading(chips, workers, pin=pin))
+    """Return a loader that goes through chips in their order.
+
+    Batches are dealt out to the processes whole, so that what is averaged over them does not
+    depend on how many there are. Where there are too few for all, each process takes all.
+
+    Args:
+        chips: What to score.
+        batch: Chips per batch, at most.
+        workers: Processes that read chips from disk; chips in memory need none.
+        pin: Whether batches go to a GPU.
+        share: What this process takes.
+    """
+    batches = list(BatchSampler(range(len(chips)), batch, drop_last=False))
+    mine = batches[share.rank :: share.world] if len(batches) >= share.world else batches
+    return DataLoader(chips, batch_sampler=mine, **_loading(chips, workers, pin=pin))
 
 
 def _as_it_is(samples: Samples) -> Samples:

@@ -4,13 +4,14 @@ import csv
 import io
 import json
 import logging
+import math
 import pickle
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,7 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from geounet.augment import derived_seed, lay_at_random, poses, step_generator
+from geounet.augment import Augmenter, derived_seed
 from geounet.classes import LabelClass
 from geounet.config import Config
 from geounet.dataset import Samples
@@ -27,7 +28,9 @@ from geounet.losses import SegmentationLoss
 from geounet.metrics import Scores, confusion_matrix
 from geounet.networks import Network
 from geounet.outputs import stage_file
+from geounet.processes import gathered
 from geounet.progress import Progress
+from geounet.sampling import WHOLE, Share
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,9 @@ every pixel, on which hangs where between two pixels the line p = 0.5 lies; an I
 which side of 0.5 each pixel is, and on a scene that is nearly all water hardly moves."""
 RUN_KEY = "geounet"
 """Where a checkpoint says which run it is of."""
+EPOCH_KEY = "geounet_epoch"
+"""Where it keeps how far the epoch has come: batches done, the sum of their losses times their
+chips, and their chips."""
 STEPS_UNCHECKED = 50
 """How long a loss may be not finite without being noticed. To look at it is to wait for the GPU."""
 
@@ -50,8 +56,11 @@ class SegmentationTask(LightningModule):
         config: Config,
         classes: tuple[LabelClass, ...],
         *,
+        augmenter: Augmenter,
         steps: int,
         run: str,
+        batches: int | None = None,
+        share: Share = WHOLE,
     ) -> None:
         """Bring together what is trained and how.
 
@@ -59,53 +68,112 @@ class SegmentationTask(LightningModule):
             network: What is trained, in place.
             config: How.
             classes: What its outputs mean.
+            augmenter: How training chips are varied.
             steps: Of the whole training, for the schedule of the learning rate.
             run: What this training is, for the checkpoint, so that no other is resumed from it.
+            batches: Of one epoch, by which chance goes on from one to the next; `steps` if the
+                training is of one epoch, the default.
+            share: Of each batch, what this process takes.
         """
         super().__init__()
         # Convolutions of the CPU and of tensor cores are fastest with the bands innermost.
         self.network = network.to(memory_format=torch.channels_last)
         self.config, self.classes, self.steps, self.run = config, classes, steps, run
+        self.batches, self.share = batches or steps, share
+        self._network: Callable[[Tensor], Tensor] = (
+            torch.compile(network.forward) if config.compile else network.forward
+        )
         water = [number for number, one in enumerate(classes) if one.water]
         self.loss = SegmentationLoss(config.loss, len(classes), water=water)
-        self.ways = poses(flips=config.augment.flips, rotations=config.augment.rotations)
+        self.augmenter = augmenter
         self.confusion = confusion_matrix(len(classes))
         self._unchecked: Tensor | None = None
+        # Lightning's own mean over an epoch does not survive an interruption of it.
+        self.register_buffer("_epoch", torch.zeros(3, dtype=torch.float64), persistent=False)
+        self._epoch: Tensor
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits, (B, classes, H, W), for standardised images, (B, bands, H, W)."""
-        return self.network(image.contiguous(memory_format=torch.channels_last))
+        return self._network(image.contiguous(memory_format=torch.channels_last))
 
     def on_train_epoch_start(self) -> None:
-        """Seed what networks draw themselves (dropout), by the epoch, so that resuming does too."""
-        torch.manual_seed(derived_seed(self.config.seed, self.current_epoch))
-        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]  # one optimizer, no list
+        """Log the learning rate; not asked for where an epoch is gone on with."""
+        self.log("learning_rate", self.config.learning_rate * self.rate(self._first_step))
 
-    def training_step(self, batch: Samples, batch_idx: int) -> Tensor:  # noqa: ARG002  Lightning's name
-        """Return the loss of a batch whose chips are laid down at random."""
-        generator = step_generator(self.config.seed, self.global_step)
-        image, label = lay_at_random(batch, self.ways, generator)
-        loss = self.loss(self(image), supervised(label, self.network))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
+    @property
+    def _first_step(self) -> int:
+        """Of the epoch, of all steps."""
+        return self.current_epoch * (self.batches // self.config.accumulate)
+
+    @property
+    def epoch_figures(self) -> dict[str, float]:
+        """The learning rate at the start of the epoch, and the mean loss over its chips so far."""
+        _, total, chips = self._epoch.tolist()
+        return {
+            "learning_rate": self.config.learning_rate * self.rate(self._first_step),
+            "loss": total / chips,
+        }
+
+    def draw(self, batch_idx: int) -> int:
+        """Return the number of this process's draw for a batch of the epoch.
+
+        Chance is a function of it and of the seed, so that a training which was interrupted draws
+        what it would have drawn, wherever that was.
+        """
+        done = self.current_epoch * self.batches + batch_idx
+        return done * self.share.world + self.share.rank
+
+    def training_step(self, batch: Samples, batch_idx: int) -> Tensor:
+        """Return the loss of a batch whose chips are varied at random."""
+        seed, draw = self.config.seed, self.draw(batch_idx)
+        image, label = self.augmenter(*batch, seed=seed, step=draw)
+        torch.manual_seed(derived_seed(seed, draw, 1))  # of what networks draw: dropout
+        logits, label = self(image), supervised(label, self.network)
+        if self.share.world > 1:
+            extra = {name: gathered(of) for name, of in self.loss.prepare(label).items()}
+            logits, label = gathered(logits), gathered(label)
+            loss = self.loss(logits, label, extra)
+        else:
+            loss = self.loss(logits, label)
         # One that is not finite makes the sum so.
         seen = loss.detach()
         self._unchecked = seen if self._unchecked is None else self._unchecked + seen
-        return loss
+        self._count(batch_idx, seen, chips=len(logits))
+        # Gradients are averaged over processes, and each has those of its own part alone.
+        return loss * self.share.world
+
+    def _count(self, batch_idx: int, loss: Tensor, *, chips: int) -> None:
+        """Keep the figures of the epoch, which begin with its first batch."""
+        if batch_idx == 0:
+            self._epoch.zero_()
+        self._epoch += torch.stack([torch.ones_like(loss), loss * chips, loss.new_full((), chips)])
 
     def on_train_batch_end(self, outputs: Any, batch: Samples, batch_idx: int) -> None:  # noqa: ARG002  Lightning's names
         """Stop before a checkpoint is spoilt, if the loss is no number any more."""
         if self.trainer.is_last_batch or batch_idx % STEPS_UNCHECKED == 0:
             self._stop_if_diverged(self._unchecked)
             self._unchecked = None
-        if self.trainer.is_last_batch:  # whose step no loss has seen
-            sums = [weights.detach().sum() for weights in self.network.parameters()]
-            self._stop_if_diverged(torch.stack(sums).sum())
+        if self.trainer.is_last_batch:
+            self.check_weights()
+
+    def check_weights(self) -> None:
+        """Stop before a checkpoint is spoilt, if a step, which no loss has seen, left no numbers.
+
+        Raises:
+            ConfigError: It did.
+        """
+        sums = [weights.detach().sum() for weights in self.network.parameters()]
+        self._stop_if_diverged(torch.stack(sums).sum())
+
+    def on_train_epoch_end(self) -> None:
+        """Log the loss of the epoch."""
+        self.log("train/loss", self.epoch_figures["loss"])
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:  # noqa: ARG002  Lightning's name
         """Count a batch."""
         logits, label = self(batch.image), supervised(batch.label, self.network)
         loss = self.loss(logits, label)
-        self.log(VAL_LOSS, loss, on_epoch=True, batch_size=len(label))
+        self.log(VAL_LOSS, loss, on_epoch=True, batch_size=len(label), sync_dist=True)
         self.confusion.update(logits, label)
 
     def on_validation_epoch_end(self) -> None:
@@ -118,21 +186,40 @@ class SegmentationTask(LightningModule):
                 self.log(f"val/iou/{name}", score.iou)
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW, its learning rate falling to zero along a cosine, step by step."""
+        """Return AdamW and its learning rate, which changes step by step; see `rate`."""
         optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, as a share of its greatest, 0–1.
+
+        It rises along a line for `warmup` steps, then falls to zero along half a cosine [1]_.
+
+        References:
+            .. [1] Loshchilov and Hutter (2017), "SGDR", arXiv:1608.03983, equation 5, without
+               restarts.
+        """
+        warmup = self.config.warmup
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return (1 + math.cos(math.pi * (step - warmup) / (self.steps - warmup))) / 2
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say which run it is of."""
+        """Say which run it is of, and how far its epoch has come."""
         checkpoint[RUN_KEY] = self.run
+        checkpoint[EPOCH_KEY] = self._epoch.tolist()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on where that epoch was."""
+        self._epoch.copy_(torch.tensor(checkpoint[EPOCH_KEY], dtype=torch.float64))
 
     def _stop_if_diverged(self, loss: Tensor | None) -> None:
         if loss is None or torch.isfinite(loss):
@@ -141,7 +228,7 @@ class SegmentationTask(LightningModule):
         raise ConfigError(
             f"The loss is not finite any more in epoch {self.current_epoch + 1}: the training "
             f"diverged. Lower the learning rate, for instance --set learning_rate={rate / 10:g} "
-            f"(it is {rate:g})."
+            f"(it is {rate:g}), or limit the gradients, --set clip_norm=1."
         )
 
 
@@ -169,6 +256,7 @@ class EpochLog(Callback):
         self.finished = False
         """Whether the last epoch was the last of the training."""
         self._steps: Iterator[int] | None = None
+        self._epoch_shown: int | None = None
         self._started = 0.0
 
     @property
@@ -185,12 +273,22 @@ class EpochLog(Callback):
         """Go on from what a checkpoint kept."""
         self.rows, self.finished = list(state_dict["rows"]), state_dict["finished"]
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  Lightning's names
-        """Begin to show progress."""
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002  Lightning's name
+        batch: Samples,  # noqa: ARG002  Lightning's name
+        batch_idx: int,
+    ) -> None:
+        """Begin to show progress, at the first batch, or where the epoch is gone on with."""
+        if self._epoch_shown == trainer.current_epoch:
+            return
+        self._epoch_shown = trainer.current_epoch
         self._started = time.monotonic()
         label = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
-        steps = int(trainer.num_training_batches)
-        self._steps = iter(self.progress(range(steps), label=label, total=steps))
+        batches = int(trainer.num_training_batches)
+        left = range(batch_idx, batches)
+        self._steps = iter(self.progress(left, label=label, total=len(left)))
         next(self._steps)
 
     def on_train_batch_end(self, *args: Any) -> None:  # noqa: ARG002  Lightning's arguments
@@ -202,19 +300,18 @@ class EpochLog(Callback):
         """Take the progress away, so that what went wrong is not written across it."""
         self._steps = None
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  Lightning's names
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write down what the epoch came to."""
         found = {name: value.item() for name, value in trainer.callback_metrics.items()}
-        row: dict[str, float | int] = {
-            "epoch": trainer.current_epoch + 1,
-            "learning_rate": found["learning_rate"],
-            "loss": found["train/loss"],
-        }
+        figures = cast(SegmentationTask, pl_module).epoch_figures
+        row: dict[str, float | int] = {"epoch": trainer.current_epoch + 1, **figures}
         if VAL_LOSS in found:
             row["val_loss"] = found[VAL_LOSS]
             row |= {n.removeprefix("val/"): v for n, v in found.items() if n.startswith("val/iou/")}
         self.rows.append(row)
         self.finished = trainer.should_stop or row["epoch"] == self.epochs
+        if not trainer.is_global_zero:
+            return
         self._write()
         seconds = time.monotonic() - self._started
         logger.info("epoch %d/%d: %s, %.0f s", row["epoch"], self.epochs, _told(row), seconds)
@@ -241,15 +338,39 @@ def _told(row: dict[str, float | int]) -> str:
 
 
 class BestAndLast(Checkpoint):
-    """Keeps the checkpoint of the best epoch and that of the last.
+    """Keeps the checkpoint of the best epoch and the last, of an epoch or of some steps.
 
     Lightning's own remembers the best by an absolute path and forgets it, with a warning, when the
     folder was moved before resuming; the next epoch would then pass for the best.
     """
 
-    def __init__(self, epoch_log: EpochLog, *, best: Path, last: Path) -> None:
-        """Say where; `epoch_log` knows which epoch is best."""
-        self.epoch_log, self.best, self.last = epoch_log, best, last
+    def __init__(
+        self, epoch_log: EpochLog, *, best: Path, last: Path, every: int | None = None
+    ) -> None:
+        """Say where; `epoch_log` knows which epoch is best.
+
+        Args:
+            epoch_log: What epochs came to.
+            best: Checkpoint of the best of them.
+            last: The one to go on from.
+            every: Steps after which `last` is written within an epoch.
+        """
+        self.epoch_log, self.best, self.last, self.every = epoch_log, best, last, every
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002  Lightning's name
+        batch: Samples,  # noqa: ARG002  Lightning's name
+        batch_idx: int,
+    ) -> None:
+        """Keep what some steps came to; at the end of an epoch that is done after validation."""
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        due = self.every is not None and stepped and trainer.global_step % self.every == 0
+        if due and not trainer.is_last_batch:
+            cast(SegmentationTask, pl_module).check_weights()
+            trainer.save_checkpoint(self.last)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  Lightning's names
         """Keep what is worth it; Lightning comes here after all other callbacks."""
@@ -286,6 +407,8 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`.*")
         # Between Lightning and torch: ours to wait for, not the user's to read.
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", category=FutureWarning)
+        # Of a checkpoint within an epoch; `EvenBatches` goes on there.
+        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended")
         # `device: cpu` is said by the one who wants it.
         warnings.filterwarnings("ignore", message="GPU available but not used.*")
         try:

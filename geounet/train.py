@@ -2,27 +2,28 @@
 
 OUT/model.safetensors   what `predict` takes
 OUT/config.yaml         the recipe as it was used
+OUT/augmented.png       training chips as they are in the first steps
 OUT/curves.png          losses and IoUs by epoch
 OUT/validation.png      validation chips with label and prediction
 OUT/checkpoints/        best.ckpt and last.ckpt, for resuming only
 OUT/logs/               epochs.csv, and what TensorBoard shows
 """
 
-import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor, nn
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from geounet import __version__
@@ -30,28 +31,28 @@ from geounet.bands import Band
 from geounet.chips import CHIPS_MARK, open_chips
 from geounet.chipset import SPLITS, ChipSet, read_exclusions
 from geounet.classes import IGNORE
-from geounet.config import Config, SmpSettings, UNetSettings, load_network
+from geounet.config import Config
 from geounet.dataset import (
-    ChipReader,
     ChipsOnDisk,
     Samples,
     load_chips,
-    open_reader,
     scoring_batches,
     training_batches,
-    usable_splits,
 )
-from geounet.engine import choose_device, choose_precision
 from geounet.errors import ConfigError, OutputError
+from geounet.memory import out_of_memory, too_large
 from geounet.metrics import Scores, confusion_matrix
 from geounet.model_file import ModelHeader, NetworkRecord, save_model
-from geounet.networks import Network, build_network
-from geounet.networks.halo import default_halo, exact_halo
+from geounet.networks.halo import default_halo
 from geounet.outputs import only_run, stage_file
+from geounet.preview import draw_preview
+from geounet.processes import Team, TeamEnvironment, find_team, helpers, unchanged_environment
 from geounet.progress import Progress, silent
 from geounet.report import ChipPicture, draw_contact_sheet, draw_curves, picture_bands
+from geounet.sampling import EvenBatches, Share
 from geounet.swed import is_swed, open_swed
 from geounet.task import (
+    EPOCH_KEY,
     VAL_LOSS,
     AtomicCheckpoints,
     BestAndLast,
@@ -62,6 +63,7 @@ from geounet.task import (
     read_resumable,
     supervised,
 )
+from geounet.training_plan import TrainingPlan, plan_training
 from geounet.windows import mirror_indexes
 
 logger = logging.getLogger(__name__)
@@ -71,45 +73,12 @@ RECIPE = "config.yaml"
 """What makes a folder one of ours, written first."""
 LAST = "checkpoints/last.ckpt"
 BEST = "checkpoints/best.ckpt"
-_HOW_TO_GO_ON = "The same command with --resume goes on after the last whole epoch."
-_NOTHING_TO_GO_ON_FROM = "No epoch was done: start again with --overwrite."
+_HOW_TO_GO_ON = "The same command with --resume goes on after the last checkpoint."
+_NOTHING_TO_GO_ON_FROM = "There is no checkpoint yet: start again with --overwrite."
 COAST_CHIPS = 8
 """Validation chips on which the halo is measured: those with the most coast, where errors show."""
 SHEET_CHIPS = 6
 """Of the contact sheet: half with the most coast, half with the most errors."""
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """A training of which all is checked that can be before it begins."""
-
-    config: Config
-    reader: ChipReader
-    network_settings: UNetSettings | SmpSettings
-    network: Network
-    """With the weights that it starts from."""
-    halo: int
-    """The exact halo of the network, in pixels."""
-    splits: Mapping[str, list[str]]
-    """Names of the chips of train, val and test; val is empty where none can be judged."""
-    device: str
-    precision: str
-    """Of the forward and backward pass: fp32 or bf16."""
-
-    @property
-    def steps(self) -> int:
-        """Of one epoch."""
-        return -(-len(self.splits["train"]) // self.config.batch)
-
-    @property
-    def identity(self) -> str:
-        """What a run must have in common with one that it resumes, as JSON."""
-        # Where and how fast it runs may change; what `network` names is in its settings.
-        free = {"workers", "device", "precision", "network"}
-        settings = self.config.model_dump(mode="json", exclude=free)
-        network = self.network_settings.model_dump(mode="json")
-        chips = self.reader.folder.info.fingerprint
-        return json.dumps({**settings, "network_settings": network, "chips": chips}, sort_keys=True)
 
 
 class Judgement(NamedTuple):
@@ -160,16 +129,23 @@ def train_model(
         OutputError: `out` exists already, or cannot be written.
         KeyboardInterrupt: The user stopped it; the last checkpoint is kept.
     """
+    team = find_team(config.devices, config.nodes, os.environ)
+    if team.rank:  # the first of another machine than that which writes
+        with helpers(team, _help_train, chips, config, out, resume, exclude):
+            _help_train(team, chips, config, out, resume, exclude)
+        return out / MODEL
     with (
         only_run(out.resolve().parent, out.resolve().name),
         torch.random.fork_rng(devices=[]),  # a notebook's own draws go on as if nothing had been
     ):
         _check_out(out, resume=resume, overwrite=overwrite)
         plan = plan_training(_open_chips(chips, exclude, progress), config)
-        batches = _batches(plan, progress)
+        batches = _batches(plan, progress, team.share)
         _prepare_out(out, plan, resume=resume)
+        draw_preview(plan, out / "augmented.png")
         try:
-            log = _fit(plan, batches, out, resume=resume, progress=progress)
+            with helpers(team, _help_train, chips, config, out, resume, exclude):
+                log = _fit(plan, batches, out, resume=resume, progress=progress, team=team)
             _finish(plan, log, out, licence=licence)
         except KeyboardInterrupt:
             kept = (out / LAST).is_file()
@@ -178,86 +154,20 @@ def train_model(
     return out / MODEL
 
 
+def _help_train(
+    team: Team, chips: Path, config: Config, out: Path, resume: bool, exclude: Path | None
+) -> None:
+    """Do the part of a training that is another process's than the one that writes."""
+    plan = plan_training(_open_chips(chips, exclude, silent), config)
+    _fit(plan, _batches(plan, silent, team.share), out, resume=resume, progress=silent, team=team)
+
+
 def _open_chips(chips: Path, exclude: Path | None, progress: Progress) -> ChipSet:
     """Open what is trained on, less the chips of a list."""
     names = [] if exclude is None else read_exclusions(exclude)
     if not (chips / CHIPS_MARK).is_file() and is_swed(chips):
         return open_swed(chips, exclude=names, progress=progress)
     return open_chips(chips).without(names)
-
-
-def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
-    """Check that chips, config and network go together.
-
-    Raises:
-        ChipsError: There is nothing to train on.
-        ConfigError: They do not.
-    """
-    splits = usable_splits(folder)
-    reader = open_reader(folder, config.bands)
-    _check_class_weights(config, reader)
-    settings = load_network(config.network, config.network_settings)
-    device = choose_device(config.device)
-    torch.manual_seed(config.seed)  # of the weights that the network starts from
-    network = build_network(
-        settings,
-        bands=[band.common_name or band.name for band in reader.bands],
-        classes=len(reader.classes),
-    )
-    plan = TrainingPlan(
-        config=config,
-        reader=reader,
-        network_settings=settings,
-        network=network,
-        halo=_limited_halo(network, config, reader),
-        splits=splits,
-        device=device,
-        precision=choose_precision(config.precision, device),
-    )
-    _check_sizes(plan)
-    return plan
-
-
-def _limited_halo(network: Network, config: Config, reader: ChipReader) -> int:
-    """Return how far the network sees, or refuse it."""
-    halo = exact_halo(network, len(reader.bands))
-    if halo is None:
-        raise ConfigError(
-            f"Network {config.network} sees the whole window at once, or too far, so a scene "
-            "predicted in windows would show seams. Take one whose view is limited, such as "
-            "unet-same or smp/unet/resnet34; `geounet configs` lists more."
-        )
-    return halo
-
-
-def _check_class_weights(config: Config, reader: ChipReader) -> None:
-    weights, names = config.loss.class_weights, [c.name for c in reader.classes]
-    if weights is not None and len(weights) != len(names):
-        raise ConfigError(
-            f"`loss.class_weights` has {len(weights)} values, and the chips have {len(names)} "
-            f"classes: {', '.join(names)}. Give one for each, in this order."
-        )
-
-
-def _check_sizes(plan: TrainingPlan) -> None:
-    """Refuse chips that the network cannot take."""
-    info, side, network = plan.reader.folder.info, plan.reader.side, plan.network
-    try:
-        network.check_size(torch.empty(1, len(plan.reader.bands), side, side, device="meta"))
-    except ValueError as error:
-        context = f" ({info.size} and {info.context} of context on each side)" * bool(info.context)
-        raise ConfigError(
-            f"Network {plan.config.network} cannot take chips of {side} × {side} pixels{context}. "
-            f"{error} {plan.reader.folder.OTHER_SIZE}"
-        ) from None
-    smallest = len(plan.splits["train"]) // plan.steps
-    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
-    if normalised and smallest * (side // network.stride) ** 2 < 2:
-        raise ConfigError(
-            f"A single chip of {side} × {side} pixels is one pixel at the bottom of network "
-            f"{plan.config.network}, of which batch normalisation has no spread. Use larger chips, "
-            "or a greater `batch`."
-        )
 
 
 def _check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
@@ -292,7 +202,7 @@ def _prepare_out(out: Path, plan: TrainingPlan, *, resume: bool) -> None:
     if plan.config.network.endswith(".yaml"):
         recipe["network"] = str(Path(plan.config.network).resolve())  # from here, too
     with stage_file(out / RECIPE) as draft:  # which finds out first whether `out` can be written
-        for file in (MODEL, "curves.png", "validation.png"):
+        for file in (MODEL, "augmented.png", "curves.png", "validation.png"):
             (out / file).unlink(missing_ok=True)
         for folder in ("checkpoints", "logs"):
             shutil.rmtree(out / folder, ignore_errors=True)
@@ -301,64 +211,133 @@ def _prepare_out(out: Path, plan: TrainingPlan, *, resume: bool) -> None:
 
 
 def _fit(
-    plan: TrainingPlan, batches: Batches, out: Path, *, resume: bool, progress: Progress
+    plan: TrainingPlan,
+    batches: Batches,
+    out: Path,
+    *,
+    resume: bool,
+    progress: Progress,
+    team: Team,
 ) -> EpochLog:
     """Train the plan's network and leave it with its best weights; return what epochs came to."""
     log = EpochLog(out / "logs" / "epochs.csv", epochs=plan.config.epochs, progress=progress)
-    config = plan.config
     task = SegmentationTask(
         plan.network,
-        config,
+        plan.config,
         plan.reader.classes,
-        steps=config.epochs * plan.steps,
+        augmenter=plan.augmenter,
+        steps=plan.steps,
         run=plan.identity,
+        batches=plan.batches,
+        share=team.share,
     )
     last = out / LAST if resume and (out / LAST).is_file() else None
     if last is not None:
-        log.load_state_dict(read_resumable(last, plan.identity)["callbacks"][log.state_key])
+        checkpoint = read_resumable(last, plan.identity)
+        log.load_state_dict(checkpoint["callbacks"][log.state_key])
+        sampler = cast(EvenBatches, batches.train.batch_sampler)
+        sampler.go_on_at(checkpoint["epoch"], int(checkpoint[EPOCH_KEY][0]))
     if not log.finished:
-        with quiet_lightning():
-            trainer = _trainer(plan, out, log)
-            trainer.loggers[0].log_hyperparams(plan.config.model_dump(mode="json"))
-            with _stoppable(trainer):
-                trainer.fit(task, *batches, ckpt_path=last, weights_only=True)
+        _run(plan, task, batches, out, log, last=last, team=team)
     chosen = out / (BEST if plan.splits["val"] else LAST)
     task.load_state_dict(read_checkpoint(chosen)["state_dict"])
     return log
 
 
-def _batches(plan: TrainingPlan, progress: Progress) -> Batches:
+def _run(
+    plan: TrainingPlan,
+    task: SegmentationTask,
+    batches: Batches,
+    out: Path,
+    log: EpochLog,
+    *,
+    last: Path | None,
+    team: Team,
+) -> None:
+    """Let Lightning go through the batches.
+
+    Raises:
+        ConfigError: The training diverged, or a batch does not fit in memory.
+    """
+    try:
+        with quiet_lightning(), unchanged_environment():
+            trainer = _trainer(plan, out, log, team)
+            for kept in trainer.loggers:
+                kept.log_hyperparams(plan.config.model_dump(mode="json"))
+            with _stoppable(trainer):
+                trainer.fit(task, *batches, ckpt_path=last, weights_only=True)
+        return
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+    except ConfigError as error:
+        if not (out / LAST).is_file():
+            raise
+        raise ConfigError(f"{error} {out / LAST} is of before, and kept.") from None
+    # Not in the handler, where the error still holds the tensors of what failed.
+    raise too_large(
+        task,
+        chip=(len(plan.reader.bands), plan.reader.side, plan.reader.side),
+        batch=-(-plan.config.batch // team.world),
+        world=team.world,
+        device=plan.device,
+        bf16=plan.precision == "bf16",
+    )
+
+
+def _batches(plan: TrainingPlan, progress: Progress, share: Share) -> Batches:
     """Return what to train on and what to validate with, read as far as memory allows."""
     train, val = load_chips(
         plan.reader, [plan.splits["train"], plan.splits["val"]], progress=progress
     )
     batch, workers, pin = plan.config.batch, plan.config.workers, plan.device.startswith("cuda")
+    scored = scoring_batches(val, batch=batch, workers=workers, pin=pin, share=share)
     return Batches(
-        training_batches(train, batch=batch, seed=plan.config.seed, workers=workers, pin=pin),
-        scoring_batches(val, batch=batch, workers=workers, pin=pin) if len(val) else None,
+        training_batches(train, plan.sampler(share), workers=workers, pin=pin),
+        scored if len(val) else None,
     )
 
 
-def _trainer(plan: TrainingPlan, out: Path, log: EpochLog) -> Trainer:
-    callbacks: list[Callback] = [log, BestAndLast(log, best=out / BEST, last=out / LAST)]
+def _trainer(plan: TrainingPlan, out: Path, log: EpochLog, team: Team) -> Trainer:
+    config = plan.config
+    callbacks: list[Callback] = [
+        log,
+        BestAndLast(log, best=out / BEST, last=out / LAST, every=config.checkpoint_every),
+    ]
     if plan.splits["val"]:
         callbacks.append(
             EarlyStopping(
                 VAL_LOSS,
-                patience=plan.config.patience,
+                patience=config.patience,
                 mode="min",
                 # But after validation, so that the log of the epoch knows that it is the last.
                 check_on_train_epoch_end=False,
             )
         )
     kind, _, index = plan.device.partition(":")
+    gpu = kind == "cuda"
+    together: dict[str, Any] = {}
+    if team.world > 1:
+        together = {
+            "strategy": DDPStrategy(
+                cluster_environment=TeamEnvironment(team),
+                process_group_backend="nccl" if gpu else "gloo",
+                broadcast_buffers=False,  # there are none but statistics of batch normalisation
+            ),
+            "num_nodes": team.nodes,
+            "sync_batchnorm": gpu,  # torch has it for GPUs alone
+            "use_distributed_sampler": False,  # each process has its share already
+        }
+    logger = TensorBoardLogger(out, name="logs", version="", default_hp_metric=False)
     return Trainer(
-        accelerator="gpu" if kind == "cuda" else kind,
-        devices=[int(index)] if index else 1,
+        accelerator="gpu" if gpu else kind,
+        devices=[int(index)] if index else team.devices,
         precision="bf16-mixed" if plan.precision == "bf16" else "32-true",
-        max_epochs=plan.config.epochs,
+        max_epochs=config.epochs,
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.clip_norm,
         callbacks=callbacks,
-        logger=TensorBoardLogger(out, name="logs", version="", default_hp_metric=False),
+        logger=logger if team.rank == 0 else False,
         plugins=[AtomicCheckpoints()],
         default_root_dir=out,
         enable_checkpointing=True,
@@ -366,6 +345,7 @@ def _trainer(plan: TrainingPlan, out: Path, log: EpochLog) -> Trainer:
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
+        **together,
     )
 
 

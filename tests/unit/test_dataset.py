@@ -11,7 +11,6 @@ from geounet.classes import LAND, LabelClass
 from geounet.dataset import (
     ChipsInMemory,
     ChipsOnDisk,
-    EvenBatches,
     load_chips,
     open_reader,
     scoring_batches,
@@ -19,6 +18,7 @@ from geounet.dataset import (
     usable_splits,
 )
 from geounet.errors import ChipsError, ConfigError
+from geounet.sampling import EvenBatches
 
 UNKNOWN = 255
 
@@ -162,8 +162,7 @@ def test_lightning_finds_the_epoch_of_the_batches(folder):
 
     loader = training_batches(
         ChipsInMemory(open_reader(folder, None), folder.names("train")),
-        batch=2,
-        seed=0,
+        EvenBatches(5, 2, seed=0),
         workers=0,
         pin=False,
     )

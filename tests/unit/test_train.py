@@ -119,6 +119,7 @@ def test_what_belongs_to_a_training_lies_beside_the_model(learned):
     assert len(logs) == 1
     assert names - logs == {
         "model.safetensors",
+        "augmented.png",
         "config.yaml",
         "curves.png",
         "validation.png",

@@ -1,0 +1,190 @@
+"""What a training will be, checked before it begins."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from geounet.augment import Augmenter
+from geounet.chipset import ChipSet
+from geounet.config import Config, SmpSettings, UNetSettings, load_network
+from geounet.dataset import ChipReader, open_reader, usable_splits
+from geounet.engine import choose_device, choose_precision
+from geounet.errors import ConfigError
+from geounet.networks import Network, build_network
+from geounet.networks.halo import exact_halo
+from geounet.sampling import WHOLE, EvenBatches, Share, coast_groups
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A training of which all is checked that can be before it begins."""
+
+    config: Config
+    reader: ChipReader
+    network_settings: UNetSettings | SmpSettings
+    network: Network
+    """With the weights that it starts from."""
+    halo: int
+    """The exact halo of the network, in pixels."""
+    splits: Mapping[str, list[str]]
+    """Names of the chips of train, val and test; val is empty where none can be judged."""
+    device: str
+    precision: str
+    """Of the forward and backward pass: fp32 or bf16."""
+
+    groups: list[list[int]] | None
+    """Training chips that are seen equally often, by their number; None sees each once an epoch."""
+
+    @property
+    def batches(self) -> int:
+        """Of one epoch."""
+        return len(self.sampler(WHOLE))
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training, if nothing stops it early."""
+        return self.config.epochs * (self.batches // self.config.accumulate)
+
+    @property
+    def augmenter(self) -> Augmenter:
+        """What varies the training chips."""
+        reader = self.reader
+        return Augmenter(self.config.augment, reader.bands, reader.mean, reader.std)
+
+    def sampler(self, share: Share) -> EvenBatches:
+        """Return what chooses the training chips of a process."""
+        return EvenBatches(
+            len(self.splits["train"]),
+            self.config.batch,
+            seed=self.config.seed,
+            accumulate=self.config.accumulate,
+            groups=self.groups,
+            share=share,
+        )
+
+    @property
+    def identity(self) -> str:
+        """What a run must have in common with one that it resumes, as JSON."""
+        # Where and how fast it runs may change; what `network` names is in its settings.
+        free = {"workers", "device", "devices", "nodes", "precision", "compile", "network"}
+        free.add("checkpoint_every")
+        settings = self.config.model_dump(mode="json", exclude=free)
+        network = self.network_settings.model_dump(mode="json")
+        chips = self.reader.folder.info.fingerprint
+        return json.dumps({**settings, "network_settings": network, "chips": chips}, sort_keys=True)
+
+
+def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
+    """Check that chips, config and network go together.
+
+    Raises:
+        ChipsError: There is nothing to train on.
+        ConfigError: They do not.
+    """
+    splits = usable_splits(folder)
+    reader = open_reader(folder, config.bands)
+    _check_class_weights(config, reader)
+    settings = load_network(config.network, config.network_settings)
+    device = choose_device(config.device)
+    torch.manual_seed(config.seed)  # of the weights that the network starts from
+    network = build_network(
+        settings,
+        bands=[band.common_name or band.name for band in reader.bands],
+        classes=len(reader.classes),
+    )
+    plan = TrainingPlan(
+        config=config,
+        reader=reader,
+        network_settings=settings,
+        network=network,
+        halo=_limited_halo(network, config, reader),
+        splits=splits,
+        groups=_groups(folder, splits["train"]) if config.sampling == "balanced" else None,
+        device=device,
+        precision=choose_precision(config.precision, device),
+    )
+    _check_sizes(plan)
+    _check_steps(plan)
+    return plan
+
+
+def _groups(folder: ChipSet, names: list[str]) -> list[list[int]]:
+    """Return the groups of training chips that are seen equally often, and say what they are."""
+    groups = coast_groups(folder.index, names)
+    logger.info("balanced sampling: groups of %s chips", ", ".join(str(len(g)) for g in groups))
+    return groups
+
+
+def _check_steps(plan: TrainingPlan) -> None:
+    """Refuse steps that cannot be made of these chips."""
+    config, chips = plan.config, plan.sampler(WHOLE).count
+    processes = config.devices * config.nodes
+    if plan.batches % config.accumulate:
+        raise ConfigError(
+            f"`accumulate` is {config.accumulate}, and there are {chips} training chips: not one "
+            f"for each batch of a step. Use --set accumulate={chips} at most."
+        )
+    if chips // plan.batches < processes:
+        raise ConfigError(
+            f"{processes} processes are to train, and batches have {chips // plan.batches} chips: "
+            "not one for each. Use fewer --devices, or a greater `batch`."
+        )
+    if config.warmup >= plan.steps:
+        raise ConfigError(
+            f"`warmup` is {config.warmup} steps, and the whole training has {plan.steps}. Use "
+            f"--set warmup={plan.steps // 10}."
+        )
+    if processes > 1 and ":" in config.device:
+        raise ConfigError(
+            f"`device` is {config.device}, and {processes} are to train. Use --set device=cuda."
+        )
+    if plan.device == "cuda" and (there := torch.cuda.device_count()) < config.devices:
+        raise ConfigError(f"There are {there} GPUs here, and --devices is {config.devices}.")
+
+
+def _limited_halo(network: Network, config: Config, reader: ChipReader) -> int:
+    """Return how far the network sees, or refuse it."""
+    halo = exact_halo(network, len(reader.bands))
+    if halo is None:
+        raise ConfigError(
+            f"Network {config.network} sees the whole window at once, or too far, so a scene "
+            "predicted in windows would show seams. Take one whose view is limited, such as "
+            "unet-same or smp/unet/resnet34; `geounet configs` lists more."
+        )
+    return halo
+
+
+def _check_class_weights(config: Config, reader: ChipReader) -> None:
+    weights, names = config.loss.class_weights, [c.name for c in reader.classes]
+    if weights is not None and len(weights) != len(names):
+        raise ConfigError(
+            f"`loss.class_weights` has {len(weights)} values, and the chips have {len(names)} "
+            f"classes: {', '.join(names)}. Give one for each, in this order."
+        )
+
+
+def _check_sizes(plan: TrainingPlan) -> None:
+    """Refuse chips that the network cannot take."""
+    info, side, network = plan.reader.folder.info, plan.reader.side, plan.network
+    try:
+        network.check_size(torch.empty(1, len(plan.reader.bands), side, side, device="meta"))
+    except ValueError as error:
+        context = f" ({info.size} and {info.context} of context on each side)" * bool(info.context)
+        raise ConfigError(
+            f"Network {plan.config.network} cannot take chips of {side} × {side} pixels{context}. "
+            f"{error} {plan.reader.folder.OTHER_SIZE}"
+        ) from None
+    smallest = plan.sampler(WHOLE).count // plan.batches
+    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+    if normalised and smallest * (side // network.stride) ** 2 < 2:
+        raise ConfigError(
+            f"A single chip of {side} × {side} pixels is one pixel at the bottom of network "
+            f"{plan.config.network}, of which batch normalisation has no spread. Use larger chips, "
+            "or a greater `batch`."
+        )
