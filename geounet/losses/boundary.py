@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from geounet.classes import IGNORE
 from geounet.losses.comparison import Comparison
+from geounet.losses.nearest import nearest
 
 SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 """Along columns; times 1/8 it gives the slope of a ramp, per pixel."""
@@ -30,12 +31,29 @@ def signed_distances(label: NDArray[np.integer], classes: int) -> NDArray[np.flo
     distances = np.zeros((classes, *label.shape), dtype=np.float32)
     for number in range(classes):
         inside, outside = label == number, known & (label != number)
-        if not inside.any() or not outside.any():
-            continue
-        from_outside = ndimage.distance_transform_edt(~inside) - 0.5
-        from_inside = ndimage.distance_transform_edt(~outside) - 0.5
-        distances[number] = np.where(inside, -from_inside, from_outside) * known
+        if inside.any() and outside.any():
+            to_inside = ndimage.distance_transform_edt(~inside) - 0.5
+            to_outside = ndimage.distance_transform_edt(~outside) - 0.5
+            distances[number] = np.where(inside, -to_outside, to_inside) * known
     return distances
+
+
+def signed_distances_of_batch(label: Tensor, classes: int) -> Tensor:
+    """Return `signed_distances` of (B, H, W), on its device, by its means: (B, classes, H, W)."""
+    if label.is_cuda:
+        return _signed_distances(label, classes)
+    each = [signed_distances(one, classes) for one in label.numpy()]
+    return torch.from_numpy(np.stack(each))
+
+
+def _signed_distances(label: Tensor, classes: int) -> Tensor:
+    distances = []
+    for number in range(classes):
+        inside = label == number
+        outside = (label != number) & (label != IGNORE)
+        signed = torch.where(inside, 0.5 - nearest(outside), nearest(inside) - 0.5)
+        distances.append(torch.where((label != IGNORE) & signed.isfinite(), signed, 0))
+    return torch.stack(distances, dim=1)
 
 
 def boundary_loss(compared: Comparison, distances: Tensor) -> Tensor:

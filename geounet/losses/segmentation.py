@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from geounet.classes import IGNORE
 from geounet.config import LossSettings
-from geounet.losses.border import border_weights
-from geounet.losses.boundary import boundary_loss, signed_distances
+from geounet.losses.border import border_weights_of_batch
+from geounet.losses.boundary import boundary_loss, signed_distances_of_batch
 from geounet.losses.comparison import Comparison, compare
 from geounet.losses.parts import PARTS
 
@@ -95,29 +94,25 @@ class SegmentationLoss(nn.Module):
             return loss
 
     def prepare(self, label: Tensor) -> dict[str, Tensor]:
-        """Return what is computed of labels alone, on the CPU: border weights and distances.
+        """Return what is computed of labels alone: border weights, distances from boundaries.
 
-        They belong to the label as it is trained on, so come after augmentation.
+        They belong to the label as it is trained on: what a turn at any angle, a shift or an
+        elastic deformation brings into the chip are other objects at other distances. So they are
+        computed anew for every batch after augmentation, on a GPU if it is there, and not kept.
 
         Args:
             label: (B, H, W), as `forward` takes it.
 
         Returns:
-            What `forward` takes as `extra`, on the device of `label`; nothing, and at no cost, if
-            the settings need none.
+            What `forward` takes as `extra`, on the device of `label`; nothing if the settings need
+            none.
         """
-        if not self._needs_distances:
-            return {}
         logits = label.new_zeros((len(label), self.classes, *label.shape[1:]), dtype=torch.float32)
         return self._prepared(compare(logits, label, water=self._water_of_two).label)
 
     @property
     def _water_of_two(self) -> int | None:
         return self.water[0] if self.classes == 2 and len(self.water) == 1 else None
-
-    @property
-    def _needs_distances(self) -> bool:
-        return self.settings.border is not None or self.settings.boundary > 0
 
     def _part(self, name: str, compared: Comparison, extra: Mapping[str, Tensor]) -> Tensor:
         if name == "cross_entropy":
@@ -127,17 +122,12 @@ class SegmentationLoss(nn.Module):
         return PARTS[name](compared, self.settings)
 
     def _prepared(self, label: Tensor) -> dict[str, Tensor]:
-        if not self._needs_distances:
-            return {}
-        on_cpu = label.cpu().numpy()  # (B, H, W)
         border, found = self.settings.border, {}
         if border is not None:
-            found[BORDER] = [border_weights(one, border, water=self.water) for one in on_cpu]
+            found[BORDER] = border_weights_of_batch(label, border, water=self.water)
         if self.settings.boundary:
-            found[DISTANCES] = [signed_distances(one, self.classes) for one in on_cpu]
-        return {
-            name: torch.from_numpy(np.stack(maps)).to(label.device) for name, maps in found.items()
-        }
+            found[DISTANCES] = signed_distances_of_batch(label, self.classes)
+        return found
 
     def _cross_entropy(self, compared: Comparison, extra: Mapping[str, Tensor]) -> Tensor:
         total = _cross_entropy(compared, self.class_weights, reduction="sum")

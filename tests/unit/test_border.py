@@ -3,12 +3,13 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from geounet.config import BorderSettings
-from geounet.losses.border import border_weights
+from geounet.losses.border import border_weights, borders, weights_between
 
 LAND, WATER, LAKE, UNKNOWN = 0, 1, 2, 255
 BESIDE = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -78,7 +79,16 @@ def test_weights_are_those_of_the_formula_by_a_double_loop(label, w0, sigma, obj
     chosen = BorderSettings(w0=w0, sigma=sigma, objects=objects)
     found = border_weights(label, chosen, water=[WATER, LAKE])
     assert found.dtype == np.float32
-    assert np.abs(found - expected(label, w0, sigma, objects)).max() < 1e-5
+    by_loops = expected(label, w0, sigma, objects)
+    assert np.abs(found - by_loops).max() < 1e-5
+    assert np.abs(as_on_gpus(label, chosen) - by_loops).max() < 1e-5
+
+
+def as_on_gpus(label, settings):
+    """What GPUs compute, here on the CPU."""
+    numbers = borders(label, settings, water=[WATER, LAKE])
+    weights = weights_between([torch.from_numpy(one)[None] for one in numbers], settings)
+    return weights[0].numpy() * (label != UNKNOWN)
 
 
 @pytest.mark.parametrize("objects", ["land", "water", "both"])
@@ -86,9 +96,12 @@ def test_it_holds_for_a_larger_label_too(objects):
     rng = np.random.default_rng(0)
     label = (rng.random((28, 31)) < 0.6).astype(np.uint8)
     label[rng.random(label.shape) < 0.05] = UNKNOWN
-    found = border_weights(label, BorderSettings(sigma=1, objects=objects), water=[WATER])
+    chosen = BorderSettings(sigma=1, objects=objects)
+    found = border_weights(label, chosen, water=[WATER])
     # With a σ of 1 most objects are cut out of the label with their surroundings.
-    assert np.abs(found - expected(label, 10, 1, objects)).max() < 1e-5
+    by_loops = expected(label, 10, 1, objects)
+    assert np.abs(found - by_loops).max() < 1e-5
+    assert np.abs(as_on_gpus(label, chosen) - by_loops).max() < 1e-5
 
 
 def two_islands(gap, *, height=21, width=60):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from geounet.config import BorderSettings, LossSettings, load_config
 from geounet.errors import ConfigError
-from geounet.losses import SegmentationLoss, segmentation
+from geounet.losses import SegmentationLoss, boundary, segmentation
 from geounet.losses.border import border_weights
 from geounet.losses.boundary import signed_distances
 
@@ -96,11 +96,10 @@ def test_every_loss_of_the_settings_is_tested():
     assert numbers <= set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("border", [None, BorderSettings()])
+@pytest.mark.parametrize(
+    ("name", "border"), [*((name, None) for name in NAMES), ("cross_entropy", BorderSettings())]
+)
 def test_what_is_said_of_unknown_pixels_does_not_matter(name, border):
-    if border and name != "cross_entropy":
-        pytest.skip("border weights are of the cross entropy")
     logits, label = random_batch(2, unknown=0.1)
     logits.requires_grad_()
     loss = only(name, border=border)
@@ -327,6 +326,8 @@ def test_distances_from_boundaries_are_those_of_a_double_loop(seed, classes):
     for one in label.numpy():
         expected = distances_by_hand(one, classes)
         assert np.abs(signed_distances(one, classes) - expected).max() < 1e-5
+        as_on_gpus = boundary._signed_distances(torch.from_numpy(one)[None], classes)[0]
+        assert np.abs(as_on_gpus.numpy() - expected).max() < 1e-5
 
 
 def test_the_boundary_loss_is_how_far_probability_is_on_the_wrong_side():
@@ -416,3 +417,32 @@ def test_settings_that_mean_nothing_are_refused(fields, complaint):
 def test_class_weights_are_as_many_as_classes():
     with pytest.raises(ValueError, match="3 class weights for 2 classes"):
         build(2, class_weights=(1, 2, 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_loss_alone_leads_to_the_right_answer(name):
+    label = torch.zeros(1, 12, 12, dtype=torch.uint8)
+    label[:, 3:9, 4:] = 1
+    label[:, 0] = UNKNOWN
+    logits = torch.randn(1, 2, 12, 12, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = only(name, 2)
+    optimizer = torch.optim.Adam([logits], lr=0.1)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss(logits, label).backward()
+        optimizer.step()
+    known = label != UNKNOWN
+    if name == "sobel":  # which knows nothing of the outermost pixels but their slope inwards
+        known[:, [1, -1]] = known[:, :, [0, -1]] = False
+    assert (logits.argmax(1)[known] == label[known]).float().mean() > 0.98
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gpu_gives_what_the_cpu_gives(name):
+    logits, label = random_batch(17, classes=2)
+    border = BorderSettings(objects="both") if name == "cross_entropy" else None
+    loss = only(name, 2, border=border)
+    expected = loss(logits, label).item()
+    found = loss.cuda()(logits.cuda(), label.cuda())
+    assert found.item() == pytest.approx(expected, rel=1e-5)
