@@ -43,7 +43,7 @@ from geounet.chipset import (
     match_names,
 )
 from geounet.classes import IGNORE, LabelClass
-from geounet.errors import ChipsError
+from geounet.errors import ChipsError, reason
 from geounet.split import block_squares
 
 CHIPS_MARK = "dataset.json"
@@ -144,8 +144,9 @@ def open_chips(folder: Path) -> ChipFolder:
             )
         info = ChipFolderInfo.model_validate(fields)
         index = gpd.read_parquet(folder / INDEX)
-    except (ValueError, ValidationError, OSError) as error:
-        why = str(error).splitlines()[0]
+    except (ValueError, ValidationError, OSError, RecursionError) as error:
+        known = isinstance(error, ValidationError)
+        why = str(error).splitlines()[0] if known else reason(error)
         raise ChipsError(f"{folder} is damaged ({why}). Run tile again.") from error
     return ChipFolder(path=folder, info=info, index=index)
 

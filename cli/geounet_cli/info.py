@@ -245,10 +245,14 @@ def _show_chips(console: "Console", facts: dict[str, Any]) -> None:
 
 def _split(settings: dict[str, Any]) -> str:
     """Say how chips were divided, and how many were left out and why."""
-    said = [f"by {settings['by']}", f"seed {settings['seed']}"]
-    if settings["by"] == "block":
-        said.append(f"blocks of {settings['block_m']:.0f} m, {settings['gap_m']:.0f} m apart")
-    dropped = {why: count for why, count in settings["dropped"].items() if count}
+    # Free in a chip folder, which others than tile may write.
+    said = [f"by {settings.get('by')}", f"seed {settings.get('seed')}"]
+    block, gap = settings.get("block_m"), settings.get("gap_m")
+    if isinstance(block, int | float) and isinstance(gap, int | float):
+        said.append(f"blocks of {block:.0f} m, {gap:.0f} m apart")
+    dropped = settings.get("dropped")
+    dropped = dropped if isinstance(dropped, dict) else {}
+    dropped = {why: count for why, count in dropped.items() if count}
     return ", ".join([*said, *(f"{count} left out {why}" for why, count in dropped.items())])
 
 

@@ -28,6 +28,8 @@ K = TypeVar("K")
 
 FARTHEST = 1e12
 """Of coordinates, in units of the CRS; the Earth is 4e7 metres around."""
+MOST_DEGREES = 720
+"""Of longitudes that some count on beyond 360."""
 
 
 @dataclass(frozen=True)
@@ -303,7 +305,13 @@ def check_place(dataset: rasterio.DatasetReader) -> None:
             "pixels have no place. Set it right: rio edit-info --transform '[A, B, C, D, E, F]' "
             f"{dataset.name}"
         )
-    crs = dataset.crs
+    crs, bounds = dataset.crs, dataset.bounds
+    if crs is not None and crs.is_geographic and max(map(abs, bounds)) > MOST_DEGREES:
+        raise SceneError(
+            f"{dataset.name} reaches from {bounds.left:g}, {bounds.bottom:g} to {bounds.right:g}, "
+            f"{bounds.top:g}, but its CRS {crs.to_string()[:60]} is in degrees. "
+            f"Set the right one: rio edit-info --crs EPSG:NUMBER {dataset.name}"
+        )
     if crs is not None and not (crs.is_geographic or crs.is_projected):
         raise SceneError(
             f"{dataset.name} has the CRS {crs.to_string()[:60]}, which is neither geographic nor "

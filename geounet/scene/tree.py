@@ -244,6 +244,10 @@ def _tar_members(path: Path) -> Iterator[_Member]:
                         plain=member.isfile() and not member.issparse(),
                         span=(member.offset_data, member.size) if by_span else None,
                     )
+        # What comes after the end of the tar file is nothing, but GDAL unpacks it.
+        while compressed and stream.read(2**20):
+            if stream.tell() > most:
+                raise SceneError(f"{path} holds too much for one product. Unpack it.")
 
 
 def _sound_members(listed: Iterable[_Member], path: Path) -> dict[str, _Member]:

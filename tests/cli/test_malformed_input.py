@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from fuzzing.archives import zip_bomb
 from fuzzing.cases import Bench, Case, make_case, make_sandbox, try_case
 from fuzzing.children import Command, Ended, Limits, Nursery, spawn
 from fuzzing.judge import SECRET, changes, faults, listing
 from fuzzing.nonsense import DEEP, YAML_BOMB
-from fuzzing.products import make_products, real_products, write_raster
+from fuzzing.products import files_below, make_products, real_products, write_raster
 from fuzzing.soak import soak
 
 SEED = 3
@@ -212,19 +214,23 @@ def test_a_header_that_claims_gigabytes_takes_no_memory(attempt):
     assert ended.peak_mb < 600
 
 
+@pytest.mark.parametrize("end", ["before", "after"])
+def test_a_tar_file_is_not_unpacked_without_end(attempt, end):
+    def spoil(path: Path) -> None:
+        zeros = gzip.compress(bytes(2**24), mtime=0) * 600
+        bomb = tarfile.TarInfo("bomb_B03.tif")
+        bomb.size = 10 * 2**30
+        head = gzip.compress(bomb.tobuf(tarfile.GNU_FORMAT), mtime=0)
+        path.write_bytes(head + zeros if end == "before" else path.read_bytes() + zeros)
+
+    assert refused(attempt("l2a-tar.gz", spoil), "too much for one product")
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_zip_bombs_stay_packed(attempt, bench, sandbox, seed):
-    import numpy as np
-    from fuzzing.archives import _zip_bomb
-
     def spoil(path: Path) -> None:
-        inner = bench.folder / "l1c"
-        files = [
-            (p.relative_to(inner).as_posix(), p.read_bytes())
-            for p in sorted(inner.rglob("*"))
-            if p.is_file()
-        ]
-        path.write_bytes(_zip_bomb(files, np.random.default_rng(seed), sandbox).content)
+        files = [(name, p.read_bytes()) for name, p in files_below(bench.folder / "l1c")]
+        path.write_bytes(zip_bomb(files, np.random.default_rng(seed), sandbox).content)
 
     ended = attempt("l1c-zip", spoil)
     assert ended.peak_mb < 800

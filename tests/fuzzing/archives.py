@@ -6,7 +6,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from numpy.random import Generator
@@ -40,7 +40,7 @@ def spoil_archive(source: Path, kind: str, rng: Generator, outside: Path) -> Spo
         return spoil_bytes(whole, rng)
     if kind == "zip":
         zip_ways: tuple[Callable[..., Spoilt], ...] = (
-            _zip_strange_names, _zip_strange_names, _zip_link, _zip_twice, _zip_bomb,
+            _zip_strange_names, _zip_strange_names, _zip_link, _zip_twice, zip_bomb,
             _zip_claims, _zip_claims, _zip_encrypted, _zip_method, _zip_many, _zip_in_zip,
             _zip_with_head, _zip_empty, _zip_overlapping,
         )  # fmt: skip
@@ -105,7 +105,7 @@ def _zip_twice(files: Files, rng: Generator, outside: Path) -> Spoilt:  # noqa: 
     return Spoilt(whole, f"{name} twice, once with what is in {files[j][0]}")
 
 
-def _zip_bomb(files: Files, rng: Generator, outside: Path) -> Spoilt:  # noqa: ARG001
+def zip_bomb(files: Files, rng: Generator, outside: Path) -> Spoilt:  # noqa: ARG001
     """Make one member large that is small as it is packed: 10 GB in 10 MB, or twice packed."""
     i = int(rng.integers(len(files)))
     gigabytes = int(rng.choice([1, 10]))
@@ -210,7 +210,13 @@ def _zip_overlapping(files: Files, rng: Generator, outside: Path) -> Spoilt:  # 
 # Tar
 
 
-def _tar(files: Files, kind: str, extra: list[tuple[tarfile.TarInfo, bytes]] = ()) -> bytes:  # type: ignore[assignment]
+def _tar(
+    files: Files,
+    kind: str,
+    extra: Sequence[tuple[tarfile.TarInfo, bytes]] = (),
+    *,
+    open_end: bool = False,
+) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tape:
         for name, content in files:
@@ -220,7 +226,8 @@ def _tar(files: Files, kind: str, extra: list[tuple[tarfile.TarInfo, bytes]] = (
         for member, content in extra:
             member.size = member.size or len(content)
             tape.addfile(member, io.BytesIO(content) if content else None)
-    return _packed(buffer.getvalue(), kind)
+        end = tape.offset if open_end else None  # after it come blocks of zeros
+    return _packed(buffer.getvalue()[:end], kind)
 
 
 def _packed(whole: bytes, kind: str) -> bytes:
@@ -296,17 +303,19 @@ def _tar_bomb(files: Files, kind: str, rng: Generator, outside: Path) -> Spoilt:
     member.size = gigabytes * 2**30
     head = member.tobuf(tarfile.GNU_FORMAT)
     if kind == "tar":
-        return Spoilt(_tar(files, "tar")[:-1024] + head, f"a member claims {gigabytes} GB")
+        return Spoilt(_tar(files, "tar", open_end=True) + head, f"a member claims {gigabytes} GB")
     once = gzip.compress(ZEROS, 9, mtime=0)
     times = min(gigabytes, 8) * 64
-    whole = _packed(_tar(files, "tar")[:-1024] + head, kind) + once * times
-    return Spoilt(whole, f"a member of {gigabytes} GB of zeros")
+    seen = rng.random() < 0.5  # what comes after the end, only GDAL reads
+    whole = _packed(_tar(files, "tar", open_end=seen) + head, kind) + once * times
+    after = "" if seen else " after the end"
+    return Spoilt(whole, f"a member of {gigabytes} GB of zeros{after}")
 
 
 def _tar_many(files: Files, kind: str, rng: Generator, outside: Path) -> Spoilt:  # noqa: ARG001
     empty = tarfile.TarInfo("many_B03.tif").tobuf()
     count = int(rng.choice([1_000, 200_000]))
-    whole = _tar(files, "tar")[:-1024] + empty * count + bytes(1024)
+    whole = _tar(files, "tar", open_end=True) + empty * count + bytes(1024)
     return Spoilt(_packed(whole, kind), f"{count} empty members of one name")
 
 

@@ -110,10 +110,16 @@ def _command(
     draw = rng.random()
     info, baseline, _ = bench.weights
     if draw < info:
-        return ("info", give, "--json"), Limits(), ()
+        # A table for people has ways of its own to stumble over what a file says.
+        shown = () if rng.random() < 0.3 else ("--json",)
+        return ("info", give, *shown), Limits(), ()
     out = ("--out", "out")
     if draw < info + baseline or bench.model is None:
-        return ("baseline", give, "--index", "ndwi", *out), Limits(), ("work/out",)
+        return (
+            ("baseline", give, "--index", "ndwi", "--threshold", "0", *out),
+            Limits(),
+            ("work/out",),
+        )
     return ("predict", give, "--model", str(bench.model), *out), PREDICT, ("work/out",)
 
 

@@ -25,7 +25,7 @@ MAIN = "geounet_cli.main:main"
 TESTS = Path(__file__).parents[1]
 DISCARD = "http://127.0.0.1:9"
 """A proxy that is not there, so that whatever an address says, nothing leaves this machine."""
-KEPT = 200_000
+KEPT = 8_000_000
 """Bytes of what a child says; one that says more says too much."""
 
 

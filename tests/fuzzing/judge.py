@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ LONGEST = 2000
 """Characters of the one line."""
 MOST_WARNINGS = 20
 PEAK_MB = 2048
+NOT_OURS = "Exception ignored in: 'rasterio._env.log_error'"
+"""What Python says, with a traceback, where GDAL's message is no UTF-8; rasterio 1.4 cannot."""
 KINDS = {"scene", "items", "raster", "chips", "model", "result", "results", "scores", "part"}
 
 _JUNK = re.compile(
@@ -38,6 +41,11 @@ def faults(ended: Ended, *, writes: list[str] = ()) -> list[str]:  # type: ignor
         writes: What is different around it, as `changes` tells.
     """
     found = list[str]()
+    if NOT_OURS in ended.err:
+        told = [
+            line for line in ended.err.splitlines() if line.startswith(("error: ", "warning: "))
+        ]
+        ended = replace(ended, err="\n".join(told))
     if ended.late:
         return [f"hangs: not done after {ended.seconds:.0f} s"]
     if ended.status < 0:
@@ -89,8 +97,10 @@ def _faults_of_words(ended: Ended) -> Iterator[str]:
 
 def _faults_of_facts(out: str) -> Iterator[str]:
     """Say what is wrong with what `info --json` shows of a malformed thing."""
-    if not out.lstrip().startswith("{"):
-        return  # of another command
+    if not out.startswith("{\n"):  # a table, or of another command
+        if strange := [line for line in out.splitlines() if not line.isprintable()]:
+            yield f"shows characters that cannot be printed: {strange[0][:200]!r}"
+        return
     try:
         facts = json.loads(out, parse_constant=_no_number)
     except ValueError as error:

@@ -59,7 +59,7 @@ def chatter(_: list[str]) -> None:
 
 
 def no_json(_: list[str]) -> None:
-    sys.stdout.write('{"kind": "scene", "scale": NaN}\n')
+    sys.stdout.write('{\n "kind": "scene", "scale": NaN}\n')
 
 
 def tell_secrets(_: list[str]) -> None:

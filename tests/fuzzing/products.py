@@ -1,6 +1,7 @@
 """Small sound products of every kind that geounet reads, to be spoilt."""
 
 import json
+import re
 import shutil
 import tarfile
 import zipfile
@@ -87,10 +88,12 @@ def write_raster(
     side = SIDE * 10 // res
     count = profile.pop("count", max(1, len(names)))
     dtype = profile.pop("dtype", "uint16")
-    dn = np.full((count, side, side), value or 400, dtype=dtype)
+    dn = np.full((count, side, side), value or 1600, dtype=dtype)
     if not value:
-        dn[:, :, side // 2 :] = 2500
-        dn[0] += 300
+        # Water is dark in the near infrared, which is the last band of a stack.
+        infrared = -1 if names else slice(int(re.search(r"B(?:08|5)\b|B08_", path.name) is None), 1)
+        dn[infrared, :, : side // 2] = 1150
+        dn[infrared, :, side // 2 :] = 4000
         dn[:, :3, :3] = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = {

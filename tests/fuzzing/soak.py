@@ -13,11 +13,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 from fuzzing.cases import Bench, Verdict, make_case, try_case
 from fuzzing.children import Nursery
-from fuzzing.products import make_products, real_products
+from fuzzing.products import Sound, make_products, real_products
 
 ROOT = Path(__file__).parents[2]
 SPAWNED = 50
@@ -34,7 +35,26 @@ def make_bench(folder: Path, *, data: Path | None, predict: bool, only: Sequence
         from predicting import DARK, write_model  # imports torch: only when needed
 
         model = write_model(folder / "model.safetensors", overrides=DARK, names=("B03", "B08"))
+        products |= _own_products(folder, products["stack"], model)
     return Bench(products, folder, model, tuple(only))
+
+
+def _own_products(folder: Path, stack: Sound, model: Path) -> dict[str, Sound]:
+    """Make what geounet itself writes and `info` describes."""
+    from geounet_cli.main import main as geounet
+    from training_chips import write_chips
+
+    scene, result = folder / "stack" / stack.give, folder / "result" / "out"
+    with suppress(SystemExit), redirect_stdout(None):
+        geounet(["baseline", str(scene), "--index=ndwi", "--threshold=0", "--out", str(result)])
+    write_chips(folder / "chips" / "chips", counts={"train": 4, "val": 2, "test": 2})
+    (folder / "model").mkdir()
+    shutil.copy(model, folder / "model")
+    return {
+        "result": Sound("out", "out"),
+        "chips": Sound("chips", "chips"),
+        "model": Sound(model.name, model.name),
+    }
 
 
 def soak(bench: Bench, seed: int, numbers: range, keep: Path) -> Counter[str]:
@@ -70,6 +90,7 @@ def _keep(verdict: Verdict, place: Path, how: str) -> None:
     text = "\n".join(told).encode(errors="backslashreplace").decode()
     (place / "case.txt").write_text(f"{text}\n")
     sys.stdout.write(f"\r\033[K{text}\n" if sys.stdout.isatty() else f"{text}\n")
+    sys.stdout.flush()
 
 
 def _show_progress(done: int, total: int, failed: int, started: float) -> None:
