@@ -11,9 +11,6 @@ from geounet.classes import IGNORE
 from geounet.losses.comparison import Comparison
 from geounet.losses.nearest import nearest
 
-SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
-"""Along columns; times 1/8 it gives the slope of a ramp, per pixel."""
-
 
 def signed_distances(label: NDArray[np.integer], classes: int) -> NDArray[np.float32]:
     """Return how far each pixel is from the boundary of each class.
@@ -89,13 +86,16 @@ def sobel_loss(compared: Comparison) -> Tensor:
         .. [1] Seale et al. (2022), "Coastline detection in satellite imagery: A deep learning
            approach on new benchmark data", doi 10.1016/j.rse.2022.113044.
     """
-    along = compared.probs.new_tensor(SOBEL) / 8
-    kernels = torch.stack([along, along.T]).unsqueeze(1)  # (2, 1, 3, 3)
-    batch, classes, height, width = compared.probs.shape
+    difference = compared.probs - compared.shares  # its edges are the difference of the edges
+    _, classes, height, width = difference.shape
     if min(height, width) < 3:
-        return compared.probs.sum() * 0
-    difference = (compared.probs - compared.shares).reshape(-1, 1, height, width)
-    slopes = F.conv2d(difference, kernels).square().sum(dim=1)  # (B·C, H − 2, W − 2)
+        return difference.sum() * 0
     surrounded = -F.max_pool2d(-compared.known, 3, stride=1)  # (B, 1, H − 2, W − 2)
-    squares = slopes.reshape(batch, classes, height - 2, width - 2) * surrounded
-    return squares.sum() / (surrounded.sum().clamp(min=1) * classes)
+    squares = _slope(difference).square() + _slope(difference.mT).mT.square()
+    return (squares * surrounded).sum() / (surrounded.sum().clamp(min=1) * classes)
+
+
+def _slope(stack: Tensor) -> Tensor:
+    """Return Sobel's filter along columns of (..., H, W), per pixel: (..., H − 2, W − 2)."""
+    smoothed = stack[..., :-2, :] + 2 * stack[..., 1:-1, :] + stack[..., 2:, :]
+    return (smoothed[..., 2:] - smoothed[..., :-2]) / 8

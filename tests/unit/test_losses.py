@@ -438,6 +438,7 @@ def test_each_loss_alone_leads_to_the_right_answer(name):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gpu_gives_what_the_cpu_gives(name):
     logits, label = random_batch(17, classes=2)
