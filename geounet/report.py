@@ -106,6 +106,46 @@ def picture_bands(bands: Sequence[Band]) -> tuple[list[Band], str]:
     return [bands[0]], bands[0].name
 
 
+@dataclass(frozen=True)
+class VariedChip:
+    """One chip as it is on disk, and as it is in some steps of a training."""
+
+    name: str
+    values: NDArray[np.float32]
+    """(views, bands, height, width), reflectance of the bands to show, NaN where not valid; the
+    first view is the chip as it is."""
+    label: NDArray[np.uint8]
+    """(views, height, width), class numbers from 0, 255 unknown."""
+
+
+def draw_augmented_sheet(
+    chips: Sequence[VariedChip], classes: Sequence[LabelClass], path: Path, *, kind: str
+) -> None:
+    """Draw what a network is shown of chips, each over its label; a PNG.
+
+    Args:
+        chips: One at least, all with the same number of views.
+        classes: What the class numbers mean.
+        path: Where.
+        kind: What the image shows, such as "true colour".
+    """
+    rows, columns = 2 * len(chips), len(chips[0].values)
+    figure = Figure(figsize=(columns * _INCH, rows * _INCH + 0.9), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for images, labels, chip in zip(grid[::2], grid[1::2], chips, strict=True):
+        for view, (values, label) in enumerate(zip(chip.values, chip.label, strict=True)):
+            # All in the first one's colours, or other light would look the same.
+            images[view].imshow(_stretched(values, like=chip.values[0]))
+            labels[view].imshow(_colored(label, classes))
+        images[0].set_title(chip.name, fontsize=8)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+    for column, axes in enumerate(grid[-1]):
+        axes.set_xlabel(f"step {column - 1}" if column else f"as it is ({kind})")
+    figure.legend(handles=_key(classes), loc="outside lower center", ncols=len(classes) + 1)
+    _save(figure, path)
+
+
 def draw_contact_sheet(
     pictures: Sequence[ChipPicture],
     classes: Sequence[LabelClass],
@@ -147,17 +187,21 @@ def draw_contact_sheet(
     _save(figure, path)
 
 
-def _stretched(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _stretched(
+    values: NDArray[np.float32], *, like: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Return an image (height, width, 3) of 0–1 for reflectance (1 or 3, height, width).
 
-    Each band from its 1st to its 99th percentile, since water is dark and surf is bright; grey
-    where there is no data.
+    Each band from its 1st to its 99th percentile, or that of `like`, since water is dark and surf
+    is bright; grey where there is no data.
     """
     valid = np.isfinite(values).all(axis=0)
-    if not valid.any():
+    measured = values if like is None else like
+    known = np.isfinite(measured).all(axis=0)
+    if not known.any():
         low, high = np.zeros(len(values)), np.ones(len(values))
     else:
-        low, high = np.percentile(values[:, valid], [1, 99], axis=1)
+        low, high = np.percentile(measured[:, known], [1, 99], axis=1)
     spread = np.maximum(high - low, 1e-6)
     image = np.clip((values - low[:, None, None]) / spread[:, None, None], 0, 1)
     image = np.where(valid, image, to_rgb(UNKNOWN_COLOR)[0])

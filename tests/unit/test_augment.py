@@ -1,24 +1,51 @@
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
+from training_chips import s2_bands
 
-from geounet.augment import (
-    ALL_POSES,
-    FLIPS,
-    ROTATIONS,
-    derived_seed,
-    lay,
-    lay_at_random,
-    poses,
-    step_generator,
-)
+from geounet.augment import Augmenter, derived_seed
+from geounet.augment.chance import Chance, Drawn
+from geounet.augment.poses import ALL_POSES, FLIPS, ROTATIONS, lay, lay_each, poses
+from geounet.bands import Band
+from geounet.config import AugmentSettings
 
 SIDE = 6
+EVERYTHING = {
+    "turn": 40,
+    "shift": 4,
+    "scale": 1.3,
+    "elastic_grid": 2,
+    "elastic_field": 20,
+    "elastic_smoothing": 4,
+    "gain": 0.2,
+    "offset": 0.2,
+    "noise": 0.1,
+    "band_dropout": 0.2,
+    "shadows": 0.5,
+    "holes": 0.5,
+}
 
 
 def numbered(batch, bands=2):
     """Images whose pixels all differ, and labels that say the same in one band."""
     images = torch.arange(batch * bands * SIDE * SIDE).reshape(batch, bands, SIDE, SIDE)
     return images, images[:, 0].clone(), images[:, 1] % 2 == 0
+
+
+def augmenter(**settings):
+    bands = (*s2_bands(["B03", "B08"]), Band("VV", None, None, None))
+    mean, std = torch.tensor([0.1, 0.2, -12.0]), torch.tensor([0.05, 0.1, 3.0])
+    return Augmenter(AugmentSettings(**settings), bands, mean, std)
+
+
+def some_chips(count=6, side=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(count, 3, side, side, generator=generator)
+    label = torch.randint(3, (count, side, side), generator=generator).to(torch.uint8)
+    image[:, :, :5, :7], label[:, :5, :7] = 0, 255  # no data
+    return image, label
 
 
 def seen(image):
@@ -60,43 +87,123 @@ def test_flips_alone_never_turn():
     }
 
 
-def test_image_label_and_valid_move_together():
-    images, labels, valid = numbered(64)
-    laid_images, laid_labels, laid_valid = lay_at_random(
-        [images, labels, valid], ALL_POSES, step_generator(0, 0)
-    )
-    assert torch.equal(laid_images[:, 0], laid_labels)
-    assert torch.equal(laid_images[:, 1] % 2 == 0, laid_valid)
-    assert laid_valid.dtype == torch.bool
+def test_samples_that_cannot_be_turned_are_refused():
+    with pytest.raises(ValueError, match="4 × 6"):
+        lay_each(torch.zeros(2, 1, 4, 6), ALL_POSES[:2])
 
 
-def test_no_pixel_is_made_or_lost():
-    images, _, _ = numbered(16)
-    (laid,) = lay_at_random([images], ALL_POSES, step_generator(0, 0))
-    assert torch.equal(laid.flatten(2).sort().values, images.flatten(2).sort().values)
+def test_without_other_settings_chips_are_laid_down_in_ways_that_have_not_changed():
+    """Trainings of earlier versions can be repeated: the same ways from the same numbers."""
+    image, label = some_chips()
+    varied, varied_label = augmenter()(image, label, seed=3, step=7)
+    seed = np.random.SeedSequence((3, 7)).generate_state(1, np.uint64)[0]
+    drawn = torch.randint(8, (6,), generator=torch.Generator().manual_seed(int(seed)))
+    for sample, way in enumerate(drawn.tolist()):
+        transposed, rows, cols = way // 4, way // 2 % 2, way % 2
+        expected = image[sample].transpose(-2, -1) if transposed else image[sample]
+        mark = label[sample].T if transposed else label[sample]
+        dims = [-2] * rows + [-1] * cols
+        assert torch.equal(varied[sample], expected.flip(dims))
+        assert torch.equal(varied_label[sample], mark.flip(dims))
+
+
+def test_nothing_changes_where_all_is_switched_off():
+    image, label = some_chips()
+    varied, varied_label = augmenter(flips=False, rotations=False)(image, label, seed=0, step=0)
+    assert torch.equal(varied, image)
+    assert torch.equal(varied_label, label)
 
 
 def test_every_way_is_drawn_about_equally_often():
-    images, _, _ = numbered(1)
-    many = images.expand(4000, -1, -1, -1)
-    (laid,) = lay_at_random([many], ALL_POSES, step_generator(1, 2))
-    _, counts = torch.unique(laid.flatten(1), dim=0, return_counts=True)
+    _, counts = np.unique(Chance(1, 2, 4000).choice(8), return_counts=True)
     assert len(counts) == 8
     # Binomial: 500 expected, standard deviation 21.
-    assert ((counts - 500).abs() < 5 * 21).all()
+    assert (abs(counts - 500) < 5 * 21).all()
 
 
-def test_the_draw_depends_on_seed_and_step_alone():
-    images, _, _ = numbered(32)
-
-    def laid(seed, step):
-        return lay_at_random([images], ALL_POSES, step_generator(seed, step))[0]
-
-    first = laid(3, 7)
+def test_a_batch_depends_on_seed_and_step_alone():
+    image, label = some_chips()
+    vary = augmenter(**EVERYTHING)
+    first = vary(image, label, seed=3, step=7)
     torch.rand(5)  # what was drawn elsewhere does not matter
-    assert torch.equal(laid(3, 7), first)
-    assert not torch.equal(laid(3, 8), first)
-    assert not torch.equal(laid(4, 7), first)
+    state = torch.get_rng_state()
+    again = augmenter(**EVERYTHING)(image, label, seed=3, step=7)
+    assert torch.equal(torch.get_rng_state(), state)  # nor is anything taken from there
+    assert torch.equal(again[0], first[0])
+    assert torch.equal(again[1], first[1])
+    for seed, step in ((3, 8), (4, 7)):
+        assert not torch.equal(vary(image, label, seed=seed, step=step)[0], first[0])
+
+
+def test_a_sample_does_not_depend_on_those_after_it():
+    image, label = some_chips()
+    vary = augmenter(**EVERYTHING)
+    alone = vary(image[:2], label[:2], seed=3, step=7)
+    among = vary(image, label, seed=3, step=7)
+    # Another size of batch is another order of summing, in the last digit.
+    torch.testing.assert_close(among[0][:2], alone[0], rtol=0, atol=1e-4)
+    assert torch.equal(among[1][:2], alone[1])
+
+
+def test_samples_of_a_batch_differ():
+    image, label = some_chips(count=1)
+    vary = augmenter(**EVERYTHING)
+    varied, _ = vary(image.expand(6, -1, -1, -1), label.expand(6, -1, -1), seed=0, step=0)
+    assert not any(torch.equal(a, b) for a, b in pairwise(varied))
+
+
+def test_one_effect_more_changes_no_other():
+    image, label = some_chips()
+    moved = {"turn": 40, "shift": 4}
+    _, expected = augmenter(**moved)(image, label, seed=0, step=0)
+    _, with_noise = augmenter(**moved, noise=0.1, gain=0.1)(image, label, seed=0, step=0)
+    assert torch.equal(with_noise, expected)
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_labels_stay_in_their_classes_and_nothing_is_said_where_nothing_is_known(step):
+    image, label = some_chips()
+    before = image.clone(), label.clone()
+    varied, marked = augmenter(**EVERYTHING)(image, label, seed=0, step=step)
+    assert torch.equal(image, before[0])  # what was given is not changed: it is used again
+    assert torch.equal(label, before[1])
+    assert varied.shape == image.shape
+    assert varied.dtype == image.dtype
+    assert marked.shape == label.shape
+    assert marked.dtype == label.dtype
+    assert set(marked.unique().tolist()) <= {0, 1, 2, 255}
+    assert torch.isfinite(varied).all()
+    empty = (varied == 0).all(dim=1)
+    assert empty.any()
+    assert (marked[empty] == 255).all()
+    assert torch.equal(marked == 255, empty)  # here, all that has data has a class
+
+
+def test_shares_of_water_are_varied_as_classes_are():
+    image, label = some_chips()
+    share = torch.where(label == 255, torch.nan, label / 4)
+    _, marked = augmenter(**EVERYTHING)(image, label, seed=0, step=0)
+    _, shares = augmenter(**EVERYTHING)(image, share, seed=0, step=0)
+    expected = torch.where(marked == 255, torch.nan, marked / 4)
+    torch.testing.assert_close(shares, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_half_the_digits_in_the_network_are_not_half_the_digits_here():
+    image, label = some_chips()
+    expected = augmenter(**EVERYTHING)(image, label, seed=0, step=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = augmenter(**EVERYTHING)(image, label, seed=0, step=0)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
+def test_a_batch_of_unknown_labels_and_of_no_data_is_taken():
+    image, label = some_chips()
+    varied, marked = augmenter(**EVERYTHING)(image, torch.full_like(label, 255), seed=0, step=0)
+    assert (marked == 255).all()
+    assert (varied != 0).any()
+    varied, _ = augmenter(**EVERYTHING)(torch.zeros_like(image), label, seed=0, step=0)
+    assert (varied == 0).all()
 
 
 def test_derived_seeds_do_not_collide():
@@ -104,6 +211,8 @@ def test_derived_seeds_do_not_collide():
     assert len(seeds) == 2500
 
 
-def test_samples_that_cannot_be_turned_are_refused():
-    with pytest.raises(ValueError, match="4 × 6"):
-        lay_at_random([torch.zeros(2, 1, 4, 6)], ALL_POSES, step_generator(0, 0))
+def test_no_draw_is_that_of_the_ways():
+    """A list of numbers and the same with zeros after it are one seed; so no draw is number 0."""
+    assert derived_seed(3, 7, 0, 0) == derived_seed(3, 7)
+    assert 0 not in {int(drawn) for drawn in Drawn}
+    assert len({derived_seed(0, 0), *(derived_seed(0, 0, 0, d) for d in Drawn)}) == 1 + len(Drawn)

@@ -1,0 +1,10 @@
+"""Making few chips go further: a coast may lie any way round, under other light, half in shadow.
+
+What happens to a chip depends on the seed, the step and the chip's place in it, and on nothing that
+came before.
+"""
+
+from geounet.augment.augmenter import Augmenter
+from geounet.augment.chance import derived_seed
+
+__all__ = ["Augmenter", "derived_seed"]
