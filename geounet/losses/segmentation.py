@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geounet.classes import IGNORE
@@ -29,13 +29,9 @@ class SegmentationLoss(nn.Module):
     adds nothing to Dice, Jaccard, Tversky, Lovász and MCC.
 
     Everything is computed in float32, under autocast too. The losses that
-    segmentation-models-pytorch has are its own; unknown pixels are taken out before it sees them
-    because not all of its losses leave them out (MCC), or do so and divide by their number all the
-    same (both soft ones), or give NaN or no scalar where nothing is known (focal, Lovász).
-
-    When several processes train together, the cross entropy is divided by what the pixels of all
-    of them weigh, so that the average of their gradients is that of one process with all chips.
-    The others are not sums over pixels, and are averages over processes.
+    segmentation-models-pytorch has are its own, but leaving out unknown pixels is left to only one
+    of them (Lovász): MCC cannot, both soft ones divide by their number all the same, and focal is
+    NaN where nothing is known.
 
     References:
         .. [1] Milletari et al. (2016), "V-Net", arXiv:1606.04797, equation 3 (here without the
@@ -141,16 +137,7 @@ class SegmentationLoss(nn.Module):
         # Border weights are not divided by: elsewhere a pixel counts as much as without them.
         # torch's own mean is 0 / 0 for a batch of which nothing is known.
         tiny = torch.finfo(torch.float32).tiny
-        return total / self._per_process(weight).clamp(min=tiny)
-
-    def _per_process(self, weight: Tensor) -> Tensor:
-        """Return the mean over processes while training, `weight` in a single one."""
-        together = distributed.is_available() and distributed.is_initialized()
-        if not self.training or not together:
-            return weight
-        weight = weight.clone()
-        distributed.all_reduce(weight)
-        return weight / distributed.get_world_size()
+        return total / weight.clamp(min=tiny)
 
 
 def _cross_entropy(compared: Comparison, weights: Tensor | None, *, reduction: str) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from geounet.config import BorderSettings, LossSettings, load_config
 from geounet.errors import ConfigError
-from geounet.losses import SegmentationLoss, boundary, segmentation
+from geounet.losses import SegmentationLoss, boundary
 from geounet.losses.border import border_weights
 from geounet.losses.boundary import signed_distances
 
@@ -359,29 +359,6 @@ def test_the_sobel_loss_is_that_of_scipys_filters():
 
 def test_the_sobel_loss_of_a_label_without_neighbourhoods_is_nothing():
     assert only("sobel", 2)(torch.randn(1, 2, 2, 5), torch.zeros(1, 2, 5).byte()) == 0
-
-
-@pytest.mark.parametrize("weights", [None, (1.0, 5.0, 0.5)])
-def test_the_mean_gradient_of_two_processes_is_that_of_one_with_both_halves(monkeypatch, weights):
-    logits, label = random_batch(15, unknown=0.2)
-    label[1, 1:] = UNKNOWN  # very different numbers of known pixels
-    loss = only("cross_entropy", class_weights=weights)
-
-    def gradient(which):
-        start = logits.clone().requires_grad_()
-        loss(start[which], label[which]).backward()
-        return start.grad
-
-    both = gradient([0, 1])
-    by_class = torch.tensor(weights or (1.0, 1.0, 1.0))
-    total = sum(by_class[c] * (label == c).sum() for c in range(3))
-    monkeypatch.setattr(segmentation.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(segmentation.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(segmentation.distributed, "all_reduce", lambda weight: weight.copy_(total))
-    halves = (gradient([0]) + gradient([1])) / 2
-    assert (halves - both).abs().max() < 1e-7
-    loss.eval()  # validation asks no other process, which may have nothing left to validate
-    assert loss(logits[[1]], label[[1]]) != loss.train()(logits[[1]], label[[1]])
 
 
 def test_a_loss_can_be_sent_to_another_process():
