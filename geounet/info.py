@@ -25,6 +25,7 @@ from geounet.scene import (
     SceneOptions,
     expand_sources,
     gdal_environment,
+    is_there,
     open_scene,
 )
 from geounet.scene.advice import find_advice
@@ -88,9 +89,10 @@ def describe_file(
     with gdal_environment():
         if is_remote(source):
             return _describe_items(source) or _describe_scene(source, options)
-        if local.is_dir():
+        there = is_there(source)
+        if there and local.is_dir():
             return _describe_folder(local, source, options)
-        if local.is_file():
+        if there and local.is_file():
             if describe := _recognise(local):
                 return describe(local)
             if part := _describe_part(local):

@@ -10,7 +10,9 @@ KINDS = (
 )
 Scenes = Annotated[
     list[str],
-    typer.Argument(help=f"Scenes: each {KINDS}", show_default=False),
+    typer.Argument(
+        help=f"Scenes: each {KINDS} A collection of STAC items is many.", show_default=False
+    ),
 ]
 Scene = Annotated[
     str,

@@ -55,7 +55,7 @@ def compare_res(scene: Scene, header: ModelHeader) -> list[str]:
     )
     return [
         f"its pixels are {there} m, the model's {known} m; shapes look different to the network, "
-        "so check the result, or resample the scene"
+        "so check the result, or give --res"
     ]
 
 

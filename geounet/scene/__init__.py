@@ -8,8 +8,9 @@ from geounet.scene.clouds import CloudOptions
 from geounet.scene.product import SceneOptions
 from geounet.scene.raster import Pixels, gdal_environment
 from geounet.scene.reflectance import Scaling
+from geounet.scene.remote import without_query
 from geounet.scene.scene import Scene, check_scene_arguments, open_scene
-from geounet.scene.stac_documents import expand_sources
+from geounet.scene.stac_documents import expand_sources, is_there
 
 __all__ = [
     "CloudOptions",
@@ -20,5 +21,7 @@ __all__ = [
     "check_scene_arguments",
     "expand_sources",
     "gdal_environment",
+    "is_there",
     "open_scene",
+    "without_query",
 ]

@@ -12,7 +12,7 @@ from geounet.scene.safe import read_safe
 from geounet.scene.safe_layout import safe_of
 from geounet.scene.single import read_file
 from geounet.scene.stac import read_item
-from geounet.scene.stac_documents import is_stac
+from geounet.scene.stac_documents import is_stac, is_there, split_source
 from geounet.scene.tree import is_archive, open_tree
 
 START = 512
@@ -34,9 +34,11 @@ def read_product(source: str, options: SceneOptions) -> Product:
     """
     if remote.is_remote(source):
         return _read_remote(source, options)
-    path = Path(source)
-    if not path.exists() and "#" in source and Path(source.rpartition("#")[0]).is_file():
+    if split_source(source)[1]:
         return read_item(source, options)
+    if not is_there(source):
+        return read_file(source, options)  # which says so, or knows it by another name
+    path = Path(source)
     if path.is_file() and is_mtl(path.name):  # first: it may be JSON or XML
         return read_folder(str(path.parent), options)
     if path.is_dir() or is_archive(path) or _is_markup(path):

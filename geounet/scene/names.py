@@ -1,5 +1,6 @@
 """What the names and tags of files say: sensor, level, time, and which band a file holds."""
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 from geounet.bands import SENSORS, is_quality
 
+LONGEST_NAME = 100
+"""Characters of a scene's name; of four bytes, at the most, each."""
 PARENTS_LOOKED_AT = 6
 """Folders above a file whose names count: R60m, IMG_DATA, the granule, GRANULE, the product."""
 
@@ -205,4 +208,8 @@ def common_name_in(stem: str) -> str:
 
 def safe_name(text: str) -> str:
     """Return a name that can begin file names everywhere."""
-    return re.sub(r"[^\w.\-]+", "_", text).strip("_.") or "scene"
+    name = re.sub(r"[^\w.\-]+", "_", text).strip("_.") or "scene"
+    if len(name) <= LONGEST_NAME:
+        return name
+    # File systems take 255 bytes, and an ending follows; what is cut off keeps names apart.
+    return f"{name[:LONGEST_NAME]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -22,6 +22,7 @@ from geounet.errors import SceneError
 from geounet.scene.cloud_polygons import read_polygons
 from geounet.scene.grid import res_in_metres
 from geounet.scene.raster import Handles, open_raster, read_or_say
+from geounet.scene.remote import without_query
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def open_mask(path: str) -> QualityLayer:
 
 
 def _open_layer(kind: Kind, candidate: QualityCandidate) -> QualityLayer:
-    filename = Path(candidate.path).name
+    filename = Path(without_query(candidate.path)).name
     name = candidate.name if kind == "mask" else dict(NAMES)[kind].split("(", maxsplit=1)[0]
     source = f"{name} ({filename})"
     if kind == "gml":

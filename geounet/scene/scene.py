@@ -4,7 +4,8 @@ import copy
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from geounet.bands import Band, find_band
-from geounet.errors import BandError, SceneError
+from geounet.errors import BandError, GeounetError, SceneError
 from geounet.scene import advice
 from geounet.scene.clouds import Clouds
 from geounet.scene.grid import finest_grid, res_in_metres, same_grid
@@ -49,15 +50,22 @@ def open_scene(
     Args:
         source: Path, or anything GDAL opens (`/vsizip/…`).
         options: What the user says about it.
-        advise: Whether to look at it for nodata that nobody declared and for a wrong scale or
-            offset, and warn of them; for one who opens a scene again it has been said.
+        advise: Whether to warn of what is odd about it, and to look at it for nodata that nobody
+            declared and for a wrong scale or offset; for one who opens a scene again it has been
+            said.
 
     Raises:
         BandError: Bands have no names, the same name, or names whose sensor is not known.
         SceneError: It is missing, not a raster, damaged, or nobody knows where it lies.
     """
-    product = read_product(str(source), options)
-    scene = Scene(product)
+    shown = without_query(str(source))
+    try:
+        with nullcontext() if advise else _unheard():
+            scene = Scene(read_product(str(source), options))
+    except GeounetError as error:
+        if shown == str(source) or str(source) not in str(error):
+            raise
+        raise type(error)(str(error).replace(str(source), shown)) from error
     if advise:
         try:
             advice.advise(scene)
@@ -65,6 +73,18 @@ def open_scene(
             scene.close()
             raise
     return scene
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep readers from saying again what they said when the scene was opened first."""
+    readers = logging.getLogger("geounet.scene")
+    level = readers.level
+    readers.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        readers.setLevel(level)
 
 
 class Scene:
@@ -86,8 +106,10 @@ class Scene:
         self._scaling_lock = threading.Lock()
         self.name = product.name
         """Safe as the beginning of file names."""
-        self.source = product.source
-        """As the user gave it."""
+        self.source = without_query(product.source)
+        """As the user gave it, for people: without a signature, which would be a key."""
+        self.address = product.source
+        """To open it again."""
         self.bands: tuple[Band, ...] = tuple(layer.band for layer in product.layers)
         grids = [la.geobox for la in product.layers if _is_reflective(la.band)]
         self.geobox = geobox or finest_grid(

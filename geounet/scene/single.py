@@ -26,6 +26,7 @@ from geounet.scene.product import (
 )
 from geounet.scene.quality import QualityCandidate, choose_quality
 from geounet.scene.raster import alpha_index, open_raster
+from geounet.scene.remote import without_query
 from geounet.scene.sidecar import find_band_lists
 
 LEAVE_OUT = "-"
@@ -45,7 +46,7 @@ def read_file(source: str, options: SceneOptions) -> Product:
         geobox = geobox_of(dataset)  # before its bands: a grid is missing more often than names
         texts, named_by = band_texts(dataset, source, options)
         identity = identify(
-            names.name_parts(Path(source), in_folder=False),
+            names.name_parts(Path(without_query(source)), in_folder=False),
             tags_of(dataset),
             options,
             [text for text in texts.values() if text],
@@ -56,7 +57,7 @@ def read_file(source: str, options: SceneOptions) -> Product:
             layer_of(dataset, i, band, options, geobox=geobox) for i, band in bands.items()
         )
         return Product(
-            name=names.safe_name(Path(source).stem),
+            name=names.safe_name(Path(without_query(source)).stem),
             source=source,
             kind="file",
             layers=layers,
@@ -96,7 +97,7 @@ def band_texts(
     descriptions = {i: names.band_in_description(written.get(i, "")) for i in indexes}
     if all(text is not None for text in descriptions.values()):
         return descriptions, "band descriptions"
-    if len(indexes) == 1 and (name := names.band_in_name(Path(source).stem)):
+    if len(indexes) == 1 and (name := names.band_in_name(Path(without_query(source)).stem)):
         return {indexes[0]: name}, "file name"
     listed, remarks = _texts_listed(source, indexes, options)
     if listed:

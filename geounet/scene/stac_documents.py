@@ -39,8 +39,7 @@ def _is_stac(data: Any) -> bool:
 def expand_sources(sources: Sequence[str]) -> list[str]:
     """Return sources with each collection of items as its items, `items.json#ID`.
 
-    Raises:
-        SceneError: A collection of items is damaged or empty.
+    A collection that is damaged stays what it is, and is refused when it is opened.
     """
     return [part for source in sources for part in _expand(str(source))]
 
@@ -48,14 +47,48 @@ def expand_sources(sources: Sequence[str]) -> list[str]:
 def _expand(source: str) -> list[str]:
     try:
         data = _load(source) if _may_be_document(source) else {}
+        if not (_is_stac(data) and data.get("type") == "FeatureCollection"):
+            return [source]
+        return [f"{source}#{name}" for name in _items(data, source)]
     except SceneError:
         return [source]  # said again when its turn comes, and the others are done
-    if not (_is_stac(data) and data.get("type") == "FeatureCollection"):
-        return [source]
-    ids = [_id_of(item, source) for item in _features(data, source)]
-    if twice := next((name for name in ids if ids.count(name) > 1), None):
-        raise SceneError(f"{source} has two items {twice}. Leave one out.")
-    return [f"{source}#{name}" for name in ids]
+
+
+def _items(data: Mapping[str, Any], place: str) -> dict[str, dict[str, Any]]:
+    """Return the items of a collection by their ids.
+
+    Raises:
+        SceneError: It is damaged, or two have one id.
+    """
+    items: dict[str, dict[str, Any]] = {}
+    for item in _features(data, place):
+        name = _id_of(item, place)
+        if name in items:
+            raise SceneError(f"{place} has two items {name}. Leave one out.")
+        items[name] = item
+    return items
+
+
+def split_source(source: str) -> tuple[str, str]:
+    """Return the document that a source is in, and the id of the item behind a `#`, if any.
+
+    Folders and ids may have a `#` in their names too: the document ends at the first one that has
+    a file before it.
+    """
+    if "#" not in source or is_remote(source):
+        place, _, wanted = source.partition("#")
+        return place, wanted
+    ends = [i for i, char in enumerate(source) if char == "#"]
+    places = ((source, ""), *((source[:end], source[end + 1 :]) for end in ends))
+    return next((parts for parts in places if is_there(parts[0])), (source, ""))
+
+
+def is_there(path: str) -> bool:
+    """Return whether there is a file or folder; no, where it cannot be, its name being too long."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _may_be_document(source: str) -> bool:
@@ -142,13 +175,11 @@ def find_item(source: str) -> Item:
     Raises:
         SceneError: It is none, or one of several and not said which.
     """
-    place, wanted = source, ""
-    if "#" in source and (is_remote(source) or not Path(source).exists()):
-        place, _, wanted = source.partition("#")
+    place, wanted = split_source(source)
     data = _load(place)
     kind = data.get("type")
     if kind == "FeatureCollection" and _is_stac(data):
-        items = {_id_of(item, place): item for item in _features(data, place)}
+        items = _items(data, place)
         if not wanted and len(items) > 1:
             raise SceneError(
                 f"{source} holds {len(items)} items. Give one as {place}#{next(iter(items))}."
