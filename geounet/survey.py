@@ -1,7 +1,7 @@
 """What the chips of a scene would hold, found before any of them is written."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -21,11 +21,14 @@ from geounet.errors import SceneError
 from geounet.labels import LabelSource
 from geounet.progress import Progress
 from geounet.scene import Scene, SceneOptions, open_scene
+from geounet.scene.remote import without_query
 from geounet.split import Floats, Ints
 from geounet.vectors import crs_name
 
 READ_PX = 1024
 """Side of the squares that chips are read in together, so that neighbours share the reading."""
+OF_SCENE = ("sensor", "level", "tile", "orbit", "baseline", "quality")
+"""What `dataset.json` has of `Scene.describe`."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,13 @@ class LabelledScene:
     """Which to read, in order."""
     options: SceneOptions
     """What the user says about the scene."""
+    told: Mapping[str, Any]
+    """What `Scene.describe` said while the scene was open."""
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
         """Open the scene's files, for as long as they are read: there may be many scenes."""
-        with open_scene(self.scene.source, self.options, advise=False) as scene:
+        with open_scene(self.scene.address, self.options, advise=False) as scene:
             yield replace(self, scene=scene)
 
     def grid(self, window: Window) -> GeoBox:
@@ -97,14 +102,15 @@ class LabelledScene:
         scene = self.scene
         return {
             "scene": self.name,
-            "file": PurePosixPath(scene.source).name,
-            "labels": self.labels_path.rsplit("/", maxsplit=1)[-1],
+            "file": PurePosixPath(without_query(scene.source)).name,
+            "labels": PurePosixPath(without_query(self.labels_path)).name,
             "time": None if scene.time is None else scene.time.isoformat(),
             "crs": crs_name(scene.geobox),
             "shape": list(scene.geobox.shape),
             "transform": list(scene.geobox.transform)[:6],
             "res_m": list(scene.res_m),
             "scaling": scene.scaling(self.bands).to_dict(),
+            **{name: self.told[name] for name in OF_SCENE},
             "clouds_masked": scene.clouds.describe(),
         }
 

@@ -201,6 +201,7 @@ def _pair_up(
             first = pairs[0].scene if pairs else scene
             _check_scene(scene, first, settings)
             scene.scaling(first.bands)  # raises where nothing says the scale
+            told = scene.describe()
         name = _unlike_name(scene.name, [pair.name for pair in pairs])
         opened[which].prepare(scene.geobox, scene=name)
         aoi = None
@@ -208,7 +209,7 @@ def _pair_up(
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
         pairs.append(
             LabelledScene(
-                name, scene, opened[which], labels.paths[which], aoi, first.bands, options
+                name, scene, opened[which], labels.paths[which], aoi, first.bands, options, told
             )
         )
     return pairs

@@ -1,5 +1,6 @@
 """From scenes to chips: what is written, for which split, and what stops it."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from affine import Affine
 from pyproj import CRS, Transformer
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 from rasterio.windows import Window
+from serving import serving
 
 from geounet.chips import ChipFolder
 from geounet.errors import AreaError, ChipsError, GeounetError, LabelError, OutputError, SceneError
@@ -176,6 +178,46 @@ def test_a_chip_folder_says_where_it_is_from(place, tmp_path) -> None:
     assert info.split["gap_m"] == 330
     dropped = sum(info.split["dropped"].values())
     assert dropped + len(chips.index) == 10 * 9
+
+
+def test_a_chip_folder_says_what_its_scenes_are(tmp_path) -> None:
+    water = coast(H, W)
+    for name in ("B03", "B08"):
+        write_scene(tmp_path / f"{name}.tif", water, names=(name,))
+    write_label(tmp_path / "SCL.tif", np.full((H, W), 6))
+    item = {
+        "type": "Feature", "stac_version": "1.0.0", "id": "S2A_30TXR_20210605_0_L2A",
+        "geometry": None, "links": [],
+        "properties": {
+            "datetime": "2021-06-05T10:56:21Z", "platform": "sentinel-2a",
+            "grid:code": "MGRS-30TXR",
+            "sat:relative_orbit": 94, "s2:processing_baseline": "02.14",
+        },
+        "assets": {
+            name: {"href": f"./{name}.tif", "roles": ["data"], "eo:bands": [{"name": name}]}
+            for name in ("B03", "B08", "SCL")
+        },
+    }  # fmt: skip
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    labels = write_label(tmp_path / "label.tif", water)
+    (source,) = run(tmp_path / "item.json", labels, tmp_path / "c").info.sources
+    told = [source[name] for name in ("sensor", "level", "tile", "orbit", "baseline", "quality")]
+    assert told == ["s2", "L2A", "30TXR", 94, "02.14", "SCL (SCL.tif)"]
+
+
+def test_what_a_layer_holds_is_looked_at_while_its_scene_is_open(tmp_path) -> None:
+    water = coast(H, W)
+    stack = write_scene(tmp_path / "stack.tif", water, names=(*NAMES, "QA60"))  # of noise
+    chips = run(stack, write_label(tmp_path / "label.tif", water), tmp_path / "c")
+    assert chips.info.sources[0]["quality"] is None
+
+
+def test_a_signature_gets_into_no_record(place, tmp_path) -> None:
+    with serving(place) as server:
+        chips = run([f"{server.url}/scene.tif?sig=SECRET/key"], place / "label.tif", tmp_path / "c")
+    (source,) = chips.info.sources
+    assert source["file"] == "scene.tif"
+    assert "SECRET" not in (chips.path / "dataset.json").read_text()
 
 
 def test_dropped_chips_are_counted(place, tmp_path) -> None:
