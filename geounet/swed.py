@@ -234,7 +234,7 @@ def _look_at(pair: SwedPair, *, excluded: bool) -> _Look:
 def _reflectance(dn: DigitalNumbers) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return reflectance (bands, height, width), NaN without data; and where all bands have it."""
     # 0 is L2A's nodata, and no number of a product is less.
-    valid: NDArray[np.bool_] = np.all(dn > 0, axis=-1)
+    valid: NDArray[np.bool_] = np.all((dn > 0) & np.isfinite(dn), axis=-1)
     values: NDArray[np.float32] = np.ascontiguousarray(np.moveaxis(dn, -1, 0), dtype=np.float32)
     values *= SCALE
     values[:, ~valid] = np.nan

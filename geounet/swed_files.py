@@ -23,6 +23,8 @@ PLACES = ("", "train", "test", "SWED", "SWED/train", "SWED/test")
 """Where `images` and `labels` may lie."""
 UNKNOWN = (-1, 255, 65535)
 """−1 in signed numbers, and what becomes of it in unsigned ones of 8 and 16 bits."""
+MOST_REFLECTANCE = 2.0
+"""Floats that are nowhere above it are no digital numbers."""
 _FILE = re.compile(r"(?P<scene>.+)_(?P<kind>image|chip|label)_(?P<place>.+)\.(?P<type>npy|tif)")
 _PART = {
     ("image", "npy"): ("train", "image"),
@@ -110,7 +112,9 @@ def find_files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
                 continue
             try:
                 for file in where.iterdir():
-                    if found := _FILE.fullmatch(file.name):
+                    # A Mac leaves `._NAME.npy` beside NAME.npy on disks that are not its own.
+                    found = _FILE.fullmatch(file.name)
+                    if found and not file.name.startswith("."):
                         yield file, found
             except OSError as error:
                 raise ChipsError(f"{where} cannot be read ({error.strerror}).") from error
@@ -170,11 +174,20 @@ def read_dn(path: Path) -> DigitalNumbers:
     """Return an image, (256, 256, 12), 0 where a file says nodata.
 
     Raises:
-        UnusableError: It is damaged, or another shape.
+        UnusableError: It is damaged, another shape, or reflectance instead.
     """
     if path.suffix == ".npy":
-        return np.ascontiguousarray(_load(path, "image", (SIDE, SIDE, len(BANDS))))
-    return np.moveaxis(_read_tif(path, "image", (len(BANDS), SIDE, SIDE)), 0, -1)
+        dn = np.ascontiguousarray(_load(path, "image", (SIDE, SIDE, len(BANDS))))
+    else:
+        dn = np.moveaxis(_read_tif(path, "image", (len(BANDS), SIDE, SIDE)), 0, -1)
+    if dn.dtype.kind == "f":
+        most = float(np.max(dn, where=np.isfinite(dn), initial=0))
+        if 0 < most <= MOST_REFLECTANCE:
+            raise UnusableError(
+                f"its image holds {most:.4g} at most, which is reflectance, and SWED has digital "
+                "numbers, 10000 times that"
+            )
+    return dn
 
 
 def read_label(path: Path) -> NDArray[np.uint8]:

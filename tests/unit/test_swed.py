@@ -227,6 +227,26 @@ def test_the_index_says_what_a_chip_holds(swed, folder):
     np.testing.assert_allclose(summary["area_km2"], area[summary.index])
 
 
+def test_numbers_that_are_none_are_no_data(own):
+    folder, name = own(tests=0), chip("T18TWL")
+    image = np.load(image_file(folder, name)).astype(np.float32)
+    image[0, :2, 0], image[5, 5, 3], image[6, 6, :] = np.inf, np.nan, -np.inf
+    np.save(image_file(folder, name), image)
+    swed = open_swed(folder)
+    assert np.isfinite(swed.info.mean + swed.info.std).all()
+    values, valid, _ = swed.read(name)
+    assert np.argwhere(~valid).tolist() == [[0, 0], [0, 1], [5, 5], [6, 6]]
+    assert np.isfinite(values[:, valid]).all()
+
+
+def test_what_a_mac_leaves_beside_files_is_passed_over(own):
+    folder = own()
+    found = open_swed(folder).index["chip"].tolist()
+    for path in [*folder.rglob("*.npy"), *folder.rglob("*.tif")]:
+        path.with_name(f"._{path.name}").write_bytes(bytes(100))
+    assert open_swed(folder).index["chip"].tolist() == found
+
+
 def test_chips_without_anything_known_are_left_out_and_suspect(own):
     def change(name, image, label):
         if name == chip("T18TWL"):
@@ -283,6 +303,11 @@ def unlink_label(folder, name):
 
 def unlink_image(folder, name):
     image_file(folder, name).unlink()
+
+
+def reflectance(folder, name):
+    image = np.load(image_file(folder, name))
+    np.save(image_file(folder, name), (image / 1e4).astype(np.float32))
 
 
 def truncate(folder, name):
@@ -342,6 +367,7 @@ BROKEN = {
     bare_pickle: "its image is damaged",
     zipped: "its image is no array of numbers",
     vast: "its image is damaged",
+    reflectance: "its image holds 0.3",
     other_shape: "its image is 12 × 256 × 256 and not 256 × 256 × 12",
     words: "its label is no array of numbers",
     third_class: "its label has the value 2, which is no class",
