@@ -23,6 +23,8 @@ UNKNOWN_COLOR = "#b0b0b0"
 """Of pixels whose class is not known."""
 _INCH = 2.4
 """Side of one picture of the contact sheet."""
+_SMALL = 1.6
+"""Of one view on the sheet of varied chips, which every training draws and has many."""
 
 
 @dataclass(frozen=True)
@@ -129,19 +131,32 @@ def draw_augmented_sheet(
         path: Where.
         kind: What the image shows, such as "true colour".
     """
+    side = chips[0].values.shape[-1]
+    pitch = side + max(side // 32, 1)  # white between
     rows, columns = 2 * len(chips), len(chips[0].values)
-    figure = Figure(figsize=(columns * _INCH, rows * _INCH + 0.9), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for images, labels, chip in zip(grid[::2], grid[1::2], chips, strict=True):
+    # One image and not one of each view: matplotlib takes as long for an axes as for all of them.
+    sheet = np.ones((rows * pitch, columns * pitch, 3), dtype=np.float32)
+    for number, chip in enumerate(chips):
         for view, (values, label) in enumerate(zip(chip.values, chip.label, strict=True)):
+            top, left = 2 * number * pitch, view * pitch
             # All in the first one's colours, or other light would look the same.
-            images[view].imshow(_stretched(values, like=chip.values[0]))
-            labels[view].imshow(_colored(label, classes))
-        images[0].set_title(chip.name, fontsize=8)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-    for column, axes in enumerate(grid[-1]):
-        axes.set_xlabel(f"step {column - 1}" if column else f"as it is ({kind})")
+            image = _stretched(values, like=chip.values[0])
+            sheet[top : top + side, left : left + side] = image
+            below = top + pitch
+            sheet[below : below + side, left : left + side] = _colored(label, classes)
+    figure = Figure(figsize=(columns * _SMALL, rows * _SMALL + 0.7), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    steps = [f"step {step}" for step in range(columns - 1)]
+    axes.set_xticks([(i + 0.5) * pitch for i in range(columns)], [f"as it is ({kind})", *steps])
+    axes.set_yticks(
+        [(2 * i + 1) * pitch for i in range(len(chips))],
+        [chip.name for chip in chips],
+        rotation="vertical",
+        verticalalignment="center",
+    )
     figure.legend(handles=_key(classes), loc="outside lower center", ncols=len(classes) + 1)
     _save(figure, path)
 

@@ -54,8 +54,10 @@ class TrainingPlan:
     @property
     def augmenter(self) -> Augmenter:
         """What varies the training chips."""
-        reader = self.reader
-        return Augmenter(self.config.augment, reader.bands, reader.mean, reader.std)
+        reader, info = self.reader, self.reader.folder.info
+        spread = torch.tensor([info.std[info.band_list.index(band)] for band in reader.bands])
+        augment = self.config.augment
+        return Augmenter(augment, reader.bands, reader.mean, reader.std, spread=spread)
 
     def sampler(self, share: Share) -> EvenBatches:
         """Return what chooses the training chips of a process."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from geounet.augment.chance import Chance
-from geounet.augment.light import add_noise, changes_values, draw_holes, lose_bands, shade, sunlit
+from geounet.augment.light import changes_values, disturb, draw_holes, lose_bands, shade, sunlit
 from geounet.augment.poses import lay_each, poses
 from geounet.augment.warp import draw_places, moves, take_nearest, take_values, unknown
 from geounet.bands import Band
@@ -17,7 +17,13 @@ class Augmenter:
     """Varies chips, images and labels alike, by chance that depends on seed, step and sample."""
 
     def __init__(
-        self, settings: AugmentSettings, bands: Sequence[Band], mean: Tensor, std: Tensor
+        self,
+        settings: AugmentSettings,
+        bands: Sequence[Band],
+        mean: Tensor,
+        std: Tensor,
+        *,
+        spread: Tensor,
     ) -> None:
         """Prepare.
 
@@ -26,11 +32,13 @@ class Augmenter:
             bands: Of the images, in order.
             mean: (bands,), by which they are standardised.
             std: (bands,), likewise.
+            spread: (bands,), standard deviation of the training chips, in which offset and noise
+                are measured; another than `std` where that is of pre-trained weights.
         """
         self.settings = settings
         self.ways = poses(flips=settings.flips, rotations=settings.rotations)
         self.changes = moves(settings) or changes_values(settings)
-        self.dark, self.lit = -mean / std, sunlit(bands)
+        self.dark, self.lit, self.spread = -mean / std, sunlit(bands), spread / std
 
     @torch.no_grad()
     def __call__(
@@ -75,11 +83,11 @@ class Augmenter:
             image = take_values(image, valid, places)
             label = take_nearest(label, places, outside=unknown(label))
             valid = take_nearest(valid, places, outside=False)
-        if settings.gain or settings.offset or settings.shadows:
-            dark, lit = self.dark.to(image.device), self.lit.to(image.device)
-            image = shade(image, settings, dark, lit, chance)
-        if settings.noise:
-            image = add_noise(image, settings, chance)
+        device = image.device
+        if settings.gain or settings.shadows:
+            image = shade(image, settings, self.dark.to(device), self.lit.to(device), chance)
+        if settings.offset or settings.noise:
+            image = disturb(image, settings, self.spread.to(device), chance)
         if settings.band_dropout:
             image = lose_bands(image, settings, chance)
         if settings.holes:

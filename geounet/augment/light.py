@@ -41,7 +41,7 @@ def sunlit(bands: Sequence[Band]) -> Tensor:
 def shade(
     image: Tensor, settings: AugmentSettings, dark: Tensor, lit: Tensor, chance: Chance
 ) -> Tensor:
-    """Return the image with other light: a gain and an offset for each band, and shadows.
+    """Return the image under other light: a gain for each band, and the shadows of clouds.
 
     Args:
         image: (B, bands, S, S), standardised.
@@ -50,16 +50,29 @@ def shade(
         lit: (bands,) bool, which see sunlight.
         chance: Of the samples.
     """
-    dark = dark[:, None, None]
-    # (B, bands, 1, 1), or of the image's shape with shadows
-    light = 1 + chance.uniform(Drawn.GAIN, len(lit), 1, 1, low=-settings.gain, high=settings.gain)
+    gain = settings.gain
+    light = 1 + chance.uniform(Drawn.GAIN, len(lit), 1, 1, low=-gain, high=gain)  # (B, bands, 1, 1)
     if settings.shadows:
-        light = light * draw_shadows(settings, image.shape[-1], chance)
+        light = light * draw_shadows(settings, image.shape[-1], chance)  # (B, bands, S, S)
     light = torch.where(lit[:, None, None], light, 1)
-    offset = chance.uniform(
-        Drawn.OFFSET, len(lit), 1, 1, low=-settings.offset, high=settings.offset
-    )
-    return torch.addcmul(dark + offset, image - dark, light)
+    dark = dark[:, None, None]
+    return torch.addcmul(dark, image - dark, light)
+
+
+def disturb(image: Tensor, settings: AugmentSettings, spread: Tensor, chance: Chance) -> Tensor:
+    """Return the image with an offset for each band and noise at each pixel of each.
+
+    Args:
+        image: (B, bands, S, S), standardised.
+        settings: How much.
+        spread: (bands,), standard deviation of the chips, standardised: 1 if by their own.
+        chance: Of the samples.
+    """
+    most = settings.offset
+    added = chance.uniform(Drawn.OFFSET, len(spread), 1, 1, low=-most, high=most)
+    if settings.noise:
+        added = added + settings.noise * chance.normal(Drawn.NOISE, *image.shape[1:])
+    return torch.addcmul(image, added, spread[:, None, None])
 
 
 def draw_shadows(settings: AugmentSettings, side: int, chance: Chance) -> Tensor:
@@ -76,11 +89,6 @@ def draw_holes(settings: AugmentSettings, side: int, chance: Chance) -> Tensor:
     drawn = chance.uniform(Drawn.HOLE, 2, 1, 1).unbind(dim=1)
     field, level = _draw_shape(Drawn.HOLE_SHAPE, settings.hole_share * drawn[1], side, chance)
     return (field > level) & (drawn[0] < settings.holes)
-
-
-def add_noise(image: Tensor, settings: AugmentSettings, chance: Chance) -> Tensor:
-    """Return the image, (B, bands, S, S), with noise of its own at each pixel of each band."""
-    return image + settings.noise * chance.normal(Drawn.NOISE, *image.shape[1:])
 
 
 def lose_bands(image: Tensor, settings: AugmentSettings, chance: Chance) -> Tensor:

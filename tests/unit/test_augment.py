@@ -37,7 +37,7 @@ def numbered(batch, bands=2):
 def augmenter(**settings):
     bands = (*s2_bands(["B03", "B08"]), Band("VV", None, None, None))
     mean, std = torch.tensor([0.1, 0.2, -12.0]), torch.tensor([0.05, 0.1, 3.0])
-    return Augmenter(AugmentSettings(**settings), bands, mean, std)
+    return Augmenter(AugmentSettings(**settings), bands, mean, std, spread=std)
 
 
 def some_chips(count=6, side=40, seed=0):

@@ -23,7 +23,7 @@ def reflectance(standardised):
     return (standardised * STD[:, None, None] + MEAN[:, None, None]).double()
 
 
-def varied(count=8, *, corner=False, step=0, **settings):
+def varied(count=8, *, corner=False, step=0, spread=STD, **settings):
     """Return images before and after, (B, 4, S, S), and the labels after."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(count, 4, SIDE, SIDE, generator=generator) + 0.5
@@ -31,7 +31,7 @@ def varied(count=8, *, corner=False, step=0, **settings):
     if corner:
         image[..., :6, :9], label[:, :6, :9] = 0, 255
     off = AugmentSettings(flips=False, rotations=False, **settings)
-    after, marked = Augmenter(off, BANDS, MEAN, STD)(image, label, seed=0, step=step)
+    after, marked = Augmenter(off, BANDS, MEAN, STD, spread=spread)(image, label, seed=0, step=step)
     return image, after, marked
 
 
@@ -78,6 +78,15 @@ def test_noise_is_of_each_pixel_of_each_band():
         (noise[..., 1:], noise[..., :-1]),
     ):
         assert abs(np.corrcoef(a.flatten(), b.flatten())[0, 1]) < 5 / math.sqrt(a.numel())
+
+
+@pytest.mark.parametrize("settings", [{"offset": 0.5}, {"noise": 0.3}])
+def test_offset_and_noise_are_measured_by_the_chips_whatever_standardised_them(settings):
+    """As where pre-trained weights bring a mean and a standard deviation of their own."""
+    before, after, _ = varied(**settings)
+    before_too, after_too, _ = varied(spread=STD * 0.1, **settings)
+    assert torch.equal(before_too, before)
+    torch.testing.assert_close((after_too - before) * 10, after - before, rtol=0, atol=1e-5)
 
 
 def test_lost_bands_are_at_their_mean_and_the_others_as_they_were():

@@ -184,7 +184,8 @@ def test_image_and_label_move_together():
     label = torch.randint(200, (count, side, side), generator=generator).to(torch.uint8)
     settings = AugmentSettings(turn=180, shift=6, scale=1.5, elastic_grid=3, elastic_field=30)
     bands = [Band("rows", None, None, None), Band("cols", None, None, None)]
-    vary = Augmenter(settings, bands, torch.zeros(2), torch.ones(2))
+    one = torch.ones(2)
+    vary = Augmenter(settings, bands, 0 * one, one, spread=one)
     moved, marked = vary(image, label, seed=0, step=0)
     row, col = moved[:, 0] - 1, moved[:, 1] - 1
     # Bilinear values of a plane are exact but at the edge, where fewer pixels have a say.
@@ -203,7 +204,8 @@ def test_edges_of_data_stay_sharp():
     image, label = torch.full((8, 1, 32, 32), 5.0), torch.ones(8, 32, 32, dtype=torch.uint8)
     image[..., :10, :14], label[:, :10, :14] = 0, 255
     settings = AugmentSettings(turn=45, elastic_grid=2, scale=1.2)
-    vary = Augmenter(settings, [Band("a", None, None, None)], torch.zeros(1), torch.ones(1))
+    one = torch.ones(1)
+    vary = Augmenter(settings, [Band("a", None, None, None)], 0 * one, one, spread=one)
     moved, marked = vary(image, label, seed=0, step=0)
     kept = moved != 0
     torch.testing.assert_close(moved[kept], torch.full_like(moved[kept], 5), rtol=1e-5, atol=0)

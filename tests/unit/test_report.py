@@ -7,8 +7,10 @@ from geounet.bands import SENSORS, Band
 from geounet.classes import LAND_WATER
 from geounet.report import (
     ChipPicture,
+    VariedChip,
     _colored,
     _stretched,
+    draw_augmented_sheet,
     draw_contact_sheet,
     draw_curves,
     picture_bands,
@@ -59,6 +61,34 @@ def test_the_contact_sheet_has_a_row_per_chip(tmp_path, count):
     image = imread(tmp_path / "a.png")
     assert image.shape[0] > 250 * count
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def varied(views=3, side=12):
+    shown = picture(side)
+    values = np.stack([shown.values] + [shown.values * 0.25] * (views - 1))
+    return VariedChip("chip_001", values, np.stack([shown.label] * views))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_augmented_sheet_has_two_rows_per_chip_and_a_column_per_view(tmp_path, count):
+    for name in ("a.png", "b.png"):
+        draw_augmented_sheet([varied()] * count, LAND_WATER, tmp_path / name, kind="true colour")
+    image = imread(tmp_path / "a.png")
+    assert image.shape[0] > 300 * count
+    assert image.shape[1] > 450
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_the_augmented_sheet_shows_less_light_as_darker(tmp_path):
+    chip = varied()
+    draw_augmented_sheet([chip], LAND_WATER, tmp_path / "dark.png", kind="true colour")
+    chip.values[1:] *= 4
+    draw_augmented_sheet([chip], LAND_WATER, tmp_path / "light.png", kind="true colour")
+    dark, light = (imread(tmp_path / name)[..., :3] for name in ("dark.png", "light.png"))
+    half = len(dark) // 2
+    first = dark.shape[1] // 3
+    assert dark[:half, first:].mean() < light[:half, first:].mean() - 0.1
+    np.testing.assert_array_equal(dark[:half, : first // 2], light[:half, : first // 2])
 
 
 def test_pictures_stretch_each_band_and_grey_what_is_not_there():

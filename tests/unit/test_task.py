@@ -26,7 +26,8 @@ def small_task(steps=10, **settings):
     torch.manual_seed(0)
     network = build_network(UNetSettings(depth=1, base_width=2), bands=["nir", "red"], classes=2)
     config = Config(**settings)
-    augmenter = Augmenter(config.augment, s2_bands(["B08", "B04"]), torch.zeros(2), torch.ones(2))
+    bands, one = s2_bands(["B08", "B04"]), torch.ones(2)
+    augmenter = Augmenter(config.augment, bands, 0 * one, one, spread=one)
     return SegmentationTask(network, config, LAND_WATER, augmenter=augmenter, steps=steps, run="{}")
 
 
