@@ -6,7 +6,7 @@ numbers from 0, and 255 where the class is unknown or the pixel has no data.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +20,10 @@ from geounet.chipset import SPLITS, ChipSet
 from geounet.classes import IGNORE, LabelClass
 from geounet.engine import standardise
 from geounet.errors import BandError, ChipsError, ConfigError
+from geounet.networks import Network
 from geounet.progress import Progress, silent
 from geounet.sampling import WHOLE, EvenBatches, Share
+from geounet.windows import mirror_indexes
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,23 @@ class ChipReader:
     """(bands,), reflectance, of the training split."""
     std: Tensor
     """(bands,), likewise."""
+    span: tuple[int, int] | None = None
+    """Rows and columns of a chip, from its first to after its last, that a sample has; what lies
+    beyond the chip is mirrored. None for all there are."""
+
+    def fitted(self, network: Network) -> "ChipReader":
+        """Return a reader of samples that a network without padding takes whole.
+
+        Around the core of each chip they have the network's margin on every side, from the chip's
+        context as far as that reaches and mirrored beyond, and on to the next size that it takes.
+        A network with same padding gets chips as they are.
+        """
+        if not network.margin:
+            return self
+        size, context = self.folder.info.size, self.folder.info.context
+        side = network.fit(size + 2 * network.margin)
+        start = context - (side - size) // 2
+        return replace(self, span=(start, start + side))
 
     @property
     def classes(self) -> tuple[LabelClass, ...]:
@@ -56,9 +75,14 @@ class ChipReader:
         return self.folder.info.class_list
 
     @property
-    def side(self) -> int:
+    def chip_side(self) -> int:
         """Rows and columns of a chip, its context included."""
         return self.folder.info.size + 2 * self.folder.info.context
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of a sample."""
+        return self.chip_side if self.span is None else self.span[1] - self.span[0]
 
     @property
     def bytes_per_chip(self) -> int:
@@ -72,17 +96,32 @@ class ChipReader:
             ChipsError: A file is missing or damaged, or the label holds a value that is no class.
         """
         chip = self.folder.read(name, self.bands)
-        if chip.label.shape != (self.side, self.side):
+        if chip.label.shape != (self.chip_side, self.chip_side):
             rows, cols = chip.label.shape
             raise ChipsError(
                 f"Chip {name} of {self.folder.path} has {rows} × {cols} pixels, the others "
-                f"{self.side} × {self.side}. Run tile again."
+                f"{self.chip_side} × {self.chip_side}. Run tile again."
             )
         values = torch.from_numpy(chip.values)[None]  # (1, bands, height, width)
         valid = torch.from_numpy(chip.valid)[None]
         image = standardise(values, valid, self.mean, self.std)[0]
         label = self._class_numbers(name, np.where(chip.valid, chip.label, np.uint8(IGNORE)))
-        return Samples(image, torch.from_numpy(label))
+        return Samples(self.framed(image), self._framed_label(torch.from_numpy(label)))
+
+    def framed(self, stack: Tensor) -> Tensor:
+        """Return the span of a sample from that of its chip, (..., rows, cols), mirrored beyond."""
+        if self.span is None:
+            return stack
+        reach = torch.from_numpy(mirror_indexes(*self.span, self.chip_side))
+        return stack[..., reach, :][..., reach]
+
+    def _framed_label(self, label: Tensor) -> Tensor:
+        """Return the label of a sample from that of its chip: nothing is known beyond it."""
+        if self.span is None:
+            return label
+        reach = torch.arange(*self.span)
+        beyond = (reach < 0) | (reach >= self.chip_side)
+        return self.framed(label).masked_fill_(beyond | beyond[:, None], IGNORE)
 
     def _class_numbers(self, name: str, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return classes by their place in the list, which is their place in the logits."""

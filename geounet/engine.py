@@ -4,18 +4,21 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from geounet.errors import ConfigError
+from geounet.networks import Network
 
 Precision = Literal["fp32", "bf16"]
 
@@ -82,7 +85,7 @@ class Engine:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         *,
         mean: Sequence[float],
         std: Sequence[float],
@@ -92,14 +95,20 @@ class Engine:
         """Make `network` ready.
 
         Args:
-            network: (B, C, H, W) standardised reflectance → (B, K, H, W) logits, C as in `mean`;
-                K of 1 is the logit of the second of two classes. Has `stride`, in pixels.
+            network: (B, C, H, W) standardised reflectance → (B, K, H, W) logits, less its margin
+                on each side, C as in `mean`; K of 1 is the logit of the second of two classes.
             mean: Of each band, reflectance, as the model file has it.
             std: Likewise.
             device: As `choose_device` gives it.
             precision: As `choose_precision` gives it; of the convolutions, not of the rest.
         """
-        self.stride = int(network.stride)  # type: ignore[arg-type]  # set by every network of ours
+        self.stride, self.margin, self.remainder = (
+            network.stride,
+            network.margin,
+            network.remainder,
+        )
+        self.fit = network.fit
+        """As `Network.fit`: the sides that `probabilities` takes."""
         self.device = device
         self.precision = precision
         self._device = torch.device(device)
@@ -107,10 +116,8 @@ class Engine:
         self._mean = torch.tensor(mean, dtype=torch.float32, device=self._device)
         self._std = torch.tensor(std, dtype=torch.float32, device=self._device)
         network = network.eval().requires_grad_(False)
-        sample = torch.randn(
-            (1, len(mean), 2 * self.stride, 2 * self.stride),
-            generator=torch.Generator().manual_seed(0),
-        )
+        side = self.fit(2 * self.stride)
+        sample = torch.randn((1, len(mean), side, side), generator=torch.Generator().manual_seed(0))
         fold_batch_norm(network, sample)
         # Channels last: oneDNN and cuDNN then convolve without reordering what they are given.
         network = network.to(self._device, self._dtype)
@@ -129,16 +136,17 @@ class Engine:
         """Return the probability of each class at each pixel.
 
         Args:
-            dn: (B, C, H, W) numbers as the scene has them; heights and widths are multiples of
-                the network's stride. They become reflectance on the device, so that a fraction of
-                the bytes travels.
+            dn: (B, C, H, W) numbers as the scene has them; heights and widths are such as the
+                network takes. They become reflectance on the device, so that a fraction of the
+                bytes travels.
             valid: (B, H, W), True is data.
             slope: (C,), reflectance is dn · slope + intercept.
             intercept: (C,).
 
         Returns:
-            (B, classes, H, W), 0–1; means nothing where not valid.
+            (B, classes, H, W), less the margin on each side, 0–1; means nothing where not valid.
         """
+        given = [torch.from_numpy(a).to(self._device) for a in (dn, valid, slope, intercept)]
         with (
             torch.inference_mode(),
             # The same bytes every time; and fp32 is not the ten-bit TF32.
@@ -146,27 +154,23 @@ class Engine:
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=False
             ),
         ):
-            logits = self._network(self._standardised(dn, valid, slope, intercept)).float()
-            if logits.shape[1] == 1:
-                second = logits.sigmoid()
-                return torch.cat([1 - second, second], dim=1).numpy(force=True)
-            return logits.softmax(dim=1).numpy(force=True)
+            x = self._standardised(self._mean, self._std, *given)
+            del given  # x may be all that is needed
+            return _probabilities(self._network(x)).numpy(force=True)
 
     def _standardised(
         self,
-        dn: NDArray[Any],
-        valid: NDArray[np.bool_],
-        slope: NDArray[np.float32],
-        intercept: NDArray[np.float32],
+        mean: Tensor,
+        std: Tensor,
+        dn: Tensor,
+        valid: Tensor,
+        slope: Tensor,
+        intercept: Tensor,
     ) -> Tensor:
-        """(B, C, H, W), of the network's type and memory format."""
-        gain, offset = (
-            torch.from_numpy(a).to(self._device)[:, None, None] for a in (slope, intercept)
-        )
-        reflectance = torch.from_numpy(dn).to(self._device).to(torch.float32, copy=True)
-        reflectance.mul_(gain).add_(offset)
-        there = torch.from_numpy(valid).to(self._device)
-        standardised = standardise(reflectance, there, self._mean, self._std)
+        """(B, C, H, W), of the network's type and memory format, on the device of what is given."""
+        reflectance = dn.to(torch.float32, copy=True)
+        reflectance.mul_(slope[:, None, None]).add_(intercept[:, None, None])
+        standardised = standardise(reflectance, valid, mean, std)
         del reflectance  # as large as the input; not to be held while the network runs
         return standardised.to(self._dtype).contiguous(memory_format=torch.channels_last)
 
@@ -179,12 +183,33 @@ class Engine:
         Args:
             dtype: Of the numbers that `probabilities` will be given.
         """
-        side, bands = 4 * self.stride, len(self._mean)
-        one, zero = np.ones(bands, np.float32), np.zeros(bands, np.float32)
-        dn = np.zeros((1, bands, side, side), dtype)
-        with _LiveBytes() as memory:
-            self.probabilities(dn, np.ones((1, side, side), np.bool_), one, zero)
+        device, side, bands = self._device, 4 * self.stride, len(self._mean)
+        if self.margin:
+            # In a window hardly wider than its margin most of the decoder would not be there. One
+            # without values costs nothing, but for what torch loads to run it.
+            device, side = torch.device("meta"), self.fit(64 * self.margin)
+        network = self._network
+        weights = {
+            name: values.to(device)
+            for name, values in chain(network.named_parameters(), network.named_buffers())
+        }
+        numbers = torch.from_numpy(np.zeros(0, dtype)).dtype
+        given = [torch.ones(bands, device=device), torch.ones(bands, device=device)]
+        given += [torch.zeros(1, bands, side, side, dtype=numbers, device=device)]
+        given += [torch.ones(1, side, side, dtype=torch.bool, device=device), *given[:2]]
+        with torch.inference_mode(), _LiveBytes() as memory:
+            x = self._standardised(*given)  # what is given was counted where it was read
+            _probabilities(functional_call(network, weights, x))
         return -(-memory.peak // side**2)
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    """Return (B, classes, H, W); where there is one logit it is of the second of two classes."""
+    logits = logits.float()
+    if logits.shape[1] > 1:
+        return logits.softmax(dim=1)
+    second = logits.sigmoid()
+    return torch.cat([1 - second, second], dim=1)
 
 
 def fold_batch_norm(network: nn.Module, sample: Tensor) -> None:
@@ -198,6 +223,8 @@ def fold_batch_norm(network: nn.Module, sample: Tensor) -> None:
         network: In evaluation mode.
         sample: (B, C, H, W) that the network takes, not constant.
     """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return
     with torch.no_grad():
         pairs = _pairs_to_fold(network, sample)
         before = network(sample)
@@ -259,7 +286,7 @@ class _LiveBytes(TorchFunctionMode):
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
-                place, size = storage.data_ptr(), storage.nbytes()
+                place, size = storage._cdata, storage.nbytes()  # without values, no data_ptr
                 if place not in self._known:
                     self._known.add(place)
                     self._live += size

@@ -470,7 +470,7 @@ def _draw_sheet(plan: TrainingPlan, coast: list[str], judged: Judgement, path: P
 def _picture(plan: TrainingPlan, name: str, bands: Sequence[Band]) -> ChipPicture:
     """Return a chip as the contact sheet shows it."""
     image, label = plan.reader.read(name)
-    values = torch.from_numpy(plan.reader.folder.read(name, bands).values)
+    values = plan.reader.framed(torch.from_numpy(plan.reader.folder.read(name, bands).values))
     probs = plan.network(_laid_out(image[None], plan.device)).float().softmax(dim=1)[0]
     return ChipPicture(
         name=name,

@@ -102,7 +102,7 @@ def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
     )
     plan = TrainingPlan(
         config=config,
-        reader=reader,
+        reader=_fitted(reader, network, config),
         network_settings=settings,
         network=network,
         halo=_limited_halo(network, config, reader),
@@ -160,6 +160,21 @@ def _limited_halo(network: Network, config: Config, reader: ChipReader) -> int:
             "unet-same or smp/unet/resnet34; `geounet configs` lists more."
         )
     return halo
+
+
+def _fitted(reader: ChipReader, network: Network, config: Config) -> ChipReader:
+    """Return what reads samples that the network takes, and say what is made up for it."""
+    context = reader.folder.info.context
+    if context < network.margin:
+        logger.warning(
+            "Network %s loses %d pixels on each side, and the chips have %d of context: the rest "
+            "is their own, mirrored. `geounet tile --context %d` gives chips real neighbours.",
+            config.network,
+            network.margin,
+            context,
+            network.margin,
+        )
+    return reader.fitted(network)
 
 
 def _check_class_weights(config: Config, reader: ChipReader) -> None:

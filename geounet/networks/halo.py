@@ -36,8 +36,9 @@ _ALIGNABLE = ("upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d
 def exact_halo(network: Network, bands: int) -> int | None:
     """Return how many pixels around a window matter, at most, for what the network says inside it.
 
-    A window read with this halo gets exactly the answer of one pass over the whole scene, if its
-    origin is a multiple of the stride away from the scene's.
+    A window read with this halo, and on to a size that the network takes, gets exactly the answer
+    of one pass over the whole scene, if its origin is a multiple of the stride away from that
+    pass's. Without padding that is the network's margin: what comes out has seen all there is.
 
     Found by gradient: which inputs does a block of `stride` × `stride` outputs depend on? The
     block has every phase of the pooling grid once, and a core, being a multiple of the stride,
@@ -53,17 +54,17 @@ def exact_halo(network: Network, bands: int) -> int | None:
         bands: How many bands it takes.
 
     Returns:
-        Pixels, a multiple of the stride; None where the whole scene matters, where the answer
-        depends on the window's size, or where the halo is wider than 48 strides.
+        Pixels, the margin and a multiple of the stride; None where the whole scene matters, where
+        the answer depends on the window's size, or where the halo is wider than 48 strides.
     """
     probed = _positive_copy(network)
-    jump, obstacle = _look_once(probed, bands, network.stride)
+    jump, obstacle = _look_once(probed, bands)
     if obstacle:
         logger.info("The network has no exact halo: it uses %s.", obstacle)
         return None
     halos = []
     for axis in (2, 3):
-        halo = _reach(probed, bands, network.stride, axis=axis, jump=jump)
+        halo = _reach(probed, bands, axis=axis, jump=jump)
         if halo is None:
             logger.info(
                 "The network has no exact halo: none is found up to %d pixels.",
@@ -71,7 +72,8 @@ def exact_halo(network: Network, bands: int) -> int | None:
             )
             return None
         halos.append(halo)
-    return -(-max(halos) // network.stride) * network.stride
+    beyond = max(0, max(halos) - network.margin)
+    return network.margin + -(-beyond // network.stride) * network.stride
 
 
 def default_halo(
@@ -87,7 +89,7 @@ def default_halo(
         network: In evaluation mode; on the device of the samples. Two classes or more.
         samples: Standardised bands (bands, H, W), each mirrored out so that around a core, which
             is judged, there are 2 × `exact` pixels more in height and width, `exact` on each
-            side; H and W are multiples of the stride. With none the halo is the exact one.
+            side; H and W are sizes that the network takes. With none the halo is the exact one.
         exact: What `exact_halo` gives.
         tolerance: Of a probability.
 
@@ -97,6 +99,8 @@ def default_halo(
     Raises:
         ValueError: A sample has no core.
     """
+    if exact == network.margin:
+        return exact, 0.0  # no halo is narrower
     samples = list(samples)
     if not samples:
         return exact, 0.0
@@ -113,7 +117,7 @@ def default_halo(
         probs = _core_probs(network, samples[index], exact=exact, halo=halo)
         return float((probs - references[index]).abs().max())
 
-    for halo in range(0, exact, network.stride):
+    for halo in range(network.margin, exact, network.stride):
         if all(error(index, halo) < tolerance for index in range(len(samples))):
             chosen = halo + network.stride
             return chosen, max(error(index, chosen) for index in range(len(samples)))
@@ -127,35 +131,41 @@ def _core_probs(network: Network, sample: Tensor, *, exact: int, halo: int) -> T
     height, width = sample.shape[-2:]
     window = sample[:, cut : height - cut, cut : width - cut]
     probs = network(window.unsqueeze(0)).float().softmax(dim=1)[0]
-    return probs[:, halo : probs.shape[-2] - halo, halo : probs.shape[-1] - halo]
+    rim = halo - network.margin  # of what came out
+    return probs[:, rim : probs.shape[-2] - rim, rim : probs.shape[-1] - rim]
 
 
-def _reach(probed: nn.Module, bands: int, stride: int, *, axis: int, jump: int) -> int | None:
-    """Return how far outside a block of outputs its inputs lie along one axis, in pixels.
+def _reach(probed: Network, bands: int, *, axis: int, jump: int) -> int | None:
+    """Return the halo that a block of outputs needs along one axis, in pixels.
 
     What lies beyond the probe's end cannot be touched, so it has to be excluded: a layer that saw
     it would sit less than a `jump` from the end, and touch what it sits on.
     """
+    stride, margin = probed.stride, probed.margin
+    # A window whose core is a multiple of the stride is read so much further than its halo.
+    surplus = (probed.remainder - 2 * margin) % stride
     for strides in PROBE_STRIDES:
-        end = stride * strides
-        shape = [1, bands, stride, stride]
-        shape[axis] = end + stride + end
+        start = margin + stride * strides  # of the block
+        shape = [1, bands, probed.fit(stride), probed.fit(stride)]
+        shape[axis] = probed.fit(2 * start + stride)
         x = torch.ones(shape, dtype=torch.float64, requires_grad=True)
-        block = probed(x).narrow(axis, end, stride)
+        block = probed(x).narrow(axis, start - margin, stride)
         (gradient,) = torch.autograd.grad(block.sum(), x)
         touched = gradient.abs().sum(dim=[d for d in range(4) if d != axis]).nonzero()
         if not len(touched):
             return None  # something that is no layer lets nothing through
-        reach = max(end - int(touched.min()), int(touched.max()) - (end + stride - 1))
-        if reach < end - jump:
-            return reach
+        before = start - int(touched.min())
+        after = int(touched.max()) - (start + stride - 1)
+        if max(before, after) < start - jump:
+            return max(before, after - surplus)
     return None
 
 
-def _look_once(probed: nn.Module, bands: int, stride: int) -> tuple[int, str | None]:
+def _look_once(probed: Network, bands: int) -> tuple[int, str | None]:
     """Return how far any one layer reaches, in pixels, and what keeps the halo from being found."""
-    side = 8 * stride  # some pool further than their stride says
-    jumps = [2 * stride]  # for what is no layer: resizing by a function
+    # Some pool further than their stride says.
+    side = probed.fit(8 * probed.stride + 2 * probed.margin)
+    jumps = [2 * probed.stride]  # for what is no layer: resizing by a function
 
     def measure(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         for axis in (0, 1):
@@ -177,7 +187,7 @@ def _pair(sides: Any) -> tuple[int, int]:
     return (sides, sides) if isinstance(sides, int) else sides
 
 
-def _positive_copy(network: nn.Module) -> nn.Module:
+def _positive_copy(network: Network) -> Network:
     """Return a copy in which whatever could matter does: see `exact_halo`."""
     copied = copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
     for module in list(copied.modules()):

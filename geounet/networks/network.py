@@ -4,31 +4,47 @@ from torch import Tensor, nn
 
 
 class Network(nn.Module):
-    """A network that gives (B, classes, H, W) logits for (B, bands, H, W) standardised values."""
+    """A network that gives (B, outputs, H − 2 · margin, W − 2 · margin) for (B, bands, H, W).
+
+    It is given standardised values. What comes out are the logits of classes, or for one whose
+    target is its bands, these.
+    """
 
     stride: int
-    """Total stride, in pixels: heights and widths are multiples of it, and windows whose origins
-    differ by multiples of it get the same answer."""
+    """Total stride, in pixels: windows whose origins differ by multiples of it get the same
+    answer."""
     margin: int = 0
-    """Pixels by which the output is smaller than the input, on each side."""
+    """Pixels by which the output is smaller than the input, on each side; 0 with same padding."""
+    remainder: int = 0
+    """What heights and widths leave when they are divided by the stride."""
+
+    def fit(self, side: int) -> int:
+        """Return the smallest height or width that it takes and that is not below `side`."""
+        side = max(side, 2 * self.margin + 1)
+        return side + (self.remainder - side) % self.stride
+
+    def nearest_sizes(self, side: int) -> tuple[int, ...]:
+        """Return the sizes that it takes and that are nearest to `side`, below and above."""
+        above = self.fit(side)
+        below = above - self.stride
+        return (above,) if above == side or below != self.fit(below) else (below, above)
 
     def check_size(self, x: Tensor) -> None:
         """Refuse a size that the network cannot take.
 
         Raises:
-            ValueError: Height or width of `x` is not a positive multiple of the stride; names the
-                nearest sizes that work.
+            ValueError: It does not take the height or the width of `x`; names the nearest sizes
+                that work.
         """
         height, width = x.shape[-2:]
-        if height % self.stride or width % self.stride or not height or not width:
+        if self.fit(height) != height or self.fit(width) != width:
+            more = f" plus {self.remainder}" * bool(self.remainder)
+            least = f", from {self.fit(0)} on" * bool(self.margin)
             raise ValueError(
-                f"This network takes heights and widths that are multiples of {self.stride}, "
-                f"not {height} × {width}; nearest are {self._nearest(height)} × "
+                f"This network takes heights and widths that are multiples of {self.stride}{more}"
+                f"{least}, not {height} × {width}; nearest are {self._nearest(height)} × "
                 f"{self._nearest(width)}."
             )
 
     def _nearest(self, side: int) -> str:
-        below = side // self.stride * self.stride
-        if below == side and side:
-            return str(side)
-        return f"{below} or {below + self.stride}" if below else str(self.stride)
+        return " or ".join(str(size) for size in self.nearest_sizes(side))

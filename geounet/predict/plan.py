@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from geounet.config import UNetSettings
 from geounet.engine import Precision
 from geounet.errors import ConfigError, ModelFileError
 from geounet.model_file import ModelHeader
@@ -69,13 +70,30 @@ def choose_core(
     return min(core, round_up(max(shape), stride))
 
 
-def choose_halo(header: ModelHeader, wish: int | str, path: Path) -> int:
-    """Return the halo in pixels that `default`, `exact` or a number means for a model."""
+def choose_halo(header: ModelHeader, wish: int | str, path: Path, *, margin: int = 0) -> int:
+    """Return the halo in pixels that `default`, `exact` or a number means for a model.
+
+    Args:
+        header: Of the model.
+        wish: What the user said.
+        path: Of the model, for messages.
+        margin: Of its network, in pixels: without them on each side it says nothing.
+
+    Raises:
+        ModelFileError: The model cannot be used in windows, or its halos are not its network's.
+        ConfigError: The wish does not go with the network.
+    """
     if header.halo_exact is None:
         raise ModelFileError(
             f"{path} holds a network ({header.network.name}) that looks at the whole scene at "
             "every pixel, so windows would show. Use a model of another network, such as "
             "unet-same."
+        )
+    if min(header.halo_exact, header.halo_default) < margin:
+        raise ModelFileError(
+            f"{path} has a damaged header: its halos ({header.halo_default} and "
+            f"{header.halo_exact}) are narrower than the {margin} pixels that its network "
+            f"({header.network.name}) loses on each side. Get the file again."
         )
     if wish == "default":
         return header.halo_default
@@ -83,8 +101,27 @@ def choose_halo(header: ModelHeader, wish: int | str, path: Path) -> int:
         return header.halo_exact
     if isinstance(wish, str):
         raise ValueError(f"halo {wish!r} is neither default, exact nor a number")
-    check_multiple("--halo", wish, header.stride)
+    if not margin:
+        check_multiple("--halo", wish, header.stride)
+    elif wish < margin or (wish - margin) % header.stride:
+        below = max(wish - margin, 0) // header.stride * header.stride + margin
+        nearest = f"{below} or {below + header.stride}" if wish > below else str(below)
+        raise ConfigError(
+            f"--halo {wish} does not go with a network that loses {margin} pixels on each side: "
+            f"these, and multiples of {header.stride} besides. Use {nearest}."
+        )
     return wish
+
+
+def check_target(header: ModelHeader, path: Path) -> None:
+    """Refuse a model that tells no classes."""
+    settings = header.network.settings
+    if isinstance(settings, UNetSettings) and settings.target != "classes":
+        raise ModelFileError(
+            f"{path} holds a network ({header.network.name}) that gives back the bands it is "
+            "given and tells no classes. Train one that starts from it with `geounet train --from "
+            f"{path}`, and use that."
+        )
 
 
 def check_multiple(option: str, number: int | None, stride: int) -> None:

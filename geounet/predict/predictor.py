@@ -24,10 +24,19 @@ from geounet.classes import IGNORE
 from geounet.engine import Engine, Precision, choose_device, choose_precision
 from geounet.errors import GeounetError, OutputError, SceneError
 from geounet.model_file import load_model
+from geounet.networks import Network
 from geounet.outputs import Stage, sha256_of, stage_set
 from geounet.predict.agreement import check_level, compare_means, compare_res
 from geounet.predict.pieces import Piece, Reader, Survey, batches, stack
-from geounet.predict.plan import READERS, Device, Plan, check_multiple, choose_core, choose_halo
+from geounet.predict.plan import (
+    READERS,
+    Device,
+    Plan,
+    check_multiple,
+    check_target,
+    choose_core,
+    choose_halo,
+)
 from geounet.products import Field, write_products
 from geounet.progress import Progress, silent
 from geounet.scene import (
@@ -38,9 +47,10 @@ from geounet.scene import (
     expand_sources,
     gdal_environment,
     open_scene,
+    without_query,
 )
 from geounet.stitch import Part, open_canvas, read_ahead, stitch
-from geounet.windows import plan_windows, round_up
+from geounet.windows import plan_windows
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +137,8 @@ def predict_scenes(
         except GeounetError as error:
             if len(sources) == 1:
                 raise
-            failures.append(str(error) if str(source) in str(error) else f"{source}: {error}")
+            shown = without_query(str(source))
+            failures.append(str(error) if shown in str(error) else f"{shown}: {error}")
             logger.error("%s", failures[-1])
     if failures:
         why = "\n".join(f"  {failure}" for failure in failures)
@@ -136,17 +147,17 @@ def predict_scenes(
 
 def _refuse_shared_names(sources: Sequence[str | Path], options: SceneOptions) -> None:
     """Refuse scenes whose results would have one name; those that cannot be opened fail later."""
-    by_name: dict[str, list[str | Path]] = {}
+    by_name: dict[str, list[str]] = {}
     for source in sources if len(sources) > 1 else ():
         try:
-            with open_scene(source, options, advise=False) as scene:
-                by_name.setdefault(scene.name, []).append(source)
+            with gdal_environment(), open_scene(source, options, advise=False) as scene:
+                by_name.setdefault(scene.name, []).append(scene.source)
         except GeounetError:
             continue
     for name, same in by_name.items():
         if len(same) > 1:
             raise OutputError(
-                f"{len(same)} scenes are called {name}: {', '.join(map(str, same))}. "
+                f"{len(same)} scenes are called {name}: {', '.join(same)}. "
                 "Predict them one by one, with an --out each."
             )
 
@@ -188,7 +199,8 @@ class Predictor:
         self._settings = settings
         self._header, network = load_model(model)
         self._path, self._sha256 = model, sha256_of(model)
-        self._halo = choose_halo(self._header, settings.halo, model)
+        check_target(self._header, model)
+        self._halo = choose_halo(self._header, settings.halo, model, margin=network.margin)
         check_multiple("--window", settings.window, self._header.stride)
         device = choose_device(settings.device)
         precision = choose_precision(settings.precision, device)
@@ -197,9 +209,7 @@ class Predictor:
         self._engine = self._ready(network, device, precision)
         self._device_kind: Device = "cpu" if device == "cpu" else "cuda"
 
-    def _ready(
-        self, network: torch.nn.Module, device: str, precision: Precision = "fp32"
-    ) -> Engine:
+    def _ready(self, network: Network, device: str, precision: Precision = "fp32") -> Engine:
         mean, std = self._header.mean, self._header.std
         return Engine(network, mean=mean, std=std, device=device, precision=precision)
 
@@ -284,7 +294,11 @@ class Predictor:
         geobox, plan = job.scene.geobox, job.plan
         windows = list(
             plan_windows(
-                *geobox.shape, core=plan.window, halo=plan.halo, stride=self._engine.stride
+                *geobox.shape,
+                core=plan.window,
+                halo=plan.halo,
+                stride=self._engine.stride,
+                remainder=self._engine.remainder,
             )
         )
         water, best = stage.temporary("water.tif"), None
@@ -334,7 +348,8 @@ class Predictor:
             if self._exact is not None and "precision_error" not in job.facts:
                 job.facts["precision_error"] = self._precision_error(dn, valid, *coefficients)
             for piece, whole in zip(batch, probs, strict=True):
-                kept = whole[:, *piece.window.keep]  # (classes, height, width)
+                where = piece.window.keep_inside(self._engine.margin)
+                kept = whole[:, *where]  # (classes, height, width)
                 water = kept[is_water].sum(axis=0)
                 if not np.isfinite(water[piece.wanted]).all():
                     raise SceneError(
@@ -356,7 +371,7 @@ class Predictor:
         assert self._exact is not None
         spans = []
         for side in valid.shape[1:]:
-            length = min(side, round_up(SAMPLE, self._engine.stride))
+            length = min(side, self._engine.fit(SAMPLE))
             spans.append(slice((side - length) // 2, (side - length) // 2 + length))
         piece = dn[:1, :, *spans].copy(), valid[:1, *spans].copy()
         used, exact = (

@@ -48,7 +48,8 @@ def forward_by_hand(network: UNet, preset: str, x: Tensor, *, depth: int) -> Ten
     Written from the table of presets: a class of layers here and no loop there would be the same
     thing twice.
     """
-    norm = preset not in ("unet-dropout", "unet-dropout-pool")
+    norm = preset not in ("unet-2015", "unet-dropout", "unet-dropout-pool")
+    padding = 0 if preset == "unet-2015" else 1
     modules = dict(network.named_modules())
 
     def numbers(prefix: str) -> Iterator[nn.Module]:
@@ -64,7 +65,7 @@ def forward_by_hand(network: UNet, preset: str, x: Tensor, *, depth: int) -> Ten
         layers = list(numbers(prefix))
         for i in range(2):
             convolution = layers[i * 2 if norm else i]
-            x = F.conv2d(x, convolution.weight, convolution.bias, padding=1)
+            x = F.conv2d(x, convolution.weight, convolution.bias, padding=padding)
             x = normalised(x, layers[i * 2 + 1]) if norm else x
             x = x.clamp(min=0)
         return x
@@ -84,11 +85,15 @@ def forward_by_hand(network: UNet, preset: str, x: Tensor, *, depth: int) -> Ten
     x = double(x, "bottom.")
     for level in range(depth)[::-1]:
         x, skip = upsampled(x, level), skips[level]
+        while skip.shape[2] > x.shape[2]:  # centre crop: a rim of one pixel at a time
+            skip = skip[:, :, 1:-1]
+        while skip.shape[3] > x.shape[3]:
+            skip = skip[:, :, :, 1:-1]
         if preset == "fcn-add":
             x = x + skip
         elif preset in ("unet-dropout", "unet-deconv4"):
             x = torch.cat([x, skip], dim=1)
-        elif preset != "no-skip":
+        elif preset not in ("no-skip", "autoencoder"):
             x = torch.cat([skip, x], dim=1)
         x = double(x, f"decoder.{level}.")
     if preset == "unet-deconv4":
@@ -104,20 +109,25 @@ def forward_by_hand(network: UNet, preset: str, x: Tensor, *, depth: int) -> Ten
 def test_a_preset_computes_what_its_source_describes(preset: str) -> None:
     network = build(preset, bands=5, classes=3, base_width=6, depth=3).eval()
     scramble(network)
-    x = torch.randn(2, 5, 24, 40, generator=torch.Generator().manual_seed(1))
+    # Without padding, three poolings take 44 pixels on each side.
+    lost = 88 if preset == "unet-2015" else 0
+    x = torch.randn(2, 5, 28 + lost, 44 + lost, generator=torch.Generator().manual_seed(1))
+    x = x if lost else x[:, :, :24, :40]
     with torch.inference_mode():
         logits = network(x)
         expected = forward_by_hand(network, preset, x, depth=3)
-    assert logits.shape == (2, 3, 24, 40)
+    outputs = 5 if preset == "autoencoder" else 3
+    assert logits.shape == (2, outputs, x.shape[2] - lost, x.shape[3] - lost)
     assert logits.std() > 0.01  # something is compared
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_reference_computes_what_its_source_describes_at_full_size() -> None:
-    network = build("unet-same", bands=12).eval()
-    x = torch.randn(1, 12, 32, 48, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize(("preset", "height", "width"), [("unet-same", 32, 48)])
+def test_it_computes_what_its_source_describes_at_full_width(preset, height, width) -> None:
+    network = build(preset, bands=12).eval()
+    x = torch.randn(1, 12, height, width, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        expected = forward_by_hand(network, "unet-same", x, depth=4)
+        expected = forward_by_hand(network, preset, x, depth=4)
         torch.testing.assert_close(network(x), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -130,6 +140,8 @@ def test_the_reference_computes_what_its_source_describes_at_full_size() -> None
         ("unet-bilinear", 12, 1, 17_268_161),
         ("unet-dropout", 3, 1, 31_031_745),
         ("unet-dropout", 12, 1, 31_036_929),
+        # unet-dropout's convolutions: 2 bands fewer, one output more.
+        ("unet-2015", 1, 2, 31_031_745 - 2 * 64 * 9 + 65),
     ],
 )
 def test_a_preset_has_as_many_weights_as_its_source(preset, bands, classes, count) -> None:
@@ -137,13 +149,36 @@ def test_a_preset_has_as_many_weights_as_its_source(preset, bands, classes, coun
         assert weights_of(build(preset, bands=bands, classes=classes)) == count
 
 
-def test_there_are_23_convolutions_of_the_paper_s_widths() -> None:
+@pytest.mark.parametrize("preset", ["unet-2015", "unet-same"])
+def test_there_are_23_convolutions_of_the_paper_s_widths(preset: str) -> None:
     with torch.device("meta"):
-        network = build("unet-same")
+        network = build(preset)
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     assert len(convolutions) == 23
-    ends = [pair[-3].out_channels for pair in [*network.encoder, network.bottom]]
+    pairs = [list(pair) for pair in [*network.encoder, network.bottom]]
+    ends = [[m for m in pair if isinstance(m, nn.Conv2d)][-1].out_channels for pair in pairs]
     assert ends == [64, 128, 256, 512, 1024]
+
+
+def test_the_paper_s_network_is_as_large_as_in_its_figure() -> None:
+    with torch.device("meta"):
+        network = build("unet-2015", bands=1).eval()
+        seen = {}
+        for name, module in network.named_modules():
+            module.register_forward_hook(
+                lambda _, args, out, name=name: seen.update(
+                    {name: [(*map(int, x.shape[1:]),) for x in (args[0], out)]}
+                )
+            )
+        assert network(torch.zeros(1, 1, 572, 572)).shape == (1, 2, 388, 388)
+    assert seen["bottom"] == [(512, 32, 32), (1024, 28, 28)]
+    assert [seen[f"encoder.{level}"][1] for level in range(4)] == [
+        (64, 568, 568), (128, 280, 280), (256, 136, 136), (512, 64, 64),
+    ]  # fmt: skip
+    assert [seen[f"decoder.{level}"] for level in (3, 2, 1, 0)] == [
+        [(1024, 56, 56), (512, 52, 52)], [(512, 104, 104), (256, 100, 100)],
+        [(256, 200, 200), (128, 196, 196)], [(128, 392, 392), (64, 388, 388)],
+    ]  # fmt: skip
 
 
 def test_added_skips_leave_the_width_and_halve_the_joining_convolutions() -> None:
@@ -167,13 +202,14 @@ def test_without_skips_nothing_but_the_bottom_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "shapes"),
+    ("preset", "side", "shapes"),
     [
-        ("unet-dropout", [(32, 4, 4), (64, 2, 2)]),
-        ("unet-dropout-pool", [(4, 16, 16), (8, 8, 8), (16, 4, 4), (32, 2, 2)]),
+        ("unet-2015", 188, [(32, 16, 16), (64, 4, 4)]),
+        ("unet-dropout", 32, [(32, 4, 4), (64, 2, 2)]),
+        ("unet-dropout-pool", 32, [(4, 16, 16), (8, 8, 8), (16, 4, 4), (32, 2, 2)]),
     ],
 )
-def test_dropout_is_where_the_source_has_it(preset: str, shapes) -> None:
+def test_dropout_is_where_the_source_has_it(preset: str, side: int, shapes) -> None:
     network = build(preset, base_width=4)
     seen = []
     settings = load_network(preset, {})
@@ -182,7 +218,7 @@ def test_dropout_is_where_the_source_has_it(preset: str, shapes) -> None:
         if isinstance(module, nn.Dropout):
             assert module.p == settings.dropout_rate
             module.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[1:])))
-    network(torch.zeros(1, 3, 32, 32))
+    network(torch.zeros(1, 3, side, side))
     assert seen == shapes
 
 
@@ -216,6 +252,18 @@ def test_he_normal_start_has_its_spread_and_no_bias() -> None:
             assert not module.bias.any()
         if isinstance(module, nn.BatchNorm2d):
             assert (module.weight == 1).all()
+            assert not module.bias.any()
+
+
+def test_the_paper_s_start_counts_the_values_that_make_one_output() -> None:
+    torch.manual_seed(0)
+    network = build("unet-2015", base_width=32)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            # One pixel under a 2×2 transposed convolution of step 2 makes each of the four.
+            under = 1 if isinstance(module, nn.ConvTranspose2d) else module.kernel_size[0] ** 2
+            spread = module.weight.std().item() / (2 / (module.in_channels * under)) ** 0.5
+            assert spread == pytest.approx(1, abs=4 * module.weight.numel() ** -0.5)
             assert not module.bias.any()
 
 
@@ -254,7 +302,8 @@ def test_a_size_that_it_cannot_take_names_the_nearest_that_work(height, width, n
 def test_all_weights_learn(preset: str) -> None:
     torch.manual_seed(0)
     network = build(preset, base_width=2, depth=2)
-    network(torch.randn(2, 3, 16, 16)).square().sum().backward()
+    side = network.fit(16)
+    network(torch.randn(2, 3, side, side)).square().sum().backward()
     still = [name for name, p in network.named_parameters() if p.grad is None]
     assert not still
 
@@ -267,7 +316,12 @@ def test_settings_are_named_by_the_presets_that_need_them() -> None:
         for name, value in load_network(preset, {}).model_dump().items()
         if value != UNetSettings.model_fields[name].default
     }
-    assert set(UNetSettings.model_fields) - changed == {"kind", "depth", "base_width"}
+    assert set(UNetSettings.model_fields) - changed == {
+        "kind",
+        "depth",
+        "base_width",
+        "align_corners",
+    }
 
 
 def test_the_guide_s_table_is_true() -> None:
@@ -279,8 +333,10 @@ def test_the_guide_s_table_is_true() -> None:
             network = build(preset, bands=12).eval()
         assert weights_of(network) == int(weights.replace(" ", ""))
         assert network.stride == int(stride)
+        side = 572 if network.margin else 64
         with FlopCounterMode(display=False) as counter:
-            network(torch.zeros(1, 12, 64, 64, device="meta"))
-        assert counter.get_total_flops() / 2 / 64**2 == pytest.approx(int(work) * 1e3, abs=500)
+            out = network(torch.zeros(1, 12, side, side, device="meta"))
+        pixels = out.shape[-2] * out.shape[-1]
+        assert counter.get_total_flops() / 2 / pixels == pytest.approx(int(work) * 1e3, abs=500)
         # How far it sees does not depend on how wide it is.
         assert exact_halo(build(preset, base_width=2), 3) == int(halo)
