@@ -409,6 +409,8 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*", category=FutureWarning)
         # Of a checkpoint within an epoch; `EvenBatches` goes on there.
         warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended")
+        # Of newer torch; its other name is not there in the oldest that we run with.
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
         # `device: cpu` is said by the one who wants it.
         warnings.filterwarnings("ignore", message="GPU available but not used.*")
         try:
