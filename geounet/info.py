@@ -200,7 +200,7 @@ def _json_command(path: Path) -> str | None:
 
 def _describe_scene(source: str, options: SceneOptions) -> dict[str, Any]:
     try:
-        with open_scene(source, options, advise=False) as scene:
+        with open_scene(source, options, advise=False, first=True) as scene:
             described = scene.describe()
             layout = {"layout": described.pop("kind")}
             found = {"kind": "scene", **described, **layout, **_look_at(scene)}

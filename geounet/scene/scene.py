@@ -44,6 +44,7 @@ def open_scene(
     options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
     *,
     advise: bool = True,
+    first: bool = False,
 ) -> "Scene":
     """Open a scene: a raster file, a folder of single-band files, or a YAML file naming them.
 
@@ -53,6 +54,8 @@ def open_scene(
         advise: Whether to warn of what is odd about it, and to look at it for nodata that nobody
             declared and for a wrong scale or offset; for one who opens a scene again it has been
             said.
+        first: Whether it is opened for the first time even without advice, so that its readers
+            are to be heard.
 
     Raises:
         BandError: Bands have no names, the same name, or names whose sensor is not known.
@@ -60,7 +63,7 @@ def open_scene(
     """
     shown = without_query(str(source))
     try:
-        with nullcontext() if advise else _unheard():
+        with nullcontext() if advise or first else _unheard():
             scene = Scene(read_product(str(source), options))
     except GeounetError as error:
         if shown == str(source) or str(source) not in str(error):
