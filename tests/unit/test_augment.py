@@ -1,4 +1,6 @@
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from geounet.augment import Augmenter, derived_seed
 from geounet.augment.chance import Chance, Drawn
 from geounet.augment.poses import ALL_POSES, FLIPS, ROTATIONS, lay, lay_each, poses
 from geounet.bands import Band
-from geounet.config import AugmentSettings
+from geounet.config import AugmentSettings, load_config
+from geounet.errors import ConfigError
 
 SIDE = 6
 EVERYTHING = {
@@ -46,6 +49,30 @@ def some_chips(count=6, side=40, seed=0):
     label = torch.randint(3, (count, side, side), generator=generator).to(torch.uint8)
     image[:, :, :5, :7], label[:, :5, :7] = 0, 255  # no data
     return image, label
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "augmentation.md"
+
+
+@pytest.mark.parametrize("recipe", re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL))
+def test_recipes_of_the_guide_are_recipes(recipe, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe)
+    assert load_config(str(path)).augment != AugmentSettings()
+
+
+def test_the_guide_names_every_setting():
+    assert [
+        name for name in AugmentSettings.model_fields if f"`{name}`" not in GUIDE.read_text()
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "change", ["scale=0.5", "turn=200", "gain=1", "shift=-1", "holes=1.5", "elastic_points=1"]
+)
+def test_what_cannot_be_is_refused_by_name(change):
+    with pytest.raises(ConfigError, match=f"augment.{change.partition('=')[0]}"):
+        load_config("demo", [f"augment.{change}"])
 
 
 def seen(image):
