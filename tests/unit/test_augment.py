@@ -224,6 +224,17 @@ def test_half_the_digits_in_the_network_are_not_half_the_digits_here():
     assert torch.equal(found[1], expected[1])
 
 
+@pytest.mark.gpu
+def test_a_gpu_varies_chips_as_the_cpu_does():
+    image, label = some_chips()
+    expected = augmenter(**EVERYTHING)(image, label, seed=0, step=0)
+    found = augmenter(**EVERYTHING)(image.cuda(), label.cuda(), seed=0, step=0)
+    same = found[1].cpu() == expected[1]
+    assert same.float().mean() > 0.999  # half-way between two pixels, the last digit decides
+    apart = (found[0].cpu() - expected[0]).abs().amax(dim=1)
+    assert (apart[same] < 1e-2).float().mean() > 0.999
+
+
 def test_a_batch_of_unknown_labels_and_of_no_data_is_taken():
     image, label = some_chips()
     varied, marked = augmenter(**EVERYTHING)(image, torch.full_like(label, 255), seed=0, step=0)
