@@ -4,16 +4,29 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from pyproj import Geod
+from pyproj import Geod, Transformer
 
 from geounet.errors import SceneError
 
 SAME = 1e-3
 """Of a pixel: what corners may be apart where two grids are one. Files keep them rounded."""
+COARSEST = 16
+"""Pixels, along a side, that one is made of at most: GDAL reads all for 512 × 128 at once."""
 LARGEST_SIDE = 2**31 - 1
 """Pixels along a side that GDAL can count."""
+OUTLINE = 17
+"""Points along a side of a grid by which its place is found."""
+EDGE = 1e-3
+"""Pixels: what only touches that much of another grid lies beside it."""
+
+
+def coarseness(fine: GeoBox, coarse: GeoBox) -> float:
+    """Return how many pixels of one grid make the side of one of the other."""
+    sides = zip(res_in_metres(fine), res_in_metres(coarse), strict=True)
+    return max(there / here for here, there in sides)
 
 
 def same_grid(one: GeoBox, other: GeoBox) -> bool:
@@ -25,6 +38,23 @@ def same_grid(one: GeoBox, other: GeoBox) -> bool:
     corners = [(0, 0), (width, 0), (0, height), (width, height)]
     return all(
         abs(a - b) < SAME for corner in corners for a, b in zip(shift @ corner, corner, strict=True)
+    )
+
+
+def reaches_beyond(grid: Any, other: Any) -> bool:
+    """Return whether a grid covers more ground than another, by more than a pixel of either."""
+    corners = np.array(
+        [grid.transform @ (col, row) for row in (0, grid.height) for col in (0, grid.width)]
+    )
+    if grid.crs != other.crs:
+        to_other = Transformer.from_crs(grid.crs.proj, other.crs.proj, always_xy=True)
+        corners = np.column_stack(to_other.transform(*corners.T))
+    cols, rows = (~other.transform) @ tuple(corners.T)
+    slack = max(1.0, coarseness(other, grid))  # pixels of `other`
+    return bool(
+        min(cols.min(), rows.min()) < -slack
+        or cols.max() > other.width + slack
+        or rows.max() > other.height + slack
     )
 
 
@@ -83,3 +113,24 @@ def res_in_metres(geobox: Any) -> tuple[float, float]:
         return float(geod.inv(lon - dx / 2, lat - dy / 2, lon + dx / 2, lat + dy / 2)[2])
 
     return length(a, d), length(b, e)
+
+
+def overlap(one: GeoBox, other: GeoBox) -> bool:
+    """Return whether two grids lie in the same place at all, judged by the first one's outline.
+
+    In doubt they do: where the other's CRS bends the outline or tears it apart, what it encloses
+    counts.
+
+    Raises:
+        ProjError: There is no way from one CRS to the other.
+    """
+    along = np.linspace(0, 1, OUTLINE)
+    cols, rows = (axis.ravel() for axis in np.meshgrid(along * one.width, along * one.height))
+    x, y = one.transform @ (cols, rows)
+    if one.crs != other.crs:
+        assert one.crs is not None and other.crs is not None  # noqa: PT018
+        x, y = Transformer.from_crs(one.crs.proj, other.crs.proj, always_xy=True).transform(x, y)
+    places = np.column_stack(~other.transform @ (x, y))
+    places = places[np.isfinite(places).all(axis=1)]
+    inside = shapely.box(EDGE, EDGE, other.width - EDGE, other.height - EDGE)
+    return bool(shapely.intersects(shapely.MultiPoint(places).convex_hull, inside))

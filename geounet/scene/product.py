@@ -7,7 +7,7 @@ A reader for a kind of product (one file, a folder, and those to come) returns a
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Self, TypeVar
 
@@ -221,7 +221,6 @@ def layer_of(
     dataset: rasterio.DatasetReader,
     index: int,
     band: Band,
-    options: SceneOptions,
     *,
     geobox: GeoBox | None = None,
     scaling: LayerScaling | None = None,
@@ -233,7 +232,6 @@ def layer_of(
         dataset: The file.
         index: Of the band in it, from 1.
         band: Which it is.
-        options: What the user says; the user's nodata counts most.
         geobox: Its grid, where the file itself does not say it.
         scaling: What the product says; None takes the file's word.
         nodata: Likewise.
@@ -251,12 +249,14 @@ def layer_of(
         scaling = from_gdal(
             dataset.scales[index - 1], dataset.offsets[index - 1], where=dataset.name
         )
+        if scaling.offset == 0:  # which GDAL says where nothing is said
+            scaling = replace(scaling, offset=None)
     return Layer(
         band=band,
         path=dataset.name,
         index=index,
         dtype=dtype,
-        nodata=nodata if options.nodata is None else options.nodata,
+        nodata=nodata,
         mask=mask_of(dataset, index),
         placed=not dataset.transform.is_identity,
         scaling=scaling,

@@ -22,7 +22,7 @@ from rasterio.windows import Window
 
 from geounet.bands import Band
 from geounet.errors import SceneError
-from geounet.scene.grid import crs_wkt, res_in_metres, same_grid
+from geounet.scene.grid import COARSEST, coarseness, crs_wkt, res_in_metres, same_grid
 from geounet.scene.reflectance import LayerScaling
 from geounet.scene.remote import gdal_settings, is_remote, read_again, why_not_read
 from geounet.windows import mirror_indexes
@@ -134,7 +134,8 @@ class Handles:
             ValueError: The handles are closed.
         """
         source = self.get(layer.path, placed=layer.placed)
-        key = layer.path, (*geobox.shape, geobox.transform, str(geobox.crs)), resampling
+        grid = *geobox.shape, geobox.transform, str(geobox.crs)
+        key = layer.path, grid, resampling, str(layer.nodata)  # as text, NaN is itself
         return self._mine(layer.path, key, lambda: _warped(source, layer, geobox, resampling))
 
     def _mine(self, path: str, key: Any, opener: Callable[[], Any]) -> Any:
@@ -280,12 +281,15 @@ def read_layers(
     inside_rows, pick_rows = _inside(*rows, geobox.height)
     inside_cols, pick_cols = _inside(*cols, geobox.width)
     inner = Window.from_slices(inside_rows, inside_cols)
-    files: dict[tuple[str, bool], list[int]] = {}
+    files: dict[tuple[str, bool, float | None], list[int]] = {}
     for position, layer in enumerate(layers):
-        files.setdefault((layer.path, same_grid(layer.geobox, geobox)), []).append(position)
+        in_place = same_grid(layer.geobox, geobox)
+        # A view on another grid knows one nodata only.
+        key = layer.path, in_place, None if in_place else layer.nodata
+        files.setdefault(key, []).append(position)
     values: NDArray[Any] | None = None
     valid: NDArray[np.bool_] | None = None
-    for (_, in_place), positions in files.items():
+    for (_, in_place, _), positions in files.items():
         wanted = [layers[i] for i in positions]
         part, good = (
             _read_in_place(handles, wanted, inner)
@@ -340,12 +344,16 @@ def _read_warped(
 
     def read() -> tuple[NDArray[Any], NDArray[np.bool_]]:
         values = view.read(indexes, window=window)
-        valid = np.isfinite(values).all(axis=0)
-        if view.count > 1 and valid.any():
-            # GDAL is sterner with files of one band: there a pixel needs data at its nearest.
-            nearest = handles.get_warped(first, geobox, Resampling.nearest)
-            valid &= np.isfinite(nearest.read(indexes, window=window)).all(axis=0)
-        return values, valid
+        found = np.isfinite(values)
+        spread = np.dtype(first.dtype).kind == "f" and not found.all()
+        if view.count > 1 or spread:
+            # GDAL is sterner with files of one band: there a pixel needs data at its nearest. And
+            # what is no number spreads to all that is made of it, where nodata is left out.
+            view_of_nearest = handles.get_warped(first, geobox, Resampling.nearest)
+            nearest = view_of_nearest.read(indexes, window=window)
+            np.copyto(values, nearest, where=~found)
+            found = np.isfinite(nearest)
+        return values, found.all(axis=0)
 
     return read_or_say(first.path, window, read)
 
@@ -353,6 +361,12 @@ def _read_warped(
 def _warped(
     source: rasterio.DatasetReader, layer: Layer, geobox: GeoBox, resampling: Resampling
 ) -> WarpedVRT:
+    if (times := coarseness(layer.geobox, geobox)) > COARSEST:
+        raise SceneError(
+            f"{layer.path} has pixels {times:.3g} times smaller than those asked for: more than "
+            f"{COARSEST} on a side are too many to be read for one. Give a smaller --res, or leave "
+            "the band out with --bands."
+        )
     sides = zip(res_in_metres(layer.geobox), res_in_metres(geobox), strict=True)
     # How much of the source a pixel is made of. GDAL would find it window by window, each time a
     # little different.

@@ -84,7 +84,7 @@ def read_safe(
     bands = choose_bands(named, options, source)
     if options.bands is None:
         bands = dict(sorted(bands.items(), key=lambda item: BAND_NAMES.index(item[1].name)))
-    layers, notes = _read_layers(tree, bands, metadata, options)
+    layers, notes = _read_layers(tree, bands, metadata)
     quality = _quality(tree, granule.files)
     with open_raster(layers[0].path) as dataset:
         driver = dataset.driver
@@ -127,7 +127,7 @@ def _finest(tree: Tree, files: Sequence[str]) -> str:
 
 
 def _read_layers(
-    tree: Tree, bands: Mapping[str, Band], metadata: SafeMetadata, options: SceneOptions
+    tree: Tree, bands: Mapping[str, Band], metadata: SafeMetadata
 ) -> tuple[list[Layer], tuple[str, ...]]:
     """Return layers, and what is to be said of their grids."""
     layers, notes = list[Layer](), dict[str, None]()
@@ -144,7 +144,6 @@ def _read_layers(
                 dataset,
                 1,
                 band,
-                options,
                 geobox=geobox,
                 scaling=_scaling(band, metadata),
                 # No pixel of Sentinel-2 is 0 but for want of data, whoever says so.

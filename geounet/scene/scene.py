@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +19,7 @@ from geounet.bands import Band, find_band
 from geounet.errors import BandError, GeounetError, SceneError
 from geounet.scene import advice
 from geounet.scene.clouds import Clouds
-from geounet.scene.grid import finest_grid, res_in_metres, same_grid
+from geounet.scene.grid import finest_grid, reaches_beyond, res_in_metres, same_grid
 from geounet.scene.kinds import read_product
 from geounet.scene.product import Product, SceneOptions
 from geounet.scene.quality import Codes, QualityLayer
@@ -71,11 +72,34 @@ def open_scene(
         raise type(error)(str(error).replace(str(source), shown)) from error
     if advise:
         try:
+            scene.warn_of_cropping(scene.bands)
             advice.advise(scene)
         except BaseException:
             scene.close()
             raise
     return scene
+
+
+def _grid_of(layers: Sequence[Layer], options: SceneOptions) -> GeoBox:
+    """Return the grid of the finest layer, or of `--res`; a height or radar decides none."""
+    grids = [layer.geobox for layer in layers if _is_reflective(layer.band)]
+    return finest_grid(grids or [layer.geobox for layer in layers], res=options.res)
+
+
+def _with_nodata_said(product: Product) -> Product:
+    """Return a product with the user's nodata in the bands of sensors, or in all where none is.
+
+    An extra layer keeps its own: 0 is a height, and no decibel is none.
+    """
+    nodata = product.options.nodata
+    if nodata is None:
+        return product
+    only_extra = all(layer.band.sensor is None for layer in product.layers)
+    layers = tuple(
+        replace(layer, nodata=nodata) if only_extra or layer.band.sensor else layer
+        for layer in product.layers
+    )
+    return replace(product, layers=layers)
 
 
 @contextmanager
@@ -103,7 +127,7 @@ class Scene:
         handles: Handles | None = None,
         clouds: Clouds | None = None,
     ) -> None:
-        self._product = product
+        self._product = product = _with_nodata_said(product)
         self._handles = handles or Handles()
         self._scalings: dict[tuple[int, ...], Scaling] = {}
         self._scaling_lock = threading.Lock()
@@ -114,10 +138,7 @@ class Scene:
         self.address = product.source
         """To open it again."""
         self.bands: tuple[Band, ...] = tuple(layer.band for layer in product.layers)
-        grids = [la.geobox for la in product.layers if _is_reflective(la.band)]
-        self.geobox = geobox or finest_grid(
-            grids or [la.geobox for la in product.layers], res=product.options.res
-        )
+        self.geobox = geobox or _grid_of(product.layers, product.options)
         """The grid that all bands are read on."""
         self.level = product.identity.level
         """`L1C`, `L2A`, `L1`, `L2`, or None where it is not known."""
@@ -159,16 +180,33 @@ class Scene:
     def on_grid_of(self, bands: Sequence[str | Band]) -> Self:
         """Return this scene on the grid of the finest of some bands, or of `--res`.
 
+        Extra layers have a say only among themselves.
+
         It has all bands as before, and is closed together with this one.
 
         Raises:
             BandError: A band is missing.
         """
-        grids = [layer.geobox for layer in self._layers(bands)]
-        geobox = finest_grid(grids, res=self._product.options.res)
+        geobox = _grid_of(self._layers(bands), self._product.options)
         if same_grid(geobox, self.geobox):
             return self
-        return type(self)(self._product, geobox, self._handles, self.clouds.on(geobox))
+        there = type(self)(self._product, geobox, self._handles, self.clouds.on(geobox))
+        there.warn_of_cropping(bands)
+        return there
+
+    def warn_of_cropping(self, bands: Sequence[str | Band]) -> None:
+        """Say so where bands reach further than the grid: what lies beyond it is left out."""
+        if cropped := self._cropped(self._layers(bands)):
+            logger.warning("%s: %s", self.source, cropped)
+
+    def _cropped(self, layers: Sequence[Layer]) -> str | None:
+        beyond = [la.band.name for la in layers if reaches_beyond(la.geobox, self.geobox)]
+        if not beyond:
+            return None
+        return (
+            f"{', '.join(beyond)} cover more ground than the finest band, whose extent the scene "
+            "has; what lies beyond it is left out"
+        )
 
     def unmasked(self) -> Self:
         """Return this scene as it is where clouds are not masked; closed together with this one."""
@@ -319,15 +357,24 @@ class Scene:
     def _refuse_forgotten_offset(self, layers: Sequence[Layer]) -> None:
         """Refuse a scale without the −1000 that goes with it: water at +0.1 looks like land."""
         baseline, options = self._product.identity.baseline, self._product.options
-        known = options.offset is not None or any(
-            layer.scaling.offset is not None for layer in layers
-        )
-        if not known and options.scale is not None and baseline is not None and baseline >= (4, 0):
+        if options.offset is not None or baseline is None or baseline < (4, 0):
+            return
+        silent = [
+            layer.band.name
+            for layer in layers
+            if self._takes(layer) and layer.scaling.offset is None and self._has_offset(layer)
+        ]
+        if silent:
             raise SceneError(
                 f"{self.source} is of baseline {baseline[0]:02}.{baseline[1]:02}, whose numbers "
-                f"have an offset, and only {options.origin('scale')} is given. Give --offset -1000 "
-                "with it, or --offset 0 if it is taken off already."
+                f"have an offset, and there is only a scale for {', '.join(silent)}. Give "
+                "--offset -1000 with --scale 0.0001, or --offset 0 if it is taken off already."
             )
+
+    def _has_offset(self, layer: Layer) -> bool:
+        """Whether the numbers of a layer are such as come with an offset: floats need no scale."""
+        said = self._product.options.scale is not None or layer.scaling.scale is not None
+        return said and self.sensor == "s2"
 
     def _refuse_large_floats(self, layers: Sequence[Layer]) -> None:
         for layer, median in zip(layers, self._medians(layers), strict=True):
@@ -424,7 +471,7 @@ class Scene:
             "left_out": [{"what": what, "why": why} for what, why in product.left_out],
             "sources": {**sources, "scale": self._scale_source()},
             "quality": None if self.quality is None else self.quality.source,
-            "notes": list(product.notes),
+            "notes": [*product.notes, *filter(None, [self._cropped(product.layers)])],
         }
 
     def _described_scaling(self, layer: Layer) -> dict[str, Any]:

@@ -53,9 +53,7 @@ def read_file(source: str, options: SceneOptions) -> Product:
         )
         bands, left_out = parse_texts(texts, source, identity)
         refuse_duplicates(((band, f"number {i}") for i, band in bands.items()), source)
-        layers = tuple(
-            layer_of(dataset, i, band, options, geobox=geobox) for i, band in bands.items()
-        )
+        layers = tuple(layer_of(dataset, i, band, geobox=geobox) for i, band in bands.items())
         return Product(
             name=names.safe_name(Path(without_query(source)).stem),
             source=source,

@@ -79,7 +79,7 @@ def read_stack(
     refuse_duplicates(((band, Path(path).name) for path, band in named.items()), source)
     bands = choose_bands(named, options, source)
     grids, notes = _grids(bands, source)
-    layers = [_layer(path, band, options, grids[path], files.mtl) for path, band in bands.items()]
+    layers = [_layer(path, band, grids[path], files.mtl) for path, band in bands.items()]
     if options.bands is None:
         # As the sensor has them, whatever order the files come in.
         layers = _in_sensor_order(layers)
@@ -112,16 +112,16 @@ def _identify(
     return identify(parts, tags_of(dataset), options, files.texts.values())
 
 
-def _layer(path: str, band: Band, options: SceneOptions, geobox: GeoBox, mtl: Mtl | None) -> Layer:
+def _layer(path: str, band: Band, geobox: GeoBox, mtl: Mtl | None) -> Layer:
     with open_raster(path) as dataset:
         index = 2 if alpha_index(dataset) == 1 else 1
         # Of floats somebody has made reflectance, or something else, already.
         if mtl is None or np.dtype(dataset.dtypes[index - 1]).kind not in "iu":
-            return layer_of(dataset, index, band, options, geobox=geobox)
+            return layer_of(dataset, index, band, geobox=geobox)
         scaling = mtl.scaling(band, Path(path).stem)
         fill = mtl.fill if dataset.nodatavals[index - 1] is None else None
         return layer_of(
-            *(dataset, index, band, options),
+            *(dataset, index, band),
             geobox=geobox,
             scaling=scaling if scaling.scale is not None else None,
             nodata=fill,

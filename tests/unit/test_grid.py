@@ -304,3 +304,81 @@ def test_only_what_a_window_needs_is_read_of_a_coarse_band(tmp_path):
         assert abs(part.values.mean() - values[:128, :128].mean() * 1e-4) < 1e-3
         with pytest.raises(SceneError, match=r"B11\.tif cannot be read at rows"):
             scene.read(["B11"], Window(0, 1900, 100, 100))
+
+
+def test_bands_of_one_file_with_different_nodata_are_read_alike_in_any_order(tmp_path):
+    """A view on another grid knows one nodata: with the other band's, 0.3 became 6.5."""
+    coarse = grid((20, 20), 20)
+    stack = np.full((2, 20, 20), 3000)
+    stack[0, :10], stack[1, :10] = 0, 65535
+    paths = [
+        write(tmp_path / f"{name}.tif", coarse, values, nodata=nodata)
+        for name, values, nodata in (("B05", stack[0], 0), ("B06", stack[1], 65535))
+    ]
+    vrt = tmp_path / "stack.vrt"
+    bands = "".join(
+        f'<VRTRasterBand dataType="UInt16" band="{i}"><Description>{path.stem}</Description>'
+        f"<NoDataValue>{nodata}</NoDataValue><SimpleSource><SourceFilename>{path}</SourceFilename>"
+        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        for i, (path, nodata) in enumerate(zip(paths, (0, 65535), strict=True), start=1)
+    )
+    a, b, c, d, e, f, *_ = coarse.transform
+    vrt.write_text(
+        f'<VRTDataset rasterXSize="20" rasterYSize="20"><SRS>{CRS}</SRS><GeoTransform>'
+        f"{c},{a},{b},{f},{d},{e}</GeoTransform>{bands}</VRTDataset>"
+    )
+    window = Window(0, 0, 40, 40)
+    with open_scene(vrt, SceneOptions(sensor="s2", scale=1e-4, res=10), advise=False) as scene:
+        for order in (["B05"], ["B06"], ["B06", "B05"]):
+            values, valid = scene.read(order, window)
+            assert valid.mean() == 0.5, order
+            assert np.nanmax(values) == pytest.approx(0.3)
+
+
+def test_what_is_no_number_stays_where_it_is_beside_a_declared_nodata(tmp_path):
+    fine, coarse = grid((20, 20), 10), grid((10, 10), 20)
+    values = np.full((10, 10), 0.25)
+    values[2, 2], values[6, 6], values[8, 3] = -9999, np.nan, np.inf
+    write(tmp_path / "B03.tif", fine, np.full(fine.shape, 0.1), dtype="float32", nodata=None)
+    write(tmp_path / "B11.tif", coarse, values, dtype="float32", nodata=-9999)
+    with open_scene(tmp_path, SceneOptions(sensor="s2"), advise=False) as scene:
+        found = scene.read(["B11"], Window(0, 0, 20, 20))
+    expected = np.kron(np.isfinite(values) & (values != -9999), np.ones((2, 2))) != 0
+    np.testing.assert_array_equal(found.valid, expected)
+    np.testing.assert_allclose(found.values[0][expected], 0.25, atol=1e-6)
+
+
+def test_an_extra_layer_decides_no_grid_and_keeps_its_zeros(tmp_path):
+    fine, coarse = grid((50, 50), 2), grid((10, 10), 10)
+    write(tmp_path / "B03.tif", coarse, np.arange(100))
+    heights = np.zeros(fine.shape)
+    write(tmp_path / "DEM.tif", fine, heights, dtype="float32", nodata=-9999)
+    options = SceneOptions(sensor="s2", scale=1e-4, nodata=0, bands=("B03", "DEM"))
+    with open_scene(tmp_path, options, advise=False) as scene:
+        assert same_grid(scene.on_grid_of(["B03", "DEM"]).geobox, coarse)
+        assert scene.read(["DEM"], Window(0, 0, 10, 10)).valid.all(), "0 is a height"
+        assert (~scene.read(["B03"], Window(0, 0, 10, 10)).valid).sum() == 1
+
+
+def test_what_the_finest_band_does_not_cover_is_said_to_be_left_out(tmp_path, caplog):
+    write(tmp_path / "B03.tif", grid((16, 16), 10), np.ones(256))
+    write(tmp_path / "B11.tif", grid((32, 32), 20), np.ones(1024))
+    write(tmp_path / "B12.tif", grid((9, 9), 20, (-5, 5)), np.ones(81))  # half a pixel more
+    with open_scene(tmp_path, SAID) as scene:
+        assert scene.geobox.shape == (16, 16)
+        assert "B11 cover more ground than the finest band" in caplog.text
+        assert any("B11 cover" in note for note in scene.describe()["notes"])
+        assert "B12" not in caplog.text
+        caplog.clear()
+        scene.on_grid_of(["B11", "B12"])
+        assert not caplog.text
+
+
+def test_a_pixel_is_not_made_of_more_than_can_be_held(tmp_path):
+    write(tmp_path / "B03.tif", grid((400, 400), 10), np.ones(160_000))
+    options = SceneOptions(sensor="s2", scale=1e-4, res=500)
+    with (
+        open_scene(tmp_path, options, advise=False) as scene,
+        pytest.raises(SceneError, match=r"B03\.tif has pixels 50 times smaller .* smaller --res"),
+    ):
+        scene.read(["B03"], Window(0, 0, 2, 2))

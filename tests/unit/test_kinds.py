@@ -6,12 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+import rasterio
 from predicting import wavy_dn, write_scene
 from rasterio.windows import Window
 from serving import serving
 
 from geounet.errors import SceneError
-from geounet.scene import expand_sources, gdal_environment, open_scene
+from geounet.scene import SceneOptions, expand_sources, gdal_environment, open_scene
 from geounet.scene.names import LONGEST_NAME, safe_name
 from geounet.scene.stac_documents import split_source
 
@@ -144,3 +145,19 @@ def test_values_are_the_same_by_every_name(tmp_path, stack):
                 arrays.append(scene.read(["B02", "nir"], Window(0, 0, 32, 32)).values)
     np.testing.assert_array_equal(arrays[0], arrays[1])
     np.testing.assert_array_equal(arrays[0], arrays[2])
+
+
+def test_a_scale_without_the_offset_of_its_baseline_is_refused_from_the_file_too(tmp_path):
+    """Through a catalogue it is refused; the same file in a folder was read at +0.1."""
+    folder = tmp_path / "S2A_MSIL2A_20240517T105621_N0510_R094_T30TXQ_20240517T143021"
+    folder.mkdir()
+    path = write_scene(folder / "B04.tif", wavy_dn(8, 8, bands=1), names=["B04"])
+    with rasterio.open(path, "r+") as dst:
+        dst.offsets = [0]
+    with (
+        open_scene(folder, advise=False) as scene,
+        pytest.raises(SceneError, match=r"only a scale for B04\. Give --offset -1000"),
+    ):
+        scene.scaling(["B04"])
+    with open_scene(folder, SceneOptions(offset=0), advise=False) as scene:
+        assert scene.scaling(["B04"]).offset == (0,)
