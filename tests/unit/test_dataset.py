@@ -8,6 +8,7 @@ from training_chips import write_chips
 
 from geounet.chips import open_chips
 from geounet.classes import LAND, LabelClass
+from geounet.config import UNetSettings
 from geounet.dataset import (
     ChipsInMemory,
     ChipsOnDisk,
@@ -18,6 +19,7 @@ from geounet.dataset import (
     usable_splits,
 )
 from geounet.errors import ChipsError, ConfigError
+from geounet.networks import build_network
 from geounet.sampling import EvenBatches
 
 UNKNOWN = 255
@@ -65,6 +67,43 @@ def test_bands_are_taken_by_name_with_their_own_statistics(folder):
     whole = open_reader(folder, None).read("chip_000").image
     some = open_reader(folder, ["nir", "B2"]).read("chip_000").image
     assert torch.equal(some, whole[[3, 0]])
+
+
+@pytest.mark.parametrize("context", [0, 10, 44, 50])
+def test_networks_without_padding_see_context_and_beyond_it_the_chip_mirrored(own_folder, context):
+    folder = own_folder(size=16, context=context)
+    settings = UNetSettings(padding="valid", depth=3, base_width=1)  # loses 44 on each side
+    network = build_network(settings, bands=["other"] * 4, classes=2)
+    plain = open_reader(folder, None)
+    reader = plain.fitted(network)
+    # 16 and 2 × 44 are 104; it takes 8 k + 4, so 108: 46 on each side of the core.
+    assert reader.side == network.fit(16 + 88) == 108
+    name = folder.names("train")[0]
+    image, label = reader.read(name)
+    whole = plain.read(name)
+    more = 46 - context
+    if more < 0:
+        cut = slice(-more, more)
+        expected, known = whole.image[:, cut, cut], whole.label[cut, cut]
+    else:
+        around = [(more, more)] * 2
+        expected = torch.from_numpy(np.pad(whole.image, [(0, 0), *around], mode="reflect"))
+        known = torch.from_numpy(np.pad(whole.label, around, constant_values=UNKNOWN))
+    assert torch.equal(image, expected)
+    assert torch.equal(label, known)
+    assert label.dtype == torch.uint8
+    inner = slice(46, -46)  # the core, in the middle, wholly within what the network answers
+    assert (label[inner, inner] != UNKNOWN).sum() == (label != UNKNOWN).sum() > 100
+    assert network(image[None]).shape[-1] == 108 - 88
+    kept = ChipsInMemory(reader, folder.names("train"))
+    assert torch.equal(kept[0].image, image)
+    assert reader.bytes_per_chip == 108**2 * (4 * 4 + 1)
+
+
+def test_networks_with_padding_get_chips_as_they_are(folder):
+    reader = open_reader(folder, None)
+    network = build_network(UNetSettings(depth=1, base_width=1), bands=["other"] * 4, classes=2)
+    assert reader.fitted(network) is reader
 
 
 def test_pixels_without_data_are_unknown_whatever_the_label_says(own_folder):

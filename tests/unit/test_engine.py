@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from geounet.config import load_network
 from geounet.engine import (
     Engine,
+    _LiveBytes,
     choose_device,
     choose_precision,
     fold_batch_norm,
@@ -205,6 +206,32 @@ def test_memory_of_a_pixel_is_what_the_largest_arrays_take():
     joined = (32 + 32 + 64) * 4
     assert joined <= ready(network).bytes_per_pixel("uint16") <= joined * 1.3
     assert joined / 2 <= ready(network, "bf16").bytes_per_pixel("uint16") <= joined / 2 * 1.3
+
+
+def test_networks_without_padding_answer_as_the_plain_ones():
+    torch.manual_seed(0)
+    settings = load_network("unet-2015", {"base_width": 4, "depth": 2, "norm": "batch"})
+    network = trained_like(build_network(settings, bands=BANDS, classes=2), side=48)
+    engine, (dn, valid) = ready(network), some_dn(side=56)
+    assert (engine.stride, engine.margin, engine.remainder, engine.fit(50)) == (4, 20, 0, 52)
+    expected = plain(network, dn, valid).softmax(dim=1).numpy()
+    assert expected.shape == (1, 2, 16, 16)
+    probs = engine.probabilities(dn, valid, SLOPE, INTERCEPT)
+    np.testing.assert_allclose(probs, expected, atol=1e-5)
+
+
+def test_memory_without_padding_is_that_of_a_window_much_wider_than_the_margin():
+    network = build_network(
+        load_network("unet-2015", {"base_width": 32, "depth": 2}), bands=BANDS, classes=2
+    )
+    joined = (32 + 32 + 64) * 4  # the skip, what is upsampled, and both together
+    found = ready(network).bytes_per_pixel("uint16")
+    assert joined * 0.9 <= found <= joined * 1.3
+    # What runs at a size of a window is no more than that.
+    side = 244
+    with _LiveBytes() as memory, torch.no_grad():
+        network(torch.zeros(1, 3, side, side))
+    assert memory.peak <= found * side**2
 
 
 def test_a_device_that_is_not_there_is_an_error_that_says_what_is():

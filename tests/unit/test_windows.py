@@ -33,6 +33,34 @@ def test_what_is_read_starts_and_ends_on_one_phase_of_the_pooling_grid(
         assert window.read.width % stride == 0
 
 
+@given(data=st.data(), height=sides, width=sides, stride=strides, times=cores_in_strides)
+def test_networks_without_padding_get_sizes_that_they_take(data, height, width, stride, times):
+    remainder, halo = data.draw(st.integers(0, stride - 1)), data.draw(halos)
+    core = times * stride
+    plan = list(
+        plan_windows(height, width, core=core, halo=halo, stride=stride, remainder=remainder)
+    )
+    assert [w.core for w in plan] == [
+        w.core for w in plan_windows(height, width, core=core, halo=halo, stride=stride)
+    ]
+    for window in plan:
+        for (start, stop), (first, last) in zip(
+            window.read.toranges(), window.core.toranges(), strict=True
+        ):
+            assert start == first - halo
+            assert (stop - start) % stride == remainder
+            assert 0 <= stop - (last + halo) < stride
+
+
+def test_the_paper_s_network_is_stepped_by_384_and_4_pixels_are_dropped():
+    plan = list(plan_windows(384, 1000, core=384, halo=92, stride=16, remainder=12))
+    first, _, last = plan
+    assert (first.read.width, first.read.height) == (572, 572)
+    assert [w.core.col_off for w in plan] == [0, 384, 768]
+    assert first.keep_inside(92) == (slice(0, 384), slice(0, 384))  # of 388
+    assert (last.core.width, last.read.width) == (232, 428)  # 244 come out
+
+
 @given(height=sides, width=sides, stride=strides, times=cores_in_strides, halo=halos)
 def test_every_core_has_the_halo_around_it_and_hardly_more(height, width, stride, times, halo):
     for window in plan_windows(height, width, core=times * stride, halo=halo, stride=stride):
