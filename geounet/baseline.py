@@ -99,7 +99,7 @@ def baseline_scene(
             clouds = write_products(
                 stage,
                 scene,
-                Field(path=path, quantity="index", level=threshold.value),
+                Field(path=path, quantity="index", level=threshold.value, bands=bands),
                 classes=LAND_WATER,
                 probability_dtype="float32",
                 attributes={"model": f"{settings.index.upper()}, {how}", "position_u95_m": None},

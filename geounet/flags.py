@@ -23,6 +23,8 @@ from geounet.stitch import BLOCK, open_canvas
 
 logger = logging.getLogger(__name__)
 
+INWARD = 1e-6
+"""Of the way to the next vertex: where a vertex is looked up for what runs there."""
 CLOUD = (CloudClass.CLOUD_MEDIUM, CloudClass.CLOUD_HIGH, CloudClass.CIRRUS)
 
 
@@ -47,7 +49,7 @@ class FlagWriter:
 
         Args:
             window: Inside the scene.
-            valid: (height, width), where the scene has data, under clouds too.
+            valid: (height, width), where the result has data, or would were clouds not masked.
 
         Raises:
             SceneError: The quality layer is damaged, and clouds are masked by it. Where they are
@@ -77,7 +79,7 @@ class PixelCounts:
     """Pixels of a scene."""
 
     valid: int = 0
-    """With data, masked or not."""
+    """Of the result, those with data, or that would have it but for the mask."""
     known: int = 0
     """Of these, those of which the quality layer says something."""
     cloud: int = 0
@@ -104,8 +106,8 @@ class CoastFlags:
         if self.path is None or not len(lines):
             return lines, np.full(len(lines), UNKNOWN, dtype=np.uint8)
         with rasterio.open(self.path) as src:
-            flags = flags_at(src, shapely.get_coordinates(lines))
-        return split_lines(lines, flags)
+            between = flags_between(src, shapely.get_coordinates(lines))
+        return split_lines(lines, between)
 
     def count(self, lengths_m: NDArray[np.float64], flags: NDArray[np.uint8]) -> None:
         """Add up pieces, (pieces,) each."""
@@ -116,6 +118,28 @@ class CoastFlags:
 def flag_column(flags: NDArray[np.uint8]) -> Any:
     """Return flags as features have them: true, false, or null where it is not known."""
     return pd.arrays.BooleanArray(flags == SUSPECT, flags == UNKNOWN)
+
+
+def flags_between(src: rasterio.DatasetReader, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return the flag between each vertex and the next, whether of one line or not.
+
+    It is suspect if one of the two is, and else unknown if one of them is. A vertex may lie on the
+    edge between two pixels, where a line that ends at nodata does: which of them counts is for each
+    stretch the one that it runs in.
+
+    Args:
+        src: The raster of flags.
+        points: (n, 2), (col, row) from its outer corner.
+
+    Returns:
+        (n - 1,).
+    """
+    inward = (points[1:] - points[:-1]) * INWARD
+    flags = flags_at(src, np.concatenate([points[:-1] + inward, points[1:] - inward]))
+    one, other = np.split(flags, 2)
+    suspect = (one == SUSPECT) | (other == SUSPECT)
+    unknown = (one == UNKNOWN) | (other == UNKNOWN)
+    return np.where(suspect, SUSPECT, np.where(unknown, UNKNOWN, CLEAR)).astype(np.uint8)
 
 
 def flags_at(src: rasterio.DatasetReader, points: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -150,17 +174,17 @@ def flags_at(src: rasterio.DatasetReader, points: NDArray[np.float64]) -> NDArra
 
 
 def split_lines(
-    lines: Geometries, flags: NDArray[np.uint8]
+    lines: Geometries, between: NDArray[np.uint8]
 ) -> tuple[Geometries, NDArray[np.uint8]]:
     """Cut lines at vertices so that each piece has one flag.
 
-    What runs between two vertices is suspect if one of them is, and else unknown if one of them
-    is. Pieces keep the direction; a ring that changes its flag is cut where that happens, not where
-    it starts, and one that does not stays as it is.
+    Pieces keep the direction; a ring that changes its flag is cut where that happens, not where it
+    starts, and one that does not stays as it is.
 
     Args:
         lines: (n,) LineStrings.
-        flags: Of their vertices, one line after another.
+        between: The flag between each of their vertices and the next, one line after another, as
+            `flags_between` gives it.
 
     Returns:
         Pieces in the order of the lines and along each, and the flag of each.
@@ -168,10 +192,10 @@ def split_lines(
     points, line = shapely.get_coordinates(
         lines, include_z=bool(shapely.has_z(lines).any()), return_index=True
     )
-    order = _from_first_change(lines, line, _between(flags))
-    points, between = points[order], _between(flags[order])
+    order = _from_first_change(lines, line, between)
+    points = points[order]
     starts = np.flatnonzero(line[1:] == line[:-1])  # of segments
-    flag, owner = between[starts], line[starts]
+    flag, owner = between[order[starts]], line[starts]
     begins = np.ones(len(starts), dtype=bool)
     begins[1:] = (owner[1:] != owner[:-1]) | (flag[1:] != flag[:-1])
     first = np.flatnonzero(begins)
@@ -179,14 +203,6 @@ def split_lines(
     vertices = np.insert(starts, ends, starts[ends - 1] + 1)
     piece = np.insert(np.cumsum(begins) - 1, ends, np.arange(len(first)))
     return np.asarray(shapely.linestrings(points[vertices], indices=piece)), flag[first]
-
-
-def _between(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the flag between each vertex and the next, whether of one line or not."""
-    one, other = flags[:-1], flags[1:]
-    suspect = (one == SUSPECT) | (other == SUSPECT)
-    unknown = (one == UNKNOWN) | (other == UNKNOWN)
-    return np.where(suspect, SUSPECT, np.where(unknown, UNKNOWN, CLEAR)).astype(np.uint8)
 
 
 def _from_first_change(
@@ -233,6 +249,8 @@ def _share(part: float, whole: float) -> float | None:
 def cloud_note(clouds: dict[str, Any]) -> str | None:
     """Return what to say of clouds; None where there are none, or nothing is known."""
     scene, coast, masked = clouds["share_of_scene"], clouds["share_of_coast"], clouds["masked"]
+    if masked and scene is None:
+        return f"{clouds['source']} knows nothing of any pixel, so nothing is masked as cloud"
     if not scene and not coast:
         return None
     said = f"{scene or 0:.2%} of the scene is under cloud by its {clouds['source']}"

@@ -12,11 +12,16 @@ import geopandas
 import numpy as np
 import pandas as pd
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 from scipy.special import logit
+from shapely.geometry.base import BaseGeometry
 
 from geounet import qgis
+from geounet.aoi import aoi_mask
+from geounet.bands import Band
 from geounet.classes import IGNORE, LabelClass
 from geounet.coastline import LineSweep, median_widths
 from geounet.cog import (
@@ -78,8 +83,12 @@ class Field:
     """Probability of water, 0–1, or an index that is higher over water."""
     level: float
     """Where water begins."""
+    bands: Sequence[Band]
+    """What it was made of."""
     classes: Path | None = None
     """Most probable class, uint8, 255 where invalid, if there are more than two."""
+    aoi: BaseGeometry | None = None
+    """Where it was asked for, in the scene's CRS; None for everywhere."""
 
 
 def write_products(
@@ -115,7 +124,7 @@ def write_products(
     """
     _write_rasters(stage, scene, field, classes, probability_dtype, progress)
     flags = None if scene.quality is None else stage.temporary("flags.tif")
-    pixels = _write_picture(stage, scene, flags, progress)
+    pixels = _write_picture(stage, scene, field, flags, progress)
     coast = CoastFlags(flags)
     _write_vectors(stage, scene, field, coast, attributes, progress)
     _write_styles(stage, scene, field, classes)
@@ -169,7 +178,7 @@ def _write_rasters(
 
 
 def _write_picture(
-    stage: Stage, masked: Scene, flags: Path | None, progress: Progress
+    stage: Stage, masked: Scene, field: Field, flags: Path | None, progress: Progress
 ) -> PixelCounts:
     """Write the 8-bit quicklook: 1–255, and 0 where the scene is invalid.
 
@@ -178,11 +187,12 @@ def _write_picture(
     Args:
         stage: Where it is written.
         masked: The scene.
+        field: What is made of it; pixels are counted where it has data.
         flags: Where to write on the way which pixels are near clouds; None where nobody knows.
         progress: Told of blocks.
 
     Returns:
-        How many pixels are under cloud.
+        How many pixels of the field are under cloud.
     """
     scene = masked.unmasked()
     bands = picture_bands(scene)
@@ -198,15 +208,31 @@ def _write_picture(
     windows = list(blocks(scene.geobox))
     with ExitStack() as files:
         dst = files.enter_context(new_cog(path, scene.geobox, profile, draft=draft))
+        src = files.enter_context(rasterio.open(field.path))
         flagged = files.enter_context(FlagWriter.open(flags, masked)) if flags else None
         for window in progress(windows, label="quicklook", total=len(windows)):
             values, valid = scene.read(bands, window)
             if flagged:
-                flagged.write(window, valid)
+                made = np.isfinite(src.read(1, window=window))
+                flagged.write(window, made | _masked_away(masked, field, window))
             share = (values - low[:, None, None]) / (high - low)[:, None, None]
             steps = 1 + np.rint(np.clip(np.nan_to_num(share), 0, 1) * 254)
             dst.write((steps * valid).astype(np.uint8), window=window)
     return flagged.counts if flagged else PixelCounts()
+
+
+def _masked_away(scene: Scene, field: Field, window: Window) -> NDArray[np.bool_]:
+    """Return where a field would have data were it not masked by cloud, (height, width)."""
+    if scene.clouds.describe() is None:
+        return np.zeros((int(window.height), int(window.width)), dtype=bool)
+    away = scene.clouds.mask(window)
+    if away.any():
+        away &= scene.unmasked().read_dn(field.bands, window).valid
+        if field.aoi is not None:
+            shift = Affine.translation(window.col_off, window.row_off)
+            grid = GeoBox(away.shape, scene.geobox.transform @ shift, scene.geobox.crs)
+            away &= aoi_mask(field.aoi, grid)
+    return away
 
 
 def picture_bands(scene: Scene) -> list[str]:

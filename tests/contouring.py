@@ -126,7 +126,7 @@ def make_products(
     classes_path = None
     if best is not None:
         classes_path = write_raster(made / "classes.tif", best[None], **profile)
-    field = Field(path, quantity, level, classes_path)
+    field = Field(path, quantity, level, bands, classes_path)
     out = folder / "out"
     extra = {"progress": progress} if progress else {}
     with (

@@ -332,7 +332,12 @@ class Predictor:
             job.notes.append(note)
             logger.warning("%s: %s", job.scene.source, note)
         return Field(
-            path=water, quantity="probability", level=self._settings.threshold, classes=best
+            path=water,
+            quantity="probability",
+            level=self._settings.threshold,
+            bands=job.bands,
+            classes=best,
+            aoi=job.aoi,
         )
 
     def _parts(self, job: _Job, pieces: Iterable[Piece]) -> Iterator[Part]:

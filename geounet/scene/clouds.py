@@ -9,6 +9,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from geounet.errors import SceneError
-from geounet.scene.grid import res_in_metres
+from geounet.scene.grid import overlap, res_in_metres
 from geounet.scene.quality import (
     CloudClass,
     Codes,
@@ -31,6 +32,7 @@ from geounet.scene.quality import (
     why_useless,
 )
 from geounet.scene.raster import Handles, one_line
+from geounet.scene.remote import without_query
 from geounet.windows import mirror_indexes
 
 logger = logging.getLogger(__name__)
@@ -136,8 +138,24 @@ class Clouds:
         self._useless: str | None = None
         self._looked = False
         self._lock = threading.Lock()
+        if options.file is not None:
+            self._check_place()
         if options.mask:
             self._check_mask()
+
+    def _check_place(self) -> None:
+        """Refuse a user's mask that lies elsewhere; where it masks nothing, that is a warning."""
+        assert self._found is not None and self._found.geobox is not None  # noqa: PT018
+        with self._one_line(self._found.path):
+            if overlap(self._geobox, self._found.geobox):
+                return
+        said = f"{without_query(self._found.path)} lies elsewhere than {self._source}"
+        if self.options.mask:
+            raise SceneError(
+                f"{said}: it masks no cloud there. Correct its CRS and geotransform, give another "
+                "by --cloud-mask, or leave out --mask-clouds."
+            )
+        logger.warning("%s: clouds are not known. Give another by --cloud-mask.", said)
 
     def _check_mask(self) -> None:
         if self.layer is None:
@@ -191,7 +209,8 @@ class Clouds:
     def suspect(self, window: Window) -> NDArray[np.uint8]:
         """Return which pixels lie in cloud of any kind, cirrus too, or next to it.
 
-        Next to it is within a pixel of the quality layer. Nothing is left out: this is a warning.
+        Next to it is within a pixel of the quality layer, or, where those of the scene are larger,
+        in the same pixel. Nothing is left out: this is a warning.
 
         Args:
             window: As for `classes`.
@@ -199,7 +218,7 @@ class Clouds:
         Returns:
             (height, width), `SUSPECT`, `CLEAR`, or `UNKNOWN` where that is not known.
         """
-        return self._on_scene(window, self._own_suspect, 1, UNKNOWN)
+        return self._on_scene(window, self._own_suspect, self._near_px(), UNKNOWN)
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return which pixels are masked by cloud, (height, width).
@@ -248,11 +267,25 @@ class Clouds:
     def _own_classes(self, window: Window) -> Codes:
         return self._read(window, 0)
 
+    def _near_px(self) -> int:
+        """Return how many pixels around the one in a scene pixel's middle are next to it, or in it.
+
+        So no cloud falls between the middles of large pixels.
+        """
+        if self.layer is None or self.layer.geobox is None:
+            return 1
+        ratio = max(res_in_metres(self._geobox)) / min(res_in_metres(self.layer.geobox))
+        to_own = ~self.layer.geobox.transform @ self._geobox.transform
+        if self._geobox.crs != self.layer.geobox.crs or to_own.b or to_own.d:
+            ratio *= math.sqrt(2)  # turned by 45°, its diagonal lies along the other's rows
+        return max(1, math.ceil(ratio / 2 - 1e-6))
+
     def _own_suspect(self, window: Window) -> NDArray[np.uint8]:
-        codes = self._read(window, 1)
+        px = self._near_px()
+        codes = self._read(window, px)
         cloud = np.isin(codes, (*_CLOUD, CloudClass.CIRRUS))
-        near = spread(cloud, 1)[1:-1, 1:-1]
-        unknown = codes[1:-1, 1:-1] == CloudClass.UNKNOWN
+        near = spread(cloud, px)[px:-px, px:-px]
+        unknown = codes[px:-px, px:-px] == CloudClass.UNKNOWN
         return np.where(near, SUSPECT, np.where(unknown, UNKNOWN, CLEAR)).astype(np.uint8)
 
     def _own_mask(self, window: Window) -> NDArray[np.uint8]:
@@ -314,11 +347,17 @@ class Clouds:
         self, rows: NDArray[np.intp], cols: NDArray[np.intp], beyond_px: int
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         assert self.layer is not None and self.layer.geobox is not None  # noqa: PT018
-        try:
+        with self._one_line(self.layer.path):
             return nearest(self._geobox, self.layer.geobox, rows, cols, beyond_px)
+
+    @contextmanager
+    def _one_line(self, path: str) -> Iterator[None]:
+        """Say what is wrong where a layer cannot be brought to the scene."""
+        try:
+            yield
         except ProjError as error:
             raise SceneError(
-                f"{self.layer.path} cannot be brought to the CRS of {self._source}: "
+                f"{without_query(path)} cannot be brought to the CRS of {self._source}: "
                 f"{one_line(error)}. Check its CRS, or give another by --cloud-mask."
             ) from error
 
@@ -355,9 +394,13 @@ def spread(pixels: NDArray[np.bool_], px: int) -> NDArray[np.bool_]:
     for axis in (0, 1):
         lines = np.moveaxis(result, axis, 0)
         wider = lines.copy()
-        for step in range(1, px + 1):
+        reach = 0
+        while reach < px:
+            step = min(px - reach, reach + 1)  # no more, or it would leave gaps
+            lines = wider.copy()
             wider[step:] |= lines[:-step]
             wider[:-step] |= lines[step:]
+            reach += step
         result = np.moveaxis(wider, 0, axis)
     return result
 

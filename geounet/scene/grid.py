@@ -125,12 +125,12 @@ def overlap(one: GeoBox, other: GeoBox) -> bool:
         ProjError: There is no way from one CRS to the other.
     """
     along = np.linspace(0, 1, OUTLINE)
-    cols, rows = (axis.ravel() for axis in np.meshgrid(along * one.width, along * one.height))
-    x, y = one.transform @ (cols, rows)
+    points: Any = np.meshgrid(along * one.width, along * one.height)
+    x, y = one.transform @ points
     if one.crs != other.crs:
         assert one.crs is not None and other.crs is not None  # noqa: PT018
         x, y = Transformer.from_crs(one.crs.proj, other.crs.proj, always_xy=True).transform(x, y)
-    places = np.column_stack(~other.transform @ (x, y))
+    places = np.stack(~other.transform @ (x, y), axis=-1).reshape(-1, 2)
     places = places[np.isfinite(places).all(axis=1)]
     inside = shapely.box(EDGE, EDGE, other.width - EDGE, other.height - EDGE)
     return bool(shapely.intersects(shapely.MultiPoint(places).convex_hull, inside))

@@ -72,7 +72,7 @@ def products_of(
         write_products(
             stage,
             opened,
-            Field(path=path, quantity="probability", level=level),
+            Field(path=path, quantity="probability", level=level, bands=opened.bands),
             classes=LAND_WATER,
             probability_dtype="float32",
             attributes={"model": "m.safetensors", "position_u95_m": None},

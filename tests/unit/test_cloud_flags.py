@@ -52,6 +52,10 @@ def worst(one, other):
     return next(flag for flag in (SUSPECT, UNKNOWN, CLEAR) if flag in (one, other))
 
 
+def between(flags):
+    return np.array(list(map(worst, flags[:-1], flags[1:])), dtype=np.uint8)
+
+
 def segments_of(line, flags=None, flag=None):
     """(from, to, flag) of each segment, with z."""
     points = shapely.get_coordinates(line, include_z=True).tolist()
@@ -63,7 +67,7 @@ def segments_of(line, flags=None, flag=None):
 @settings(max_examples=200)
 def test_pieces_are_the_segments_of_the_lines_each_with_its_flag(given_lines):
     lines, flags = given_lines
-    pieces, piece_flags = split_lines(lines, flags)
+    pieces, piece_flags = split_lines(lines, between(flags))
     remaining = list(zip(pieces, piece_flags.tolist(), strict=True))
     start = 0
     for line in lines:
@@ -84,7 +88,7 @@ def test_pieces_are_the_segments_of_the_lines_each_with_its_flag(given_lines):
 @settings(max_examples=200)
 def test_no_piece_could_be_longer(given_lines):
     lines, flags = given_lines
-    pieces, piece_flags = split_lines(lines, flags)
+    pieces, piece_flags = split_lines(lines, between(flags))
     tree = zip(pieces[:-1], pieces[1:], piece_flags[:-1], piece_flags[1:], strict=True)
     for one, other, flag, next_flag in tree:
         if flag == next_flag:
@@ -121,7 +125,7 @@ def test_where_nothing_is_known_lines_stay_whole_and_their_flag_is_null():
 SHAPE = (60, 90)
 
 
-def make(folder, scl, *, clouds=None, shape=SHAPE, field=None):
+def make(folder, scl, *, clouds=None, shape=SHAPE, field=None, aoi=None):
     """Write a scene with an SCL of 20 m beside it, and its products; return record and lines."""
     folder.mkdir()
     bands = folder / "scene"
@@ -138,7 +142,9 @@ def make(folder, scl, *, clouds=None, shape=SHAPE, field=None):
     ):
         valid = scene.read(["B03"], Window(0, 0, shape[1], shape[0])).valid
         written = np.where(valid, values, np.nan).astype(np.float32)[None]
-        made = Field(write_raster(folder / "field.tif", written), "probability", 0.5)
+        made = Field(
+            write_raster(folder / "field.tif", written), "probability", 0.5, ("B03",), aoi=aoi
+        )
         record["clouds"] = write_products(
             stage, scene, made, classes=LAND_WATER, probability_dtype="uint8", attributes={}
         )
@@ -201,6 +207,44 @@ def test_shares_of_the_scene_are_of_its_pixels_that_are_known(tmp_path):
     assert clouds["share_of_scene"] == pytest.approx(cloud / known)
     assert clouds["source"] == "SCL (SCL_20m.tif)"
     assert clouds["masked"] is None
+
+
+@pytest.mark.parametrize("turned", range(4))
+def test_lines_that_end_at_nodata_have_no_end_of_which_nothing_is_known(tmp_path, turned):
+    rows, cols = np.mgrid[:45, :45]
+    nodata = np.rot90((cols + 0.4 * rows < 12) | (cols < 4) | (rows < 3), turned)
+    scl = np.where(nodata, 0, 6).astype(np.uint8)
+    field = rough_field(np.random.default_rng(8), (90, 90), smooth=3)
+    field[np.kron(nodata, np.ones((2, 2), bool))] = np.nan
+    _, lines = make(tmp_path / "a", scl, shape=(90, 90), field=field)
+    assert shapely.distance(lines.geometry, shapely.box(0, 0, 1, 1)).size > 5
+    assert (lines.cloud_suspect == False).all()  # noqa: E712
+
+
+def test_shares_are_of_the_pixels_of_the_result(tmp_path):
+    scl, shape = scl_with_cloud(), (60, 90)
+    field = rough_field(np.random.default_rng(8), shape, smooth=3)
+    field[:, 40:] = np.nan
+    aoi = shapely.box(*(UTM @ (0, 60)), *(UTM @ (40, 0)))
+    asked = scl[:, :20]
+    cloud = np.isin(asked, (8, 9, 10)).mean()
+    assert 0 < cloud != np.isin(scl, (8, 9, 10)).sum() / (scl != 0).sum()
+    assert make(tmp_path / "a", scl, field=field)[0]["share_of_scene"] == pytest.approx(cloud)
+    masked = make(
+        tmp_path / "b", scl, field=field, aoi=aoi, clouds=CloudOptions(mask=True, min_area_m2=0)
+    )[0]
+    assert masked["share_of_scene"] == pytest.approx(cloud)
+    hidden = np.isin(asked, (8, 9)).mean()
+    assert masked["masked"]["share_of_scene"] == pytest.approx(hidden)
+
+
+def test_a_mask_that_knows_nothing_is_said_when_it_is_to_mask(tmp_path, caplog):
+    options = CloudOptions(mask=True, file=str(tmp_path / "mask.tif"))
+    write_raster(tmp_path / "mask.tif", np.full((1, *SHAPE), 9, np.uint8), nodata=9)
+    clouds, _ = make(tmp_path / "a", scl_with_cloud(), clouds=options)
+    assert clouds["share_of_scene"] is None
+    (told,) = [r.message for r in caplog.records if "nothing is masked" in r.message]
+    assert "mask.tif) knows nothing of any pixel" in told
 
 
 def test_what_is_masked_is_recorded_and_no_line_runs_along_it(tmp_path):

@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 
 from geounet.errors import SceneError
 from geounet.scene import CloudOptions, SceneOptions, gdal_environment, open_scene
-from geounet.scene.clouds import CLEAR, SUSPECT, UNKNOWN, Clouds
+from geounet.scene.clouds import CLEAR, SUSPECT, UNKNOWN, Clouds, spread
 from geounet.scene.quality import CloudClass, QualityLayer
 from geounet.scene.raster import Handles
 
@@ -207,6 +207,79 @@ def test_suspect_is_a_pixel_of_the_layer_around_any_cloud():
     expected[0, :] = UNKNOWN
     expected[3:6, 3:6] = SUSPECT
     assert np.array_equal(suspect, expected)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    res=st.sampled_from([65.0, 60.0, 130.0, 250.0]),
+    shift=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+)
+@settings(max_examples=40)
+def test_no_cloud_falls_between_the_middles_of_large_pixels(seed, res, shift):
+    scl = np.full((60, 70), 6, np.uint8)
+    scl[tuple(np.random.default_rng(seed).integers(14, 46, (2, 3)))] = [8, 9, 10]
+    own = grid(scl.shape)
+    scene = grid((4, 4), res=res, left=500_000.0 + shift[0], top=4_500_000.0 - shift[1])
+    suspect = clouds_of(scl, own=own, scene=scene).suspect(whole(scene))
+    for row, col in np.ndindex(*scene.shape):
+        top, left = (shift[1] + row * res) / 20, (shift[0] + col * res) / 20
+        rows = slice(int(top), int(np.ceil(top + res / 20)))
+        cols = slice(int(left), int(np.ceil(left + res / 20)))
+        if (scl[rows, cols] != 6).any():
+            assert suspect[row, col] == SUSPECT
+        far = np.s_[max(rows.start - 2, 0) : rows.stop + 2, max(cols.start - 2, 0) : cols.stop + 2]
+        if (scl[far] == 6).all():
+            assert suspect[row, col] == CLEAR
+
+
+@given(seed=st.integers(0, 1000), px=st.integers(0, 12))
+def test_pixels_are_spread_over_a_square(seed, px):
+    pixels = np.random.default_rng(seed).random((9, 17)) < 0.05
+    expected = ndimage.maximum_filter(pixels, 2 * px + 1, mode="constant", cval=0)
+    assert np.array_equal(spread(pixels, px), expected)
+
+
+def elsewhere(folder: Path, transform: Affine, crs: str = "EPSG:32630") -> CloudOptions:
+    values = np.ones((1, 40, 50), np.uint8)
+    path = write_raster(folder / "mask.tif", values, transform=transform, crs=crs)
+    return CloudOptions(mask=True, min_area_m2=0, file=str(path))
+
+
+@pytest.mark.parametrize("shift", [(50, 0), (0, -40), (-50, 40), (9000, 0)])
+def test_a_mask_of_another_place_is_refused_or_said(scene_path, tmp_path, shift, caplog):
+    options = elsewhere(tmp_path, UTM @ Affine.translation(*shift))
+    with pytest.raises(SceneError, match=r"mask\.tif lies elsewhere than .*scene\.tif: .*CRS"):
+        open_scene(scene_path, SceneOptions(clouds=options))
+    with open_scene(scene_path, SceneOptions(clouds=replace(options, mask=False))) as scene:
+        scene.on_grid_of(["B03"])
+    (told,) = [r.message for r in caplog.records if "lies elsewhere" in r.message]
+    assert "clouds are not known" in told
+
+
+def test_a_mask_of_another_zone_is_refused(scene_path, tmp_path):
+    options = elsewhere(tmp_path, UTM, crs="EPSG:32601")
+    with pytest.raises(SceneError, match="lies elsewhere"):
+        open_scene(scene_path, SceneOptions(clouds=options))
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (49, 39), (-49, 0)])
+def test_a_mask_that_overlaps_at_all_is_taken(scene_path, tmp_path, shift):
+    options = elsewhere(tmp_path, UTM @ Affine.translation(*shift))
+    with open_scene(scene_path, SceneOptions(clouds=options)) as scene:
+        assert scene.clouds.layer is not None
+
+
+@pytest.mark.parametrize(
+    ("transform", "crs"),
+    [
+        (Affine(7.2, 0, -180, 0, -4.5, 90), "EPSG:4326"),
+        (UTM @ Affine.translation(21.3, 17.2) @ Affine.scale(1e-3), "EPSG:32630"),
+    ],
+)
+def test_a_mask_of_the_whole_world_or_of_one_spot_is_taken(scene_path, tmp_path, transform, crs):
+    options = elsewhere(tmp_path, transform, crs)
+    with open_scene(scene_path, SceneOptions(clouds=options)) as scene:
+        assert scene.clouds.layer is not None
 
 
 def test_without_a_layer_nothing_is_known():
