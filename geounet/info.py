@@ -332,6 +332,8 @@ def write_quicklook(
     """
     if out.suffix.lower() != ".png":
         raise OutputError(f"{out} does not end in .png, as a quicklook has to.")
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder. Give a file that is to be written as --quicklook.")
     if out.exists() and not overwrite:
         raise OutputError(
             f"{out} exists already. Use --overwrite to replace it, or another --quicklook."
@@ -341,8 +343,11 @@ def write_quicklook(
     from matplotlib.image import imsave  # takes long to import
 
     no_version: Any = {"Software": None}  # the same scene gives the same bytes
-    with stage_file(out) as draft:
-        imsave(draft, draw(values, valid), format="png", metadata=no_version)
+    try:
+        with stage_file(out) as draft:
+            imsave(draft, draw(values, valid), format="png", metadata=no_version)
+    except OutputError as error:
+        raise OutputError(str(error).replace("--out", "--quicklook")) from error
 
 
 def draw(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:

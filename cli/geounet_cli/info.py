@@ -317,6 +317,7 @@ def _show_result(console: "Console", facts: dict[str, Any]) -> None:
             "level": f"{facts['level']:.4g}",
             "classes": ", ".join(f"{one['value']} {one['name']}" for one in facts["classes"]),
             "plan": plan,
+            "clouds": _result_clouds(facts.get("clouds")),
             "made by": f"geounet {facts['geounet']}",
             "files": state,
         },
@@ -327,6 +328,20 @@ def _show_result(console: "Console", facts: dict[str, Any]) -> None:
     console.print(table)
     for note in facts.get("notes", []):
         console.print(f"note: {note}", markup=False)
+
+
+def _result_clouds(clouds: dict[str, Any] | None) -> str:
+    """Say how much of a result is under cloud, as its record has it."""
+    if not clouds or clouds["source"] is None:
+        return "no layer said where they were"
+    if clouds["share_of_scene"] is None:
+        return f"{clouds['source']} knew nothing of any pixel"
+    said = f"{_percent(clouds['share_of_scene'])} of the scene"
+    if clouds["share_of_coast"] is not None:
+        said += f", {_percent(clouds['share_of_coast'])} of the coast"
+    if clouds["masked"] is not None:
+        said += f", {_percent(clouds['masked']['share_of_scene'] or 0)} masked"
+    return f"{said} (from {clouds['source']})"
 
 
 def _show_results(console: "Console", facts: dict[str, Any]) -> None:

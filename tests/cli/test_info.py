@@ -83,6 +83,41 @@ def test_a_quicklook_is_written_beside_the_facts(geounet, scene, tmp_path) -> No
     assert [path.name for path in picture.parent.iterdir()] == ["coast.png"]
 
 
+def test_a_folder_is_no_quicklook(geounet, scene, tmp_path) -> None:
+    (tmp_path / "there.png").mkdir()
+    run = geounet("info", scene, *OPTIONS, "--quicklook", tmp_path / "there.png", "--overwrite")
+    assert run.status == 1
+    assert f"{tmp_path / 'there.png'} is a folder" in run.complaint
+    (tmp_path / "file").touch()
+    run = geounet("info", scene, *OPTIONS, "--quicklook", tmp_path / "file" / "a.png")
+    assert run.status == 1
+    assert "--quicklook" in run.complaint
+    assert "--out" not in run.complaint
+
+
+@pytest.mark.parametrize(
+    ("cloud", "said"),
+    [(1, "25.0 % of the scene, 0.0 % of the coast"), (None, "clouds.tif) knew nothing")],
+)
+def test_clouds_of_a_result_are_told(geounet, scene, tmp_path, cloud, said) -> None:
+    with rasterio.open(scene, "r+") as dst:
+        nir = dst.read(2)
+        nir[:, 20:] = 1100
+        dst.write(nir, 2)
+    with rasterio.open(
+        tmp_path / "clouds.tif", "w", driver="GTiff", height=30, width=40, count=1, dtype="uint8",
+        crs="EPSG:32630", transform=Affine(10, 0, 5e5, 0, -10, 54e5), nodata=255,
+    ) as dst:  # fmt: skip
+        mask = np.full((30, 40), 255 if cloud is None else 0, np.uint8)
+        mask[:, :10] = 255 if cloud is None else cloud
+        dst.write(mask, 1)
+    out = tmp_path / "out"
+    mask_options = ("--cloud-mask", tmp_path / "clouds.tif", "--threshold", "0")
+    assert "no layer said" not in geounet("info", scene).out
+    assert geounet("baseline", scene, "--out", out, *mask_options, *OPTIONS).status == 0
+    assert said in geounet("info", out / "coast.json").out
+
+
 def test_only_scenes_have_a_quicklook(geounet, tmp_path) -> None:
     (tmp_path / "found.json").write_text(
         '{"type": "FeatureCollection", "features": [{"type": "Feature", "stac_version": "1.0.0", '
