@@ -1,13 +1,32 @@
-"""How well a network tells classes apart, pixel by pixel."""
+"""How well a network tells classes apart: pixels, boundaries, and how sure it is of them.
 
-from dataclasses import dataclass
-from typing import Any, Self
+Everything follows from `Counts`, which add up: over the chips of a split, of a scene, or of blocks
+drawn at random. torchmetrics keeps one sum of all, so that the spread between chips is lost; what
+follows from that sum is held against it in the tests.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from geounet.classes import IGNORE, LabelClass
+from geounet.classes import IGNORE
+
+BOUNDARY_PX = (1, 2, 3)
+"""How far from a boundary, in pixels, boundary scores look."""
+CALIBRATION_BINS = 15
+"""Of equal width between 0 and 1, as in Guo et al. (2017)."""
+THRESHOLDS = torch.arange(1, 100) / 100
+"""Probabilities of water from which a pixel may be taken for water."""
+REPLICATES = 1000
+"""Of the bootstrap."""
+
+Figures = dict[tuple[str, ...], Tensor]
+"""Scores by name, ("iou", "water") for instance; each has the leading axes of the counts, and NaN
+where nothing defines it."""
 
 
 def confusion_matrix(classes: int) -> MulticlassConfusionMatrix:
@@ -19,48 +38,268 @@ def confusion_matrix(classes: int) -> MulticlassConfusionMatrix:
     return MulticlassConfusionMatrix(classes, ignore_index=IGNORE, validate_args=False)
 
 
-@dataclass(frozen=True)
-class ClassScore:
-    """How well one class was found; None where it occurs neither in labels nor in predictions."""
+class Counts(NamedTuple):
+    """What scores are made of, float64; leading axes (...) are chips, or sums of some."""
 
-    iou: float | None
-    """Intersection over union, 0–1."""
-    f1: float | None
-    """Harmonic mean of precision and recall, 0–1."""
+    confusion: Tensor
+    """(..., C, C), pixels by true and predicted class."""
+    near: Tensor
+    """(..., distances, C, 2), pixels of a class near its boundary in both label and prediction, and
+    in either; for boundary IoU."""
+    contours: Tensor
+    """(..., distances, C, 4), pixels on the predicted contour of a class, those of them with the
+    true one near, pixels on the true contour, those of them with the predicted one near."""
+    sure: Tensor
+    """(..., CALIBRATION_BINS, 3), pixels by the probability of the class that they are taken for;
+    the sum of these probabilities; and how many are right."""
+    water: Tensor
+    """(..., len(THRESHOLDS) + 1, 2), pixels of land and of water by how many of `THRESHOLDS` their
+    probability of water reaches."""
 
+    def weighted(self, weights: Tensor) -> "Counts":
+        """Add chips up, (n, ...), as often as `weights`, (..., n), say."""
+        return Counts(*(torch.tensordot(weights.double(), part, dims=1) for part in self))
 
-@dataclass(frozen=True)
-class Scores:
-    """How well the classes of one split were found."""
+    def total(self) -> "Counts":
+        """Add all chips up, (n, ...)."""
+        return Counts(*(part.sum(dim=0) for part in self))
 
-    classes: dict[str, ClassScore]
-    """By name of class."""
-    pixels: int
-    """Pixels with a known class."""
+    def chosen(self, which: Tensor) -> "Counts":
+        """Return some of the chips, (n, ...), by index or by a mask."""
+        return Counts(*(part[which] for part in self))
 
     @classmethod
-    def from_confusion(cls, confusion: Tensor, classes: tuple[LabelClass, ...]) -> Self:
-        """Return the scores that follow from (true, predicted) counts."""
-        found = confusion.diagonal()
-        labelled, predicted = confusion.sum(dim=1), confusion.sum(dim=0)
-        counts = torch.stack([found, labelled, predicted]).tolist()
-        scores = {
-            label_class.name: _class_score(int(hit), int(true), int(said))
-            for label_class, hit, true, said in zip(classes, *counts, strict=True)
-        }
-        return cls(scores, int(confusion.sum()))
+    def joined(cls, parts: Sequence["Counts"]) -> "Counts":
+        """Put chips, (n, ...) each, one after another."""
+        return cls(*(torch.cat(of) for of in zip(*parts, strict=True)))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the scores as records have them."""
-        return {
-            "pixels": self.pixels,
-            "iou": {name: score.iou for name, score in self.classes.items()},
-            "f1": {name: score.f1 for name, score in self.classes.items()},
-        }
+    @classmethod
+    def none(cls, classes: int) -> "Counts":
+        """Return the counts of no chips, (0, ...)."""
+        empty = torch.empty(0, classes, 2, 2)
+        return count_chips(empty, torch.empty(0, 2, 2, dtype=torch.uint8), water=[True] * classes)
 
 
-def _class_score(found: int, labelled: int, predicted: int) -> ClassScore:
-    together = labelled + predicted
-    if not together:
-        return ClassScore(None, None)
-    return ClassScore(iou=found / (together - found), f1=2 * found / together)
+@torch.no_grad()
+def count_chips(logits: Tensor, label: Tensor, *, water: Sequence[bool]) -> Counts:
+    """Count what a network says of each chip of a batch.
+
+    Args:
+        logits: (B, C, H, W).
+        label: (B, H, W), class numbers from 0, 255 unknown: counts nowhere, and where it begins
+            is no boundary, as the edge of a chip is none.
+        water: Which classes are water.
+
+    Returns:
+        Counts (B, ...), on the CPU.
+    """
+    count = logits.shape[1]
+    probs = logits.float().softmax(dim=1)
+    sure, predicted = probs.max(dim=1)  # (B, H, W)
+    known = label != IGNORE
+    label = label.long()
+    is_water = torch.as_tensor(water, device=label.device)
+    truth = is_water[label.where(known, 0)].long()
+    p_water = probs[:, is_water].sum(dim=1).contiguous()
+    reached = torch.bucketize(p_water, THRESHOLDS.to(p_water), right=True)
+    pairs, reached_by = label * count + predicted, 2 * reached + truth
+    counts = Counts(
+        confusion=_histogram(pairs, known, count**2).unflatten(-1, (count, -1)),
+        near=_near_boundaries(predicted, label, known, count),
+        contours=_on_contours(predicted, label, known, count),
+        sure=_calibration(sure, predicted == label, known),
+        water=_histogram(reached_by, known, 2 * len(THRESHOLDS) + 2).unflatten(-1, (-1, 2)),
+    )
+    return Counts(*(part.double().cpu() for part in counts))
+
+
+def _histogram(values: Tensor, known: Tensor, size: int, weights: Tensor | None = None) -> Tensor:
+    """Count the values 0 to `size` - 1 of each chip where they are known; (B, size)."""
+    chips = len(values)
+    row = torch.arange(chips, device=values.device)[:, None, None]
+    places = (row * size + values)[known]
+    weighing = None if weights is None else weights[known].double()
+    return torch.bincount(places, weighing, minlength=chips * size).view(chips, size)
+
+
+def _calibration(sure: Tensor, right: Tensor, known: Tensor) -> Tensor:
+    """Return `Counts.sure`."""
+    edges = torch.linspace(0, 1, CALIBRATION_BINS + 1, device=sure.device)
+    bins = (torch.bucketize(sure, edges, right=True) - 1).clamp(max=CALIBRATION_BINS - 1)
+    size = CALIBRATION_BINS
+    columns = [_histogram(bins, known, size, of) for of in (torch.ones_like(sure), sure, right)]
+    return torch.stack(columns, dim=-1)
+
+
+def _by_class(numbers: Tensor, known: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return where each class is, and where another known one is; (B, C, H, W) booleans."""
+    classes = torch.arange(count, device=numbers.device)[:, None, None]
+    inside = (numbers[:, None] == classes) & known[:, None]
+    return inside, known[:, None] & ~inside
+
+
+def _near_boundaries(predicted: Tensor, label: Tensor, known: Tensor, count: int) -> Tensor:
+    """Return `Counts.near`, after Cheng et al. (2021), "Boundary IoU", arXiv:2103.16562.
+
+    A pixel is near the boundary if one of another class is in the square of 2 d + 1 pixels around
+    it: it is what d erosions by 3 × 3 pixels take away.
+    """
+    found = []
+    for distance in BOUNDARY_PX:
+        near = []
+        for numbers in (predicted, label):
+            inside, other = _by_class(numbers, known, count)
+            side = 2 * distance + 1
+            reach = F.max_pool2d(other.float(), side, stride=1, padding=distance) > 0
+            near.append(inside & reach)
+        said, true = near
+        found.append(torch.stack([_pixels(said & true), _pixels(said | true)], dim=-1))
+    return torch.stack(found, dim=1)
+
+
+def _on_contours(predicted: Tensor, label: Tensor, known: Tensor, count: int) -> Tensor:
+    """Return `Counts.contours`, after Csurka et al. (2013) [1]_.
+
+    A contour is made of the pixels of a class beside one of another; near is a distance between
+    centres, as the crow flies.
+
+    References:
+        .. [1] "What is a good evaluation measure for semantic segmentation?", BMVC,
+           doi:10.5244/C.27.32.
+    """
+    said, true = (
+        inside & _widened(other, 1)
+        for inside, other in (_by_class(of, known, count) for of in (predicted, label))
+    )
+    found = []
+    for distance in BOUNDARY_PX:
+        met = _pixels(said & _widened(true, distance)), _pixels(true & _widened(said, distance))
+        found.append(torch.stack([_pixels(said), met[0], _pixels(true), met[1]], dim=-1))
+    return torch.stack(found, dim=1)
+
+
+def _widened(marked: Tensor, radius: int) -> Tensor:
+    """Return the pixels at most `radius` from one that is marked, (B, C, H, W)."""
+    steps = torch.arange(-radius, radius + 1, device=marked.device)
+    disc = (steps[:, None] ** 2 + steps**2 <= radius**2).float()
+    planes = marked.flatten(0, 1)[:, None].float()  # (B C, 1, H, W)
+    return (F.conv2d(planes, disc[None, None], padding=radius) > 0.5).view_as(marked)
+
+
+def _pixels(marked: Tensor) -> Tensor:
+    """Count the marked pixels of each plane, (B, C)."""
+    return marked.sum(dim=(2, 3))
+
+
+def pixel_figures(confusion: Tensor, names: Sequence[str]) -> Figures:
+    """Return the scores that follow from (true, predicted) counts, (..., C, C).
+
+    They are accuracy, and of each class iou, f1, precision and recall.
+    """
+    confusion = confusion.double()
+    found = confusion.diagonal(dim1=-2, dim2=-1)  # (..., C)
+    labelled, predicted = confusion.sum(dim=-1), confusion.sum(dim=-2)
+    of_classes = {
+        "iou": found / (labelled + predicted - found),
+        "f1": 2 * found / (labelled + predicted),
+        "precision": found / predicted,
+        "recall": found / labelled,
+    }
+    figures = {
+        (score, name): values[..., number]
+        for score, values in of_classes.items()
+        for number, name in enumerate(names)
+    }
+    return figures | {("accuracy",): found.sum(dim=-1) / confusion.sum(dim=(-2, -1))}
+
+
+def all_figures(counts: Counts, names: Sequence[str]) -> Figures:
+    """Return all scores that follow from counts.
+
+    Those of `pixel_figures`; boundary_iou and boundary_f1 by distance in pixels and class; and
+    calibration_error, the expected one of Guo et al. (2017), "On calibration of modern neural
+    networks", arXiv:1706.04599: how far, on average, a probability is from how often it is right.
+    """
+    figures = pixel_figures(counts.confusion, names)
+    boundary_iou = counts.near[..., 0] / counts.near[..., 1]  # (..., distances, C)
+    said, said_met, true, true_met = counts.contours.unbind(dim=-1)
+    precision, recall = (said_met / said).nan_to_num(), (true_met / true).nan_to_num()
+    boundary_f1 = (2 * precision * recall / (precision + recall)).nan_to_num()
+    boundary_f1 = boundary_f1.where(said + true > 0, torch.nan)
+    for score, values in (("boundary_iou", boundary_iou), ("boundary_f1", boundary_f1)):
+        for i, distance in enumerate(BOUNDARY_PX):
+            for number, name in enumerate(names):
+                figures[score, str(distance), name] = values[..., i, number]
+    pixels, sure, right = counts.sure.unbind(dim=-1)  # (..., bins)
+    figures["calibration_error",] = (sure - right).abs().sum(dim=-1) / pixels.sum(dim=-1)
+    return figures
+
+
+def spread(
+    counts: Counts, blocks: Sequence[str], names: Sequence[str], *, seed: int = 0
+) -> Figures | None:
+    """Return between what each score lies in 95 % of all draws of blocks, (2,); low and high.
+
+    Pixels of one chip, and chips of one block, err together: as many blocks as there are, are
+    drawn with replacement and the scores counted anew, and so `REPLICATES` times (Efron and
+    Tibshirani 1993, "An introduction to the bootstrap", percentile interval).
+
+    Args:
+        counts: Of each chip, (n, ...).
+        blocks: Of each chip, which block it is from.
+        names: Of the classes.
+        seed: Of the draws.
+
+    Returns:
+        None where there is one block only, or none, and so nothing is known of the spread.
+    """
+    kinds = {block: number for number, block in enumerate(sorted(set(blocks)))}
+    if len(kinds) < 2:
+        return None
+    member = torch.tensor([kinds[block] for block in blocks])
+    of_blocks = counts.weighted(F.one_hot(member, len(kinds)).T)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(len(kinds), (REPLICATES, len(kinds)), generator=generator)
+    times = torch.zeros(REPLICATES, len(kinds)).scatter_add_(1, drawn, torch.ones(drawn.shape))
+    limits = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    figures = all_figures(of_blocks.weighted(times), names)
+    return {name: values.nanquantile(limits) for name, values in figures.items()}
+
+
+def threshold_scores(counts: Counts) -> Tensor:
+    """Return the mean IoU of land and water for each of `THRESHOLDS`; of `Counts.total`."""
+    land, water = counts.water.unbind(dim=-1)  # by how many thresholds are reached
+    said = counts.water.flip(0).cumsum(0).flip(0)[1:]  # taken for water from each threshold on
+    water_iou = said[:, 1] / (water.sum() + said[:, 0])
+    land_iou = (land.sum() - said[:, 0]) / (land.sum() + water.sum() - said[:, 1])
+    return (water_iou + land_iou) / 2
+
+
+def best_threshold(counts: Counts) -> float | None:
+    """Return the threshold with the greatest mean IoU of land and water, the next to 0.5 of these.
+
+    None where there is no land or no water, on which every threshold would be as good.
+    """
+    if (counts.water.sum(dim=0) == 0).any():
+        return None
+    scores = threshold_scores(counts)
+    best = THRESHOLDS[scores >= scores.max() - 1e-12]
+    return round(best[(best - 0.5).abs().argmin()].item(), 2)
+
+
+def as_record(figures: Mapping[tuple[str, ...], Tensor], *, digits: int = 6) -> dict[str, Any]:
+    """Return scores as records have them, nested by name; None where nothing defines one."""
+    record: dict[str, Any] = {}
+    for (*groups, last), values in figures.items():
+        place = record
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = _rounded(values.tolist(), digits)
+    return record
+
+
+def _rounded(value: float | list[float], digits: int) -> Any:
+    if isinstance(value, list):
+        one_by_one = [_rounded(one, digits) for one in value]
+        return None if None in one_by_one else one_by_one
+    return round(value, digits) if value == value else None

@@ -25,7 +25,7 @@ from geounet.config import Config
 from geounet.dataset import Samples
 from geounet.errors import ConfigError, OutputError
 from geounet.losses import SegmentationLoss
-from geounet.metrics import Scores, confusion_matrix
+from geounet.metrics import confusion_matrix, pixel_figures
 from geounet.networks import Network
 from geounet.outputs import stage_file
 from geounet.processes import gathered
@@ -179,11 +179,12 @@ class SegmentationTask(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the IoU of each class."""
         self._stop_if_diverged(self.trainer.callback_metrics.get(VAL_LOSS))
-        scores = Scores.from_confusion(self.confusion.compute(), self.classes)
+        figures = pixel_figures(self.confusion.compute(), [one.name for one in self.classes])
         self.confusion.reset()
-        for name, score in scores.classes.items():
-            if score.iou is not None:
-                self.log(f"val/iou/{name}", score.iou)
+        for one in self.classes:
+            iou = figures["iou", one.name].item()
+            if not math.isnan(iou):  # it occurs
+                self.log(f"val/iou/{one.name}", iou)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and its learning rate, which changes step by step; see `rate`."""

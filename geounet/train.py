@@ -12,8 +12,9 @@ OUT/logs/               epochs.csv, and what TensorBoard shows
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -23,32 +24,24 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from geounet import __version__
-from geounet.bands import Band
 from geounet.chips import CHIPS_MARK, open_chips
-from geounet.chipset import SPLITS, ChipSet, read_exclusions
-from geounet.classes import IGNORE
+from geounet.chipset import ChipSet, read_exclusions
 from geounet.config import Config
 from geounet.dataset import (
-    ChipsOnDisk,
     Samples,
     load_chips,
     scoring_batches,
     training_batches,
 )
 from geounet.errors import ConfigError, OutputError
+from geounet.finishing import MODEL, finish_training
 from geounet.memory import out_of_memory, too_large
-from geounet.metrics import Scores, confusion_matrix
-from geounet.model_file import ModelHeader, NetworkRecord, save_model
-from geounet.networks.halo import default_halo
 from geounet.outputs import only_run, stage_file
 from geounet.preview import draw_preview
 from geounet.processes import Team, TeamEnvironment, find_team, helpers, unchanged_environment
 from geounet.progress import Progress, silent
-from geounet.report import ChipPicture, draw_contact_sheet, draw_curves, picture_bands
 from geounet.sampling import EvenBatches, Share
 from geounet.swed import is_swed, open_swed
 from geounet.task import (
@@ -61,32 +54,17 @@ from geounet.task import (
     quiet_lightning,
     read_checkpoint,
     read_resumable,
-    supervised,
 )
 from geounet.training_plan import TrainingPlan, plan_training
-from geounet.windows import mirror_indexes
 
 logger = logging.getLogger(__name__)
 
-MODEL = "model.safetensors"
 RECIPE = "config.yaml"
 """What makes a folder one of ours, written first."""
 LAST = "checkpoints/last.ckpt"
 BEST = "checkpoints/best.ckpt"
 _HOW_TO_GO_ON = "The same command with --resume goes on after the last checkpoint."
 _NOTHING_TO_GO_ON_FROM = "There is no checkpoint yet: start again with --overwrite."
-COAST_CHIPS = 8
-"""Validation chips on which the halo is measured: those with the most coast, where errors show."""
-SHEET_CHIPS = 6
-"""Of the contact sheet: half with the most coast, half with the most errors."""
-
-
-class Judgement(NamedTuple):
-    """How well a network does on the chips of a split."""
-
-    scores: Scores
-    wrong: dict[str, int]
-    """Pixels of each chip that were taken for another class."""
 
 
 class Batches(NamedTuple):
@@ -132,7 +110,7 @@ def train_model(
     team = find_team(config.devices, config.nodes, os.environ)
     if team.rank:  # the first of another machine than that which writes
         with helpers(team, _help_train, chips, config, out, resume, exclude):
-            _help_train(team, chips, config, out, resume, exclude)
+            _help_train(team, chips, config, out, resume, exclude)()
         return out / MODEL
     with (
         only_run(out.resolve().parent, out.resolve().name),
@@ -146,7 +124,7 @@ def train_model(
         try:
             with helpers(team, _help_train, chips, config, out, resume, exclude):
                 log = _fit(plan, batches, out, resume=resume, progress=progress, team=team)
-            _finish(plan, log, out, licence=licence)
+            finish_training(plan, log, out, licence=licence)
         except KeyboardInterrupt:
             kept = (out / LAST).is_file()
             logger.warning(_HOW_TO_GO_ON if kept else _NOTHING_TO_GO_ON_FROM)
@@ -156,10 +134,11 @@ def train_model(
 
 def _help_train(
     team: Team, chips: Path, config: Config, out: Path, resume: bool, exclude: Path | None
-) -> None:
-    """Do the part of a training that is another process's than the one that writes."""
+) -> Callable[[], EpochLog]:
+    """Return the part of a training that is another process's than the one that writes."""
     plan = plan_training(_open_chips(chips, exclude, silent), config)
-    _fit(plan, _batches(plan, silent, team.share), out, resume=resume, progress=silent, team=team)
+    batches = _batches(plan, silent, team.share)
+    return partial(_fit, plan, batches, out, resume=resume, progress=silent, team=team)
 
 
 def _open_chips(chips: Path, exclude: Path | None, progress: Progress) -> ChipSet:
@@ -358,128 +337,3 @@ def _stoppable(trainer: Trainer) -> Iterator[None]:
         if not trainer.interrupted:
             raise
         raise KeyboardInterrupt from None
-
-
-def _finish(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: str | None) -> None:
-    """Judge the best weights, draw the figures, and write the model file last."""
-    network = plan.network.to(plan.device).eval()
-    judged = {split: _judge(plan, plan.splits[split]) for split in ("val", "test")}
-    coast = _most_coast(plan)
-    halo, error = default_halo(network, _mirrored_out(plan, coast), exact=plan.halo)
-    logger.info(
-        "best epoch %d; halo of %d pixels (exact: %d) changes no probability by more than %.2g",
-        (log.best_row or log.rows[-1])["epoch"],
-        halo,
-        plan.halo,
-        error,
-    )
-    draw_curves(log.rows, plan.reader.classes, out / "curves.png")
-    if coast:
-        _draw_sheet(plan, coast, judged["val"], out / "validation.png")
-    info = plan.reader.folder.info
-    header = ModelHeader(
-        network=NetworkRecord(name=plan.config.network, settings=plan.network_settings),
-        bands=tuple(band.to_dict() for band in plan.reader.bands),
-        sensor=info.sensor,
-        level=info.level,
-        mean=tuple(plan.reader.mean.tolist()),
-        std=tuple(plan.reader.std.tolist()),
-        classes=info.classes,
-        stride=network.stride,
-        halo_exact=plan.halo,
-        halo_default=halo,
-        halo_error=error,
-        res_m=info.res_m,
-        training=_record(plan, log, judged),
-        licence=licence,
-    )
-    save_model(out / MODEL, network, header)
-
-
-def _record(plan: TrainingPlan, log: EpochLog, judged: Mapping[str, Judgement]) -> dict[str, Any]:
-    """Return what the model file says of the training; no dates, so that it may be repeated."""
-    best = log.best_row or log.rows[-1]
-    return {
-        "config": plan.config.model_dump(mode="json"),
-        "chips": {
-            "fingerprint": plan.reader.folder.info.fingerprint,
-            **{split: len(plan.reader.folder.names(split)) for split in SPLITS},
-        },
-        "device": torch.device(plan.device).type,
-        "precision": plan.precision,
-        "epochs": log.rows[-1]["epoch"],
-        "best_epoch": best["epoch"],
-        "loss": {"train": best["loss"], "val": best.get("val_loss")},
-        "scores": {
-            split: found.scores.to_dict() for split, found in judged.items() if found.scores.pixels
-        },
-        "versions": {"geounet": __version__, "torch": torch.__version__},
-    }
-
-
-@torch.inference_mode()
-def _judge(plan: TrainingPlan, names: list[str]) -> Judgement:
-    """Judge the network on chips, in float32."""
-    classes, network = plan.reader.classes, plan.network
-    if not names:
-        return Judgement(
-            Scores.from_confusion(torch.zeros(len(classes), len(classes)), classes), {}
-        )
-    confusion = confusion_matrix(len(classes)).to(plan.device)
-    wrong: list[int] = []
-    chips = ChipsOnDisk(plan.reader, names)
-    for image, label in scoring_batches(chips, batch=plan.config.batch, workers=0, pin=False):
-        predicted = network(_laid_out(image, plan.device)).argmax(dim=1)  # (B, H, W)
-        true = supervised(label, network).to(plan.device)
-        confusion.update(predicted, true)
-        wrong += ((predicted != true) & (true != IGNORE)).sum(dim=(1, 2)).tolist()
-    scores = Scores.from_confusion(confusion.compute(), classes)
-    return Judgement(scores, dict(zip(names, wrong, strict=True)))
-
-
-def _most_coast(plan: TrainingPlan) -> list[str]:
-    """Return the validation chips with the most coast, most first."""
-    index = plan.reader.folder.index.set_index("chip").loc[plan.splits["val"]]
-    index = (
-        index[index["valid"] > 0]
-        .sort_index()
-        .sort_values("coast_m", ascending=False, kind="stable")
-    )
-    return list(index.index[:COAST_CHIPS])
-
-
-def _mirrored_out(plan: TrainingPlan, names: list[str]) -> Iterator[Tensor]:
-    """Yield standardised chips (bands, H, W), mirrored out by the exact halo on every side."""
-    for name in names:
-        core = plan.reader.side // plan.network.stride * plan.network.stride
-        reach = torch.from_numpy(mirror_indexes(-plan.halo, core + plan.halo, plan.reader.side))
-        yield plan.reader.read(name).image[:, reach][:, :, reach].to(plan.device)
-
-
-def _draw_sheet(plan: TrainingPlan, coast: list[str], judged: Judgement, path: Path) -> None:
-    """Draw the validation chips with the most coast, then those with the most errors."""
-    names = coast[: SHEET_CHIPS // 2]
-    by_errors = sorted(judged.wrong, key=lambda name: -judged.wrong[name])
-    names += [name for name in by_errors if name not in names][: SHEET_CHIPS - len(names)]
-    bands, kind = picture_bands(plan.reader.folder.info.band_list)
-    pictures = [_picture(plan, name, bands) for name in names]
-    draw_contact_sheet(pictures, plan.reader.classes, path, kind=kind)
-
-
-@torch.inference_mode()
-def _picture(plan: TrainingPlan, name: str, bands: Sequence[Band]) -> ChipPicture:
-    """Return a chip as the contact sheet shows it."""
-    image, label = plan.reader.read(name)
-    values = plan.reader.framed(torch.from_numpy(plan.reader.folder.read(name, bands).values))
-    probs = plan.network(_laid_out(image[None], plan.device)).float().softmax(dim=1)[0]
-    return ChipPicture(
-        name=name,
-        values=supervised(values, plan.network).numpy(),
-        label=supervised(label, plan.network).numpy(),
-        probs=probs.cpu().numpy(),
-    )
-
-
-def _laid_out(image: Tensor, device: str) -> Tensor:
-    """Return a batch where and how the network is fastest with it."""
-    return image.to(device, memory_format=torch.channels_last)
