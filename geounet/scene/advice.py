@@ -3,7 +3,6 @@
 These are warnings: each says what was seen, where, what it means and what to do about it.
 """
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -17,8 +16,6 @@ from geounet.scene.reflectance import BRIGHTEST_MEDIAN
 
 if TYPE_CHECKING:
     from geounet.scene.scene import Scene
-
-logger = logging.getLogger(__name__)
 
 DELIVERED = frozenset(["safe", "landsat"])
 """Kinds of products whose metadata say nodata, scale and offset."""
@@ -75,7 +72,7 @@ def advise(scene: "Scene") -> None:
     if seen is None:
         return
     for text in find_advice(seen, sensor=scene.sensor, level=scene.level):
-        logger.warning("%s: %s", scene.source, text)
+        scene.warn(text)
 
 
 def find_advice(seen: Glance, *, sensor: str | None, level: str | None) -> list[str]:
@@ -102,32 +99,44 @@ def undeclared_nodata(seen: Glance) -> list[str]:
 
     It has to be the value of every band, over pixels that hang together (side by side) and reach
     the border: the black or white around a swath or a polygon. Zeros scattered over dark water or
-    in deep shadow are in small pieces, or not in all bands, or inside. A scene that declares any
-    nodata, or has a mask, is left alone.
+    in deep shadow are in small pieces, or not in all bands, or inside. Extra layers, which have
+    numbers of their own, do not count. A scene with a mask is left alone, and so is a value that
+    some band declares.
     """
-    if any(layer.nodata is not None or layer.mask for layer in seen.layers):
+    spectral = _spectral(seen)
+    layers = [seen.layers[i] for i in spectral]
+    if any(layer.mask for layer in layers):
         return []
+    declared = {layer.nodata for layer in layers if layer.nodata is not None}
     found = []
     for fill in FILLS:
+        value = _fill_of(layers[0].dtype, fill)
         share = float(seen.weights[_from_border(_filled(seen, fill))].sum())
-        if share < UNDECLARED_SHARE:
+        if share < UNDECLARED_SHARE or value in declared:
             continue
-        bands = f"all {len(seen.bands)} bands" if len(seen.bands) > 1 else seen.bands[0].name
-        value = _fill_of(seen.layers[0].dtype, fill)
+        bands = f"all {len(layers)} bands" if len(layers) > 1 else layers[0].band.name
+        said = "only other values are declared as nodata" if declared else "nothing declares nodata"
         found.append(
             f"about {_percent(share)} of it, hanging together with its border, is {value} in "
-            f"{bands}, and nothing declares nodata: it would be taken for ground, and its edge for "
+            f"{bands}, and {said}: it would be taken for ground, and its edge for "
             f"coast. Give --nodata {value} if that means no data"
         )
     return found
 
 
+def _spectral(seen: Glance) -> list[int]:
+    """Return the indexes of the bands of sensors, or of all where there is none."""
+    found = [i for i, band in enumerate(seen.bands) if band.sensor is not None]
+    return found or list(range(len(seen.bands)))
+
+
 def _filled(seen: Glance, fill: Fill) -> NDArray[np.bool_]:
-    """Return where every band has the value that is often taken to fill up its type."""
-    values = [_fill_of(layer.dtype, fill) for layer in seen.layers]
+    """Return where every spectral band has the value that is often taken to fill up its type."""
+    spectral = _spectral(seen)
+    values = [_fill_of(seen.layers[i].dtype, fill) for i in spectral]
     if None in values or len(set(values)) > 1:
         return np.zeros(seen.valid.shape, dtype=np.bool_)
-    return (seen.dn == values[0]).all(axis=0)
+    return (seen.dn[spectral] == values[0]).all(axis=0)
 
 
 def _fill_of(dtype: str, fill: Fill) -> int | None:

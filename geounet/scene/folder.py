@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
-from geounet.bands import COMMON_NAMES, is_quality, parse_level, parse_sensor
+from geounet.bands import COMMON_NAMES, is_quality, parse_band, parse_level, parse_sensor
 from geounet.errors import BandError, SceneError, reason
 from geounet.scene import landsat, names
 from geounet.scene.landsat import Mtl, choose_mtl, parse_mtl
 from geounet.scene.product import Product, SceneOptions
 from geounet.scene.quality import QualityCandidate
 from geounet.scene.raster import alpha_index, open_raster
-from geounet.scene.remote import is_remote, to_gdal
+from geounet.scene.remote import to_gdal
 from geounet.scene.stack import BandFiles, read_stack
 from geounet.scene.tree import Tree
 
@@ -26,6 +26,8 @@ SIDECARS = frozenset(
         *(".jpw", ".pgw", ".wld", ".prj", ".rpb", ".imd", ".met", ".enp", ".gfs", ".gml"),
         *(".txt", ".json", ".geojson", ".yaml", ".yml", ".md", ".csv", ".html", ".pdf"),
         *(".qml", ".qgz", ".gpkg", ".shp", ".shx", ".dbf"),
+        # Sums of bytes, downloads that are not done, and what editors leave.
+        *(".md5", ".sha1", ".sha256", ".part", ".crdownload", ".tmp", ".bak", ".log"),
     ]
 )
 """Endings of files that lie beside rasters and are none."""
@@ -87,6 +89,10 @@ def _read(listing: _Listing, source: str, name: str, options: SceneOptions) -> P
     if not files.texts:
         raise BandError(_why_no_bands(listing, files.left_out))
     _refuse_several_dates(files.texts, listing.where)
+    _refuse_duplicates(files.texts, listing.where)
+    if mtl:
+        level = _level_of_files(files.texts, mtl, listing.where)
+        files = replace(files, mtl=replace(mtl, level=level))
     first = Path(listing.where) / Path(next(iter(files.texts))).name
     return read_stack(
         files,
@@ -244,6 +250,48 @@ def _refuse_several_dates(files: Mapping[str, str], where: str) -> None:
         )
 
 
+def _refuse_duplicates(files: Mapping[str, str], where: str) -> None:
+    """Check that no two files are of one band.
+
+    Raises:
+        BandError: Two are.
+    """
+    first = dict[str, str]()
+    for path, text in files.items():
+        name, key = Path(path).name, re.sub(r"^b0+", "b", text.lower())
+        if key in first:
+            raise BandError(
+                f"{where} holds band {text} twice: {first[key]} and {name}. Take one away, or "
+                "write a YAML file that names the bands and the files to take."
+            )
+        first[key] = name
+
+
+def _level_of_files(files: Mapping[str, str], mtl: Mtl, where: str) -> str:
+    """Return the level of a Landsat product's files, by their names where those say it.
+
+    Surface reflectance of Collection 1 comes with the MTL file of the level 1 product that it was
+    made of. Thermal bands do not count: beside surface reflectance they stay at level 1.
+
+    Raises:
+        SceneError: Some are of another level than others.
+    """
+    levels = dict[str, str]()
+    for path, text in files.items():
+        try:
+            common = parse_band(text, mtl.sensor).common_name or "lwir"
+        except BandError:
+            continue  # said better, when bands are made of them
+        if not common.startswith("lwir"):
+            levels.setdefault(landsat.level_of(Path(path).stem, mtl.level), Path(path).name)
+    if len(levels) > 1:
+        raise SceneError(
+            f"{where} holds bands of both levels: {levels['L1']} of L1 and {levels['L2']} of L2. "
+            "Give each level its folder, or write a YAML file that names the bands and files."
+        )
+    return next(iter(levels), mtl.level)
+
+
 def _why_no_bands(listing: _Listing, left_out: Sequence[tuple[str, str]]) -> str:
     """Return what to say of a folder without band files, and where they may be."""
     deeper = dict.fromkeys(
@@ -307,17 +355,16 @@ def read_manifest(source: str, options: SceneOptions) -> Product:
     options = _with_settings(options, settings, path)
     texts, left_out = dict[str, str](), list[tuple[str, str]]()
     quality = list[QualityCandidate]()
-    quality = list[QualityCandidate]()
     for text, file in bands.items():
         if not isinstance(text, str) or not isinstance(file, str):
             raise SceneError(f"{source}: {text}: {file} is not a band's name and a path.")
-        place = to_gdal(file) if is_remote(file) else str(path.parent / file)
+        elsewhere = file.startswith("/vsi") or "://" in file
+        place = to_gdal(file) if elsewhere else str(path.parent / file)
         if place in texts:
             raise BandError(f"{source} names {file} twice, as {texts[place]} and {text}.")
         if is_quality(text):
             quality.append(QualityCandidate(text, place))
             left_out.append((f"{text} ({file})", QUALITY))
-            quality.append(QualityCandidate(text, str(place)))
         else:
             texts[place] = text
     if not texts:

@@ -18,7 +18,7 @@ from defusedxml.ElementTree import fromstring
 
 from geounet.bands import Band, parse_level
 from geounet.errors import SceneError, reason
-from geounet.scene.names import Found
+from geounet.scene.names import SURFACE, Found
 from geounet.scene.product import Identity, SceneOptions, settle
 from geounet.scene.reflectance import LayerScaling, from_gdal
 
@@ -90,7 +90,7 @@ class Mtl:
         """
         number = band.name.removeprefix("B")
         thermal = (band.common_name or "").startswith("lwir")
-        if _level_of(stem, self.level) == "L2":
+        if level_of(stem, self.level) == "L2":
             if thermal:
                 return self._line(self.temperature, f"ST_B{number}", "TEMPERATURE_MULT, _ADD")
             return self._line(self.surface, number, "REFLECTANCE_MULT, _ADD (level 2)")
@@ -126,7 +126,9 @@ class Mtl:
     def complaint(self) -> str | None:
         """What keeps numbers from becoming reflectance; None where nothing does."""
         if self.level == "L2":
-            return None if self.surface else f"{self.where} has no factors of surface reflectance"
+            if self.surface:
+                return None
+            return f"{self.where} has no factors of surface reflectance (0.0001 in Collection 1)"
         if not self.top:
             return f"{self.where} has no factors of reflectance"
         if self.sun_elevation is None:
@@ -136,10 +138,10 @@ class Mtl:
         return None
 
 
-def _level_of(stem: str, otherwise: str) -> str:
+def level_of(stem: str, otherwise: str) -> str:
     """Return which level's numbers a file holds, by its name where that says it."""
     name = stem.upper()
-    if re.search(r"(?<![A-Z0-9])S[RT]_B(?:AND)?\d", name):
+    if SURFACE.search(name):
         return "L2"
     match = re.search(r"(?<![A-Z0-9])L[A-Z]0\d_(L[12])[A-Z]{2}_", name)
     return match[1] if match else otherwise

@@ -24,6 +24,9 @@ _SENTINEL2 = re.compile(
 )
 # LM05 is MSS, whose bands are others than those of TM on the same spacecraft.
 _LANDSAT = re.compile(r"(?<![A-Z0-9])L[COTE]0(?P<number>[4-9])(?:_L(?P<level>[12])[A-Z]{2})?_")
+SURFACE = re.compile(r"(?<![A-Z0-9])S[RT]_B(?:AND)?\d")
+"""In the name of a file of Landsat's level 2, in capitals: in Collection 1 it goes on with the name
+of the level 1 product that it was made of."""
 _LANDSAT_SCENE = re.compile(  # LC82040522019124LGN00: path, row, year and day of the year
     r"(?<![A-Z0-9])L[COTE](?P<number>[4-9])\d{6}(?P<day>(?:19|20)\d{5})[A-Z]{3}\d\d(?![A-Z0-9])"
 )
@@ -112,7 +115,8 @@ def _product_in(text: str, *, own: bool) -> tuple[str | None, str | None]:
         level = next((group for group in match.groups() if group), None)
         return "s2", level and f"L{level}"
     if match := _LANDSAT.search(text):
-        return _LANDSAT_SENSORS.get(match["number"]), match["level"] and f"L{match['level']}"
+        level = "2" if SURFACE.search(text) else match["level"]
+        return _LANDSAT_SENSORS.get(match["number"]), level and f"L{level}"
     if match := _LANDSAT_SCENE.search(text):
         return _LANDSAT_SENSORS.get(match["number"]), None
     if own and (match := _LANDSAT_SPELLED.search(text)):

@@ -22,7 +22,7 @@ from geounet.errors import SceneError
 from geounet.scene.cloud_polygons import read_polygons
 from geounet.scene.grid import res_in_metres
 from geounet.scene.raster import Handles, open_raster, read_or_say
-from geounet.scene.remote import without_query
+from geounet.scene.remote import scrub, without_query
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def choose_quality(candidates: Sequence[QualityCandidate]) -> QualityLayer | Non
             try:
                 layers.append(_open_layer(kind, candidate))
             except SceneError as error:
-                logger.warning("%s is not used: %s", candidate.name, error)
+                logger.warning("%s is not used: %s", candidate.name, scrub(str(error)))
         if layers:
             return min(layers, key=_pixel_area)
     return None

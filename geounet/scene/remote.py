@@ -97,7 +97,20 @@ def without_query(url: str) -> str:
     for scheme, prefix in _VIRTUAL.items():
         if url.startswith(prefix):
             url = f"{scheme}://{url.removeprefix(prefix)}"
-    return re.sub(r"//[^/@]*@", "//", url.partition("?")[0], count=1)
+    return _USER.sub("//", url.partition("?")[0], count=1)
+
+
+_USER = re.compile(r"//[^/\s'\"]*@")
+"""Name and password before a host; either may have an @ in it."""
+_QUERY = re.compile(
+    r"(?P<url>[a-z][a-z0-9+.-]*://[^\s'\"?]*)\?[^\s'\"<>]*"  # of an address, whatever it is
+    r"|\?(?=[\w.%~-]+=)[^\s'\"<>]*"  # of what GDAL leaves of one: `x.tif?sv=1&sig=…`
+)
+
+
+def scrub(text: str) -> str:
+    """Return a text for people, without the signatures and passwords of addresses in it."""
+    return _QUERY.sub(lambda match: match["url"] or "", _USER.sub("//", text))
 
 
 def read_again(read: Callable[[], T], path: str) -> T:
@@ -118,7 +131,7 @@ def read_again(read: Callable[[], T], path: str) -> T:
     except RasterioError as error:
         if not is_remote(path) or _is_answer(error):
             raise
-        logger.info("%s: %s; read again", without_query(path), error)
+        logger.info("%s: %s; read again", without_query(path), scrub(str(error)))
     _forget(path)
     return read()
 
@@ -144,7 +157,7 @@ def _forget(path: str) -> None:
         except RasterioError as error:
             if "too slow" in str(error):
                 raise
-            logger.debug("%s is forgotten: %s", without_query(path), error)
+            logger.debug("%s is forgotten: %s", without_query(path), scrub(str(error)))
 
 
 def why_not_read(path: str, error: BaseException) -> str:
@@ -170,7 +183,7 @@ def why_not_read(path: str, error: BaseException) -> str:
     elif "not recognized" in said:
         why, advice = "what comes is no raster", "Check the address, or whether one has to log in."
     else:
-        why = f"the connection broke or stalled, or it is damaged ({said})"
+        why = f"the connection broke or stalled, or it is damaged ({scrub(said)})"
         advice = "Try later, or download it first."
     return f"{without_query(path)} cannot be read: {why}. {advice}"
 

@@ -4,9 +4,11 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from math import isnan
 from typing import Any
+from urllib.parse import unquote
 
+import numpy as np
 from pystac.utils import make_absolute_href
 
 from geounet.bands import SENSORS, Band, is_quality
@@ -24,15 +26,22 @@ from geounet.scene.product import (
 from geounet.scene.quality import QualityCandidate, QualityLayer, choose_quality, quality_kind
 from geounet.scene.raster import Layer, open_raster
 from geounet.scene.reflectance import from_gdal
-from geounet.scene.remote import is_remote, to_gdal, without_query
+from geounet.scene.remote import is_remote, scrub, to_gdal, without_query
 from geounet.scene.stac_assets import (
     Asset,
     band_of,
+    baseline_of,
     is_esa_product,
     raster_assets,
     scaling_of,
 )
-from geounet.scene.stac_documents import Item, expand_sources, find_item, is_stac
+from geounet.scene.stac_documents import (
+    Item,
+    expand_sources,
+    find_item,
+    is_stac,
+    is_there,
+)
 
 __all__ = ["expand_sources", "is_stac", "read_item"]
 
@@ -61,6 +70,7 @@ def read_item(source: str, options: SceneOptions) -> Product:
         layer, driver = _layer(named[i][0], band, item, identity, options, links)
         layers.append(layer)
         drivers.append(driver)
+    taken = [named[i][0] for i in chosen]
     return Product(
         name=names.safe_name(item.id),
         source=source,
@@ -70,8 +80,8 @@ def read_item(source: str, options: SceneOptions) -> Product:
         driver=drivers[0],
         identity=identity,
         left_out=left_out,
-        sources={"bands": "assets of the item", "nodata": _nodata_source(layers, named, options)},
-        notes=links.notes,
+        sources={"bands": "assets of the item", "nodata": _nodata_source(layers, taken, options)},
+        notes=(*links.notes, *_nodata_notes(layers, taken, options, source)),
         quality=_quality(parts, links),
     )
 
@@ -90,15 +100,15 @@ def _identity(item: Item, options: SceneOptions, parts: Sequence[Asset]) -> Iden
     found = identify(called, {}, options, [*written, *(part.key for part in parts)])
     sources = dict(found.sources)
     level = found.level
-    if level is None and (said := _level(item, found.sensor)):
+    if level is None and (said := _level(item, found.sensor, parts)):
         level, sources["level"] = said
     sources.pop("date", None)
     sources.pop("time", None)
     if item.time is not None:
         sources["time"] = item.time_source
     baseline = found.baseline
-    if found.sensor == "s2" and (based := _baseline(item)):
-        baseline, sources["baseline"] = based
+    if found.sensor == "s2" and (based := baseline_of(item.id, item.properties)):
+        baseline, sources["baseline"] = based[0], f"{based[1]} of the item"
     return replace(
         found,
         level=level,
@@ -111,7 +121,7 @@ def _identity(item: Item, options: SceneOptions, parts: Sequence[Asset]) -> Iden
     )
 
 
-def _level(item: Item, sensor: str | None) -> tuple[str, str] | None:
+def _level(item: Item, sensor: str | None, parts: Sequence[Asset]) -> tuple[str, str] | None:
     """Return the processing level that fields other than names tell of."""
     keys = ("s2:product_type", "product:type", "processing:level", "landsat:correction")
     texts = {key: item.properties.get(key) for key in keys} | {"collection": item.collection}
@@ -124,15 +134,8 @@ def _level(item: Item, sensor: str | None) -> tuple[str, str] | None:
             match := re.match(r"(?i)L([12])|.*c2-?l([12])", text)
         ):
             return f"L{match[1] or match[2]}", f"{key} of the item"
-    return None
-
-
-def _baseline(item: Item) -> tuple[tuple[int, int], str] | None:
-    """Return Sentinel-2's processing baseline, and which field says it."""
-    for key in ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version"):
-        text = item.properties.get(key)
-        if isinstance(text, str) and (match := re.fullmatch(r"(\d\d?)\.(\d\d?)", text.strip())):
-            return (int(match[1]), int(match[2])), f"{key} of the item"
+    if sensor and (corrected := [part.key for part in parts if part.corrected]):
+        return "L2A" if sensor == "s2" else "L2", f"asset {corrected[0]} of the item"
     return None
 
 
@@ -241,8 +244,8 @@ class _Links:
         found = {i: path for i, href in enumerate(hrefs) if (path := self._path(href))}
         if not found:
             raise SceneError(
-                f"Asset {asset.key} of {self._item.source} links to {asset.href[:100]}, which is "
-                "no address that is read. Leave it out with --bands, or download it."
+                f"Asset {asset.key} of {self._item.source} links to {scrub(asset.href)[:100]}, "
+                "which is no address that is read. Leave it out with --bands, or download it."
             )
         return dict(sorted(found.items(), key=lambda link: link[0] != self._first))
 
@@ -260,8 +263,11 @@ class _Links:
         # (NETCDF:…, <VRTDataset>…) are no links.
         if is_remote(place) or re.match(r"[A-Za-z][\w+.-]+:|<|/vsi", path):
             return None
+        # In a catalogue's links a space is %20, as in addresses; in a file's name it may be either.
+        if not is_there(path) and is_there(unquote(path)):
+            return unquote(path)
         # An item may have been downloaded without what it links to.
-        if elsewhere and is_remote(elsewhere) and not Path(path).exists():
+        if elsewhere and is_remote(elsewhere) and not is_there(path):
             return elsewhere
         return path
 
@@ -308,17 +314,43 @@ def _layer(
                 "has a scale without one. Give --offset -1000, or --offset 0 if it is taken off "
                 "already."
             )
-        nodata = asset.nodata()
-        if nodata is None and dataset.nodatavals[i] is None and band.sensor == "s2":
-            nodata = 0.0 if is_esa_product(identity, item.properties) else None
-        layer = layer_of(dataset, asset.index, band, options, scaling=scaling, nodata=nodata)
+        # Items are written from a template; what fills up a file was put there by who wrote it.
+        nodata = asset.nodata() if dataset.nodatavals[i] is None else dataset.nodatavals[i]
+        integers = np.dtype(dataset.dtypes[i]).kind in "iu"
+        if nodata is None and integers and band.sensor == "s2" and not asset.corrected:
+            nodata = 0.0 if is_esa_product(identity) else None
+        layer = layer_of(dataset, asset.index, band, scaling=scaling, nodata=nodata)
         return layer, dataset.driver
 
 
-def _nodata_source(
-    layers: Sequence[Layer], named: Sequence[tuple[Asset, Band]], options: SceneOptions
-) -> str:
-    if options.nodata is None and any(asset.nodata() is not None for asset, _ in named):
+def _odd_nodata(layers: Sequence[Layer], assets: Sequence[Asset]) -> dict[str, str]:
+    """Return what is to be said of bands whose file has another nodata than the item says."""
+    odd = dict[str, list[str]]()
+    for layer, asset in zip(layers, assets, strict=True):
+        said, taken = asset.nodata(), layer.nodata
+        if said is None or taken is None or said == taken or (isnan(said) and isnan(taken)):
+            continue
+        odd.setdefault(f"{said:g} where the file's is {taken:g}", []).append(layer.band.name)
+    return {", ".join(bands): said for said, bands in odd.items()}
+
+
+def _nodata_notes(
+    layers: Sequence[Layer], assets: Sequence[Asset], options: SceneOptions, source: str
+) -> tuple[str, ...]:
+    if options.nodata is not None:
+        return ()
+    notes = tuple(
+        f"nodata of {bands} is said by the item to be {said}; the file's is taken"
+        for bands, said in _odd_nodata(layers, assets).items()
+    )
+    for note in notes:
+        logger.warning("%s: %s. Give --nodata if the other is meant", without_query(source), note)
+    return notes
+
+
+def _nodata_source(layers: Sequence[Layer], assets: Sequence[Asset], options: SceneOptions) -> str:
+    said = options.nodata is None and any(asset.nodata() is not None for asset in assets)
+    if said and not _odd_nodata(layers, assets):
         return "raster:bands of the item"
     return nodata_source(layers, options)
 

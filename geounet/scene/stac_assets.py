@@ -26,6 +26,12 @@ OFFSET_BASELINE = (4, 0)
 S2_SCALE, S2_OFFSET = 1e-4, -1000.0
 LANDSAT_SCALE, LANDSAT_OFFSET = 2.75e-5, -0.2
 """Of Collection 2, level 2: reflectance = DN × scale + offset."""
+LANDSAT_KELVIN = 0.00341802, 149.0
+"""Likewise for surface temperature."""
+SURFACE_CORRECTED = ("nbart_", "nbar_", "lambertian_")
+"""What Digital Earth Australia puts before the names of bands, the best first: surface reflectance
+of its own making, with and without terrain, and for ground that scatters evenly."""
+CORRECTED_SCALE = 1e-4
 APPLIED_FLAGS = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 
 _PICTURES = frozenset({"visual", "overview", "thumbnail", "metadata", "tiles"})
@@ -38,6 +44,25 @@ _AROUND = re.compile(r"(?i)^(?:OLI|TIRS|ETM|TM|MSI|SR|ST|TOA|BT)_(?=B)|(?:[-_][1
 _WAVELENGTH_TOLERANCE_NM = 25.0
 """Catalogues round, and give either satellite's; neighbours are 30 nm apart and more."""
 _SENTINEL2_NAME = re.compile(r"S2[A-D]_(?:MSIL(?:1C|2A)|OPER)_")
+_OTHER_NAMES = {
+    "s2": {
+        "coastal_aerosol": "coastal",
+        "red_edge_1": "rededge1",
+        "red_edge_2": "rededge2",
+        "red_edge_3": "rededge3",
+        "nir_1": "nir",
+        "nir_2": "nir08",
+    },
+    "landsat": {
+        "coastal_aerosol": "coastal",
+        "panchromatic": "pan",
+        "swir_1": "swir16",
+        "swir_2": "swir22",
+    },
+}
+"""What some catalogues call bands, by common name."""
+_CORRECTED_NAMES = {"swir_2": "swir16", "swir_3": "swir22"}
+"""Of Sentinel-2 after one of `SURFACE_CORRECTED`; Digital Earth Africa calls B12 swir_2."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +101,24 @@ class Asset:
         return any(is_quality(text) for text in (_bare(self.key), self.stem))
 
     @property
-    def rank(self) -> tuple[float, int]:
+    def jpeg2000(self) -> bool:
+        """Whether it is a JPEG 2000 file, as ESA makes them."""
+        name = self.href.partition("?")[0].lower()
+        return "jp" in self.media_type.lower() or name.endswith((".jp2", ".j2k"))
+
+    @property
+    def corrected(self) -> str:
+        """Which of `SURFACE_CORRECTED` its key begins with; empty for none."""
+        return next((p for p in SURFACE_CORRECTED if self.key.lower().startswith(p)), "")
+
+    @property
+    def rank(self) -> tuple[float, int, int]:
         """Of assets with the same band the first is taken: the finest, and rather a COG."""
-        kind = 2 if "jp" in self.media_type.lower() else 0
+        kind = 2 if self.jpeg2000 else 0
         if not kind and "cloud-optimized" not in self.media_type.lower():
             kind = 1
-        return self._ground_sample(), kind
+        made = SURFACE_CORRECTED.index(self.corrected) if self.corrected else 0
+        return self._ground_sample(), kind, made
 
     def _ground_sample(self) -> float:
         for name in ("gsd", "spatial_resolution", "raster:spatial_resolution"):
@@ -207,9 +244,20 @@ def band_of(asset: Asset, identity: Identity) -> Band | None:
             return band
     common = asset.fields.get("common_name")
     called = [*texts, common] if isinstance(common, str) else texts
+    called = [_common_name(text, identity.sensor) for text in called]
     known = [text for text in called if text.lower() in COMMON_NAMES]
     by_name = _parsed(known[0], identity.sensor) if known else None
     return _by_wavelength(asset, identity.sensor, by_name)
+
+
+def _common_name(text: str, sensor: str | None) -> str:
+    """Return the common name that a name of Digital Earth Australia means; others as they are."""
+    text = text.lower()
+    prefix = next((prefix for prefix in SURFACE_CORRECTED if text.startswith(prefix)), "")
+    name = text.removeprefix(prefix)
+    if sensor == "s2" and prefix and name in _CORRECTED_NAMES:
+        return _CORRECTED_NAMES[name]
+    return _OTHER_NAMES["s2" if sensor == "s2" else "landsat"].get(name, name)
 
 
 def _parsed(text: str, sensor: str | None) -> Band | None:
@@ -257,9 +305,7 @@ def scaling_of(
         in_file: What GDAL finds in the file.
         dtype: Of the file.
     """
-    flag, applied = _applied(properties)
-    reflective = band.sensor == "s2"
-    shifted = reflective and (identity.baseline or (0, 0)) >= OFFSET_BASELINE
+    flag, applied = _applied(asset, properties)
     scale, offset = (
         asset.number(name) if asset.fields.get(name) is not None else asset.number(f"raster:{name}")
         for name in ("scale", "offset")
@@ -267,26 +313,49 @@ def scaling_of(
     if scale is not None:
         key = "raster:bands" if "raster:bands" in asset.fields else "bands"
         source = f"{key} of the item"
-        if reflective and applied:
-            return LayerScaling(scale, 0.0, f"{source}; offset applied already ({flag})")
-        if shifted and (offset is None or (offset == 0 and applied is False)):
-            why = f"{flag} is false, " if flag else ""
-            return LayerScaling(scale, S2_OFFSET, f"{source}; {why}{_baseline(identity)}")
-        return from_gdal(scale, offset or 0.0, where=f"asset {asset.key}", source=source)
+        if _is_esa_band(asset, band, identity, dtype, scale):
+            if applied:
+                return LayerScaling(scale, 0.0, f"{source}; offset applied already ({flag})")
+            if _is_shifted(identity) and (offset is None or (offset == 0 and applied is False)):
+                why = f"{flag} is false, " if flag else ""
+                return LayerScaling(scale, S2_OFFSET, f"{source}; {why}{_baseline(identity)}")
+        said = from_gdal(scale, offset or 0.0, where=f"asset {asset.key}", source=source)
+        if said.scale is not None:  # else it is what is meant where nothing is said
+            return said
     if in_file.scale is not None:
-        return _as_in_file(in_file, identity, properties) if shifted else in_file
-    return _of_product(asset, identity, properties, dtype)
+        if not (
+            _is_esa_band(asset, band, identity, dtype, in_file.scale) and _is_shifted(identity)
+        ):
+            return in_file
+        return _as_in_file(in_file, identity, flag, applied)
+    return _of_product(asset, band, identity, (flag, applied), dtype)
+
+
+def _is_shifted(identity: Identity) -> bool:
+    return (identity.baseline or (0, 0)) >= OFFSET_BASELINE
+
+
+def _is_esa_band(
+    asset: Asset, band: Band, identity: Identity, dtype: str, scale: float = S2_SCALE
+) -> bool:
+    """Whether numbers are ESA's own: those that others have made of them have no offset."""
+    return (
+        band.sensor == "s2"
+        and is_esa_product(identity)
+        and not asset.corrected
+        and dtype in {"uint16", "int16"}
+        and math.isclose(scale, S2_SCALE, rel_tol=1e-3)
+    )
 
 
 def _as_in_file(
-    in_file: LayerScaling, identity: Identity, properties: Mapping[str, Any]
+    in_file: LayerScaling, identity: Identity, flag: str, applied: bool | None
 ) -> LayerScaling:
     """Return the scaling that a file says of numbers with an offset.
 
     GDAL cannot tell an offset of 0 from one that was forgotten. Where the item does not know
     either, the offset is None.
     """
-    flag, applied = _applied(properties)
     if in_file.offset or applied:
         return in_file
     if applied is None:
@@ -296,42 +365,79 @@ def _as_in_file(
 
 
 def _of_product(
-    asset: Asset, identity: Identity, properties: Mapping[str, Any], dtype: str
+    asset: Asset, band: Band, identity: Identity, flag: tuple[str, bool | None], dtype: str
 ) -> LayerScaling:
     """Return the scaling that a product is known to have where nobody says it."""
     if dtype not in {"uint16", "int16"}:
         return LayerScaling()
-    flag, applied = _applied(properties)
-    if is_esa_product(identity, properties):
+    if asset.corrected:
+        source = f"Digital Earth Australia's {asset.corrected}* (the item says none)"
+        return LayerScaling(CORRECTED_SCALE, 0.0, source)
+    if _is_esa_band(asset, band, identity, dtype):
         source = "Sentinel-2's quantification value (the item says none)"
-        if applied:
-            return LayerScaling(S2_SCALE, 0.0, f"{source}; offset applied already ({flag})")
-        shifted = (identity.baseline or (0, 0)) >= OFFSET_BASELINE
-        offset = S2_OFFSET if shifted else 0.0
+        if flag[1]:
+            return LayerScaling(S2_SCALE, 0.0, f"{source}; offset applied already ({flag[0]})")
+        offset = S2_OFFSET if _is_shifted(identity) else 0.0
         return LayerScaling(S2_SCALE, offset, f"{source}; {_baseline(identity)}")
     landsat = identity.sensor in {"l5", "l7", "l8", "l9"} and identity.level == "L2"
-    if landsat and re.search(r"_02_(?:T1|T2|RT)_SR_B\d$", asset.stem):
+    match = re.search(r"_02_(?:T1|T2|RT)_S([RT])_B\d\d?$", asset.stem)
+    if landsat and match:
+        factor, summand = LANDSAT_KELVIN if match[1] == "T" else (LANDSAT_SCALE, LANDSAT_OFFSET)
         return from_gdal(
-            LANDSAT_SCALE, LANDSAT_OFFSET, where=asset.key,
+            factor, summand, where=asset.key,
             source="Landsat Collection 2, level 2 (the item says none)",
         )  # fmt: skip
     return LayerScaling()
 
 
-def is_esa_product(identity: Identity, properties: Mapping[str, Any]) -> bool:
-    """Whether the numbers are those of ESA's product, and its baseline is known."""
-    said = (properties.get(key) for key in ("s2:product_uri", "sentinel:product_id"))
-    named = any(isinstance(text, str) and _SENTINEL2_NAME.match(text) for text in said)
-    keys = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
-    based = any(isinstance(properties.get(key), str) for key in keys)
-    return identity.sensor == "s2" and identity.baseline is not None and (named or based)
+def is_esa_product(identity: Identity) -> bool:
+    """Whether the numbers are those of ESA's product: then its baseline is known."""
+    return identity.sensor == "s2" and identity.baseline is not None
 
 
-def _applied(properties: Mapping[str, Any]) -> tuple[str, bool | None]:
-    """Return the flag that says whether the offset is applied, and what it says."""
+def baseline_of(name: str, properties: Mapping[str, Any]) -> tuple[tuple[int, int], str] | None:
+    """Return Sentinel-2's processing baseline, and which field says it.
+
+    Everybody's `processing:version` is that of their own software; it is a baseline where the
+    item is called after ESA's product.
+
+    Args:
+        name: The item's id.
+        properties: Of the item.
+    """
+    for key in ("s2:processing_baseline", "sentinel:processing_baseline"):
+        text = properties.get(key)
+        if isinstance(text, str) and (match := re.fullmatch(r"(\d\d?)\.(\d\d?)", text.strip())):
+            return (int(match[1]), int(match[2])), key
+    called = [name, *(properties.get(key) for key in ("s2:product_uri", "sentinel:product_id"))]
+    text = properties.get(key := "processing:version")
+    if (
+        any(isinstance(text, str) and _SENTINEL2_NAME.match(text) for text in called)
+        and isinstance(text, str)
+        and (match := re.fullmatch(r"(\d\d)\.(\d\d)", text.strip()))
+    ):
+        return (int(match[1]), int(match[2])), key
+    return None
+
+
+def _applied(asset: Asset, properties: Mapping[str, Any]) -> tuple[str, bool | None]:
+    """Return the flag that says whether the offset is applied, and what it says.
+
+    It is about the COGs that Earth Search makes. The JPEG 2000 files that its items link to beside
+    them are ESA's own, which have the offset in them.
+
+    Raises:
+        SceneError: It is neither true nor false.
+    """
     for flag in APPLIED_FLAGS:
-        if isinstance(value := properties.get(flag), bool):
-            return flag, value
+        value = properties.get(flag)
+        if value is None:
+            continue
+        if not isinstance(value, bool):
+            raise SceneError(
+                f"{asset.item}: {flag} is {value!r:.40}, neither true nor false. Mend the item."
+            )
+        return ("", None) if asset.jpeg2000 else (flag, value)
     return "", None
 
 

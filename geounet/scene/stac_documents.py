@@ -2,10 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
+from time import monotonic
 from typing import Any
 
 import pystac
@@ -15,6 +18,13 @@ from geounet.errors import SceneError, reason
 from geounet.scene.remote import DOCUMENT_LIMIT, fetch, fetch_start, is_remote
 
 _DOCUMENT = re.compile(rb"^(?:\xef\xbb\xbf)?\s*\{")
+Key = tuple[str | int, ...]
+MOST_KEPT = 8
+"""Documents that are kept when they were read."""
+LARGEST_KEPT = 32 * 2**20
+"""Bytes of all of them; what JSON becomes is several times as large."""
+KEPT_SECONDS = 600
+"""For which an address is taken to have the same document."""
 _NO_DOCUMENT = re.compile(r"(?i)\.(?:tiff?|jp2|vrt|img|nc|zip|tar|t?gz|safe|ya?ml)(?:$|\?)")
 """How addresses end that need not be asked whether they are JSON."""
 
@@ -106,25 +116,66 @@ def _may_be_document(source: str) -> bool:
         return False  # said better when it is opened
 
 
+class _Documents:
+    """Documents read lately: a collection of items is asked for once for each of them."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Key, tuple[float, int, dict[str, Any]]] = OrderedDict()
+        """When each was read, how long it is, and what is in it; the latest used last."""
+        self._lock = Lock()
+
+    def get(self, key: Key, read: Callable[[], bytes], place: str) -> dict[str, Any]:
+        """Return a document, read if it is not kept.
+
+        Args:
+            key: Another one for another content, as far as that can be known.
+            read: Returns its content.
+            place: Where it is, for messages.
+
+        Raises:
+            SceneError: It cannot be read, or is no JSON object.
+        """
+        with self._lock:
+            if (found := self._kept.get(key)) and monotonic() - found[0] < KEPT_SECONDS:
+                self._kept.move_to_end(key)
+                return found[2]
+        content = read()
+        data = _parsed(content, place)
+        with self._lock:
+            self._kept[key] = monotonic(), len(content), data
+            self._kept.move_to_end(key)
+            while len(self._kept) > MOST_KEPT or sum(n for _, n, _ in self._kept.values()) > (
+                LARGEST_KEPT
+            ):
+                self._kept.popitem(last=False)
+        return data
+
+
+_documents = _Documents()
+
+
 def _load(place: str) -> dict[str, Any]:
-    """Return a JSON document.
+    """Return a JSON document, which is not to be changed.
 
     Raises:
         SceneError: It is not there, too long, or no JSON object.
     """
     if is_remote(place):
-        content = fetch(place)
-    else:
-        path = Path(place)
-        try:
-            size = path.stat().st_size
-            if size > DOCUMENT_LIMIT:
-                raise SceneError(
-                    f"{place} is longer than {DOCUMENT_LIMIT / 2**20:g} MiB: that is no item."
-                )
-            content = path.read_bytes()
-        except OSError as error:
-            raise SceneError(f"{place} cannot be read: {error.strerror}.") from error
+        return _documents.get((place,), lambda: fetch(place), place)
+    path = Path(place)
+    try:
+        status = path.stat()
+        if status.st_size > DOCUMENT_LIMIT:
+            raise SceneError(
+                f"{place} is longer than {DOCUMENT_LIMIT / 2**20:g} MiB: that is no item."
+            )
+        key = (str(path.absolute()), status.st_mtime_ns, status.st_size)
+        return _documents.get(key, path.read_bytes, place)
+    except OSError as error:
+        raise SceneError(f"{place} cannot be read: {error.strerror}.") from error
+
+
+def _parsed(content: bytes, place: str) -> dict[str, Any]:
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -159,6 +159,11 @@ def open_tree(path: Path) -> Tree:
     if path.is_dir():
         files = _files_below(path)
         return Tree(str(path), path.absolute().name, "folder", tuple(sorted(files)))
+    if not _is_balanced(str(path.absolute())):
+        raise SceneError(
+            f"{path} has a brace without its other in its name or that of its folder, and GDAL "
+            "reads no archive that is called so. Rename it."
+        )
     kind = _archive_kind(path)
     if kind is None:
         raise SceneError(f"{path} is neither a folder nor a zip or tar file.")
@@ -172,6 +177,16 @@ def open_tree(path: Path) -> Tree:
         ) from error
     members = _sound_members(listed, path)
     return Tree(str(path), _archive_name(path), kind, tuple(sorted(members)), members)
+
+
+def _is_balanced(text: str) -> bool:
+    """Return whether each brace has its other: GDAL wants an archive's name within a pair."""
+    depth = 0
+    for char in text:
+        depth += (char == "{") - (char == "}")
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _archive_name(path: Path) -> str:
@@ -263,6 +278,9 @@ def _sound_members(listed: Iterable[_Member], path: Path) -> dict[str, _Member]:
             or not place.parts
         ):
             skipped.append(member.name)
+            continue
+        # What macOS puts beside each file in an archive, and other hidden files.
+        if any(part[0] == "." or part == "__MACOSX" for part in place.parts):
             continue
         if place.as_posix() in members:
             raise SceneError(

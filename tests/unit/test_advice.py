@@ -146,6 +146,27 @@ def test_a_swath_edge_is_found_with_its_share(tmp_path, monkeypatch, look, value
     assert advice_of(tmp_path / "a.tif", SceneOptions(scale=0.004, nodata=value)) == []
 
 
+def test_another_nodata_does_not_hide_zeros(tmp_path):
+    dn = coast().astype(np.int16)
+    dn[:, :, :100] = 0
+    (text,) = advice_of(write(tmp_path / "a.tif", dn, nodata=-32768))
+    assert "is 0 in all 5 bands, and only other values are declared as nodata" in text
+    assert "Give --nodata 0" in text
+    assert advice_of(write(tmp_path / "a.tif", dn, nodata=0)) == []
+
+
+def test_an_extra_layer_neither_hides_zeros_nor_counts_among_the_bands(tmp_path):
+    dn = coast()
+    dn[:, :, :100] = 0
+    for name, band in zip(NAMES[:4], dn, strict=False):
+        write(tmp_path / f"x_{name}.tif", band[None], names=(name,))
+    heights = np.full((1, 300, 400), 12.5, dtype=np.float32)
+    write(tmp_path / "x_DEM.tif", heights, names=("DEM",), nodata=-9999)
+    options = SceneOptions(sensor="s2", scale=1e-4, bands=("B02", "B03", "B04", "B08", "DEM"))
+    (text,) = advice_of(tmp_path, options)
+    assert "is 0 in all 4 bands, and nothing declares nodata" in text
+
+
 def test_a_value_that_only_happens_to_be_common_is_no_edge(tmp_path):
     dn = coast()
     dn[:, :, :200] = 1  # as Sentinel-2 has over deep water

@@ -21,6 +21,7 @@ from geounet.scene.remote import (
     gdal_settings,
     is_remote,
     read_again,
+    scrub,
     to_gdal,
     why_not_read,
     without_query,
@@ -73,11 +74,32 @@ def test_any_text_is_an_address_or_none_and_does_not_fail(text):
 def test_signatures_and_passwords_are_kept_from_people():
     assert without_query("https://me:word@a.org/b.tif?sig=secret") == "https://a.org/b.tif"
     assert without_query("/vsicurl/https://a.org/b.tif?sig=secret") == "https://a.org/b.tif"
+    assert without_query("https://me:p@ss@a.org/b@c.tif") == "https://a.org/b@c.tif"
     assert without_query("/vsis3/bucket/b.tif") == "s3://bucket/b.tif"
     assert without_query("/data/what?.tif") == "/data/what?.tif"
     said = why_not_read("/vsicurl/https://a.org/b?sig=secret", OSError("HTTP response code: 403"))
     assert "secret" not in said
     assert "signed address" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("`/vsicurl/https://a.org/h.tif?sv=1&sig=SECRET' no", "`/vsicurl/https://a.org/h.tif' no"),
+        ("h.tif?sv=2020&sig=SECRET: got 3 bytes", "h.tif got 3 bytes"),
+        ("see https://me:SECRET@a.org/x and", "see https://a.org/x and"),
+        ("see https://me:p@SECRET@a.org/x@2.tif", "see https://a.org/x@2.tif"),
+        ("'s3://a/b?SECRET' is 1", "'s3://a/b' is 1"),
+        ("what? a=b in /data/why?.tif (really?)", "what? a=b in /data/why?.tif (really?)"),
+    ],
+)
+def test_texts_lose_what_opens_the_data(text, clean):
+    assert scrub(text) == clean
+
+
+def test_what_gdal_says_is_said_without_signatures():
+    error = OSError("hdr.tif?sv=2020&sig=SECRET: TIFFFetchDirectory failed")
+    assert "SECRET" not in why_not_read("/vsicurl/https://a.org/hdr.tif?sv=2020&sig=SECRET", error)
 
 
 def test_the_environment_counts_more_than_the_settings(monkeypatch):

@@ -118,7 +118,9 @@ def test_a_band_at_two_resolutions_is_refused_with_both_files(tmp_path):
     write(tmp_path / "T01KCV_20190809T220921_B02_10m.tif", 1)
     write(tmp_path / "T01KCV_20190809T220921_B02_20m.tif", 1, shape=(15, 10))
     said = complaint(BandError, tmp_path)
-    assert "s2:B02 twice" in said
+    assert "B02 twice" in said
+    assert "YAML" in said
+    assert "--bands" not in said  # which names no files
     assert "B02_10m.tif" in said
     assert "B02_20m.tif" in said
 
@@ -188,6 +190,15 @@ def test_what_a_folder_has_instead_of_bands_is_said(tmp_path):
     assert f"Give the folder that does: {tmp_path / 'deep' / 'er'}." in complaint(
         BandError, tmp_path
     )
+
+
+@pytest.mark.parametrize("ending", ["md5", "sha256", "part", "crdownload", "tmp", "bak", "log"])
+def test_stray_files_are_no_bands(tmp_path, ending):
+    write(tmp_path / "x_B03.tif", 1)
+    (tmp_path / f"x_B03.tif.{ending}").write_bytes(b"?")
+    (tmp_path / f"x_B02.{ending}").write_bytes(b"?")
+    with open_scene(tmp_path, SAID) as scene:
+        assert [band.name for band in scene.bands] == ["B03"]
 
 
 def test_a_broken_band_file_is_not_skipped(tmp_path):
@@ -449,6 +460,31 @@ def test_one_product_may_say_the_same_in_three_formats(landsat):
         assert scene.describe()["sources"]["sensor"] == f"{LANDSAT}_MTL.txt"
 
 
+def rename_bands(folder, names):
+    for old, new in names.items():
+        (folder / f"{LANDSAT}_{old}.TIF").rename(folder / f"{LANDSAT}_{new}.tif")
+
+
+def test_surface_reflectance_of_collection_1_is_level_2_whatever_its_mtl_says(landsat, caplog):
+    rename_bands(landsat, {"B3": "sr_band3", "B5": "sr_band5", "B10": "bt_band10"})
+    with open_scene(landsat, SceneOptions(scale=0.0001), advise=False) as scene:
+        assert (scene.level, len(scene.bands)) == ("L2", 3)
+        values = scene.read(["green", "nir"], WHOLE).values
+    assert values[:, 0, 0] == pytest.approx([1, 2])
+    assert caplog.text == ""
+    with open_scene(landsat, SceneOptions()) as scene:
+        (note,) = scene.describe()["notes"]
+        assert "surface reflectance (0.0001 in Collection 1)" in note
+        with pytest.raises(SceneError, match="Give --scale"):
+            scene.read(["green"], WHOLE)
+
+
+def test_bands_of_two_levels_are_no_scene(landsat):
+    rename_bands(landsat, {"B3": "sr_band3"})
+    said = complaint(SceneError, landsat, SceneOptions())
+    assert f"{LANDSAT}_B5.TIF of L1 and {LANDSAT}_sr_band3.tif of L2" in said
+
+
 def test_a_damaged_mtl_is_said_with_its_place(landsat):
     (landsat / f"{LANDSAT}_MTL.txt").write_text(MTL[:600])
     said = complaint(SceneError, landsat)
@@ -472,6 +508,26 @@ def test_a_yaml_file_names_band_and_path(files):
         assert values_of(scene) == {"B03": 1, "B08": 2}
         assert scene.name == "scene"
         assert scene.describe()["kind"] == "yaml"
+
+
+def test_a_yaml_file_may_name_what_gdal_opens(tmp_path):
+    path = write(tmp_path / "x.tif", 7)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(path, "B03.tif")
+    link = (tmp_path / "x.tif").as_uri()
+    text = f"bands:\n  B03: /vsizip/{tmp_path}/x.zip/B03.tif\n  B04: {link}\n"
+    assert "/vsizip//" in text
+    (tmp_path / "x.yaml").write_text(text)
+    with open_scene(tmp_path / "x.yaml", SAID) as scene:
+        assert values_of(scene) == {"B03": 7, "B04": 7}
+
+
+def test_a_quality_layer_that_a_yaml_file_names_is_opened_once(tmp_path, caplog):
+    write(tmp_path / "x.tif", 7)
+    (tmp_path / "x.yaml").write_text("bands:\n  B03: x.tif\n  SCL: missing.tif\n")
+    with open_scene(tmp_path / "x.yaml", SAID, advise=False, first=True) as scene:
+        assert scene.quality is None
+    assert caplog.text.count("SCL is not used") == 1
 
 
 def test_a_yaml_file_may_say_what_the_options_say_and_options_count_more(files):

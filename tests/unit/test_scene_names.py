@@ -70,6 +70,8 @@ def test_descriptions_say_which_band_it_is_or_nothing(text, band):
         ("S2A_OPER_MSI_L1C_TL_SGS__20181231T203637_A018414_T10SDG", "s2", "L1C"),
         ("LC08_L1TP_204052_20190504_20190520_01_T1_B3.TIF", "l8", "L1"),
         ("LC09_L2SP_204052_20220504_20220506_02_T1_SR_B5.TIF", "l9", "L2"),
+        ("LC08_L1TP_204052_20190504_20190520_01_T1_sr_band3.tif", "l8", "L2"),
+        ("LC08_L1TP_204052_20190504_20190520_01_T1_bt_band10.tif", "l8", "L1"),
         ("LE07_L1GT_204052_20010504_20170205_01_T1_B1.TIF", "l7", "L1"),
         ("LT05_B1.TIF", "l5", None),
         ("LC82040522019124LGN00_B3.TIF", "l8", None),

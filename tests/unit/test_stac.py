@@ -14,7 +14,8 @@ from serving import Fault, serving
 
 from geounet.bands import SENSORS
 from geounet.errors import BandError, GeounetError, SceneError
-from geounet.scene import SceneOptions
+from geounet.scene import SceneOptions, open_scene, stac_documents
+from geounet.scene.clouds import CloudOptions
 from geounet.scene.scene import Scene
 from geounet.scene.stac import expand_sources, is_stac, read_item
 
@@ -27,7 +28,9 @@ WHOLE = Window(col_off=0, row_off=0, width=SIDE, height=SIDE)
 
 def write_dn(path, scale, offset, **said):
     """Write the ground as numbers of which DN × scale + offset is reflectance."""
-    dn = np.rint((REFLECTANCE - offset) / scale).astype(np.uint16)
+    dn = (REFLECTANCE - offset) / scale
+    if np.dtype(said.get("dtype", "uint16")).kind != "f":
+        dn = np.rint(dn)
     tags = {key: said.pop(key) for key in ("scales", "offsets") if key in said}
     profile = {
         "driver": "GTiff", "count": 1, "height": SIDE, "width": SIDE, "dtype": "uint16",
@@ -35,7 +38,7 @@ def write_dn(path, scale, offset, **said):
     } | said  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(path, "w", **profile) as dst:
-        dst.write(dn, 1)
+        dst.write(dn.astype(profile["dtype"]), 1)
         for key, value in tags.items():
             setattr(dst, key, [value])
     return path
@@ -494,3 +497,240 @@ def test_a_url_with_a_signature_is_read_and_kept_from_the_name(tmp_path):
         with Scene(product) as scene:
             assert np.abs(scene.read(["red"], WHOLE).values[0] - REFLECTANCE).max() < 1e-4
             assert "secret" not in json.dumps(scene.describe())
+
+
+# Whose numbers they are
+
+
+def reflectance_of(product, band="B04"):
+    with Scene(product) as scene:
+        return scene.read([band], WHOLE).values[0]
+
+
+@pytest.mark.parametrize("said", [{"scale": 1}, {"scale": 1, "offset": 0}, {}])
+def test_reflectance_in_floats_has_no_offset_of_a_baseline(tmp_path, said):
+    item = planetary_computer(tmp_path)
+    write_dn(tmp_path / "T30TXR_B04_10m.tif", 1, 0, dtype="float32", nodata=None)
+    item["assets"]["B04"]["raster:bands"] = [said | {"data_type": "float32"}]
+    product = product_of(item, tmp_path, bands=("B04",))
+    assert np.abs(reflectance_of(product) - REFLECTANCE).max() < 1e-6
+    assert product.layers[0].nodata is None  # 0 is a reflectance
+
+
+def test_a_scale_of_1_says_nothing_of_integers(tmp_path):
+    item = planetary_computer(tmp_path)
+    item["assets"]["B04"]["raster:bands"] = [{"scale": 1, "offset": 0}]
+    found = reflectance_of(product_of(item, tmp_path, bands=("B04",)))
+    assert np.abs(found - REFLECTANCE).max() < 1e-4
+
+
+def test_numbers_of_another_scale_are_not_esas(tmp_path):
+    item = planetary_computer(tmp_path)
+    write_dn(tmp_path / "T30TXR_B04_10m.tif", 2e-5, 0)
+    item["assets"]["B04"]["raster:bands"] = [{"scale": 2e-5}]
+    found = reflectance_of(product_of(item, tmp_path, bands=("B04",)))
+    assert np.abs(found - REFLECTANCE).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "baseline"),
+    [
+        ("4.2", "mosaic_2021", None),
+        ("05.09", "mosaic_2021", None),
+        ("4.2", "S2B_MSIL2A_20230601T105629_R094_T30TXR_20230601T1", None),
+        ("05.09", "S2B_MSIL2A_20230601T105629_R094_T30TXR_20230601T1", (5, 9)),
+    ],
+)
+def test_a_version_of_processing_is_a_baseline_of_esas_products_only(
+    tmp_path, version, name, baseline
+):
+    item = planetary_computer(tmp_path)
+    item["id"] = name
+    for key in ("s2:processing_baseline", "s2:product_uri"):
+        del item["properties"][key]
+    item["properties"]["processing:version"] = version
+    for said in ({}, {"raster:bands": [{"scale": 1e-4}]}):
+        item["assets"]["B04"] |= said
+        product = product_of(item, tmp_path, bands=("B04",))
+        assert product.identity.baseline == baseline
+        assert product.layers[0].scaling.offset == (-1000 if baseline else 0 if said else None)
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_the_flag_is_about_cogs_and_not_about_esas_own_files(tmp_path, applied):
+    """Earth Search links to both, with the same `raster:bands` and one flag."""
+    item = earth_search(tmp_path, applied=applied)
+    del item["assets"]["red"]
+    item["assets"]["red-jp2"]["href"] = "esa.jp2"
+    write_dn(tmp_path / "esa.jp2", 1e-4, -0.1)
+    found = reflectance_of(product_of(item, tmp_path, bands=("red",)))
+    assert np.abs(found - REFLECTANCE).max() < 1e-4
+
+
+@pytest.mark.parametrize("value", ["true", 1, [True]])
+def test_a_flag_that_is_neither_true_nor_false_is_refused(tmp_path, value):
+    item = earth_search(tmp_path, applied=True)
+    item["properties"]["earthsearch:boa_offset_applied"] = value
+    with pytest.raises(SceneError, match="neither true nor false") as refused:
+        product_of(item, tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_where_item_and_file_disagree_on_nodata_the_files_is_taken(tmp_path, caplog):
+    item = earth_search(tmp_path, applied=False)
+    for band in ("B04", "B08"):
+        write_dn(tmp_path / f"{band}.tif", 1e-4, -0.1, dtype="int16", nodata=-9999)
+    product = product_of(item, tmp_path, bands=("red", "nir", "nir08"))
+    assert [layer.nodata for layer in product.layers] == [-9999, -9999, 0]
+    (note,) = product.notes
+    assert "B04, B08" in note
+    assert "0 where the file's is -9999" in note
+    assert caplog.text.count("the file's is taken") == 1
+    assert product.sources["nodata"] == "file"
+    product = product_of(item, tmp_path, bands=("nir08",))
+    assert (product.notes, product.sources["nodata"]) == ((), "raster:bands of the item")
+    write_dn(tmp_path / "B8A.tif", 1e-4, -0.1, nodata=None)
+    assert product_of(item, tmp_path, bands=("nir08",)).layers[0].nodata == 0
+    caplog.clear()
+    assert product_of(item, tmp_path, nodata=0).notes == ()
+    assert "nodata" not in caplog.text
+
+
+DEA_SENTINEL2 = {
+    "nbart_coastal_aerosol": "B01",
+    "nbart_blue": "B02",
+    "nbart_green": "B03",
+    "nbart_red": "B04",
+    "nbart_red_edge_1": "B05",
+    "nbart_red_edge_2": "B06",
+    "nbart_red_edge_3": "B07",
+    "nbart_nir_1": "B08",
+    "nbart_nir_2": "B8A",
+    "nbart_swir_2": "B11",
+    "nbart_swir_3": "B12",
+}
+DEA_LANDSAT = {
+    "nbart_blue": "B2",
+    "nbart_green": "B3",
+    "nbart_red": "B4",
+    "nbart_nir": "B5",
+    "nbart_swir_1": "B6",
+    "nbart_swir_2": "B7",
+    "nbart_panchromatic": "B8",
+}
+
+
+@pytest.mark.parametrize(
+    ("platform", "expected", "level"),
+    [("sentinel-2a", DEA_SENTINEL2, "L2A"), ("landsat-8", DEA_LANDSAT, "L2")],
+)
+def test_bands_of_digital_earth_australia_are_known(tmp_path, platform, expected, level):
+    write_dn(tmp_path / "x.tif", 1e-4, 0, dtype="int16", nodata=-999)
+    assets = {}
+    for key in expected:
+        for prefix in ("lambertian_", "nbar_", "nbart_"):
+            name = key.replace("nbart_", prefix)
+            assets[name] = asset("x.tif", **{"eo:bands": [{"name": name}]})
+    assets["oa_fmask"] = asset("x.tif")
+    assets["oa_combined_terrain_shadow"] = asset("x.tif")
+    item = item_of(
+        assets, name="ga_s2am_ard_3-2-1_50HPK_2023-06-01_final", platform=platform,
+        **{"sentinel:processing_baseline": "05.09"},
+    )  # fmt: skip
+    product = product_of(item, tmp_path)
+    assert [layer.band.name for layer in product.layers] == list(expected.values())
+    assert product.identity.level == level
+    assert {"oa_fmask", "oa_combined_terrain_shadow", "nbar_red"} <= set(dict(product.left_out))
+    assert not {key for key, _ in product.left_out} & set(expected)
+    band = expected["nbart_red"]
+    assert np.abs(reflectance_of(product, band) - REFLECTANCE).max() < 1e-4
+
+
+def test_the_thermal_band_of_landsat_is_in_kelvin(tmp_path):
+    item = landsat(tmp_path, said=False)
+    name = "LC08_L2SP_204052_20230601_20230607_02_T1_ST_B10.TIF"
+    write_dn(tmp_path / name, 0.001, -40)
+    item["assets"]["lwir11"] = asset(name, **{"eo:bands": [{"name": "B10"}]})
+    found = reflectance_of(product_of(item, tmp_path), "B10")
+    assert found[0, 0] == pytest.approx(40_010 * 0.00341802 + 149, abs=1e-3)
+    assert found[-1, -1] == pytest.approx(40_300 * 0.00341802 + 149, abs=1e-3)
+
+
+def test_spaces_in_local_links_may_be_written_as_in_addresses(tmp_path):
+    item = planetary_computer(tmp_path)
+    for number, band in enumerate(("B04", "B08")):
+        href = item["assets"][band]["href"]
+        folder = ("my scene", "my%20scene")[number]
+        (tmp_path / folder).mkdir()
+        (tmp_path / href).rename(tmp_path / folder / href)
+        item["assets"][band]["href"] = f"my%20scene/{href[2:]}"
+    product = product_of(item, tmp_path)
+    assert [layer.path.split("/")[-2] for layer in product.layers[:2]] == ["my scene", "my%20scene"]
+
+
+def test_a_link_to_nothing_is_said_without_its_signature(tmp_path):
+    item = item_of({"B04": asset("ftps://a.org/x.tif?sig=SECRET")}, platform="sentinel-2a")
+    with pytest.raises(SceneError, match=r"links to ftps://a\.org/x\.tif") as refused:
+        product_of(item, tmp_path)
+    assert "SECRET" not in str(refused.value)
+
+
+# Documents that are read again
+
+
+def test_a_collection_is_fetched_once_for_all_its_items(tmp_path):
+    items = []
+    for number in range(3):
+        items.append(planetary_computer(tmp_path) | {"id": f"item{number}"})
+    save(collection_of(*items), tmp_path, "items.json")
+    with serving(tmp_path) as server:
+        for source in expand_sources([f"{server.url}/items.json"]):
+            read_item(source, SceneOptions())
+        # Once to see whether it is a document, and once for what is in it.
+        assert len(server.requests("items.json")) == 2
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path):
+    source = str(save(earth_search(tmp_path, applied=True), tmp_path))
+    assert read_item(source, SceneOptions()).layers[0].scaling.offset == 0
+    save(earth_search(tmp_path, applied=False), tmp_path)
+    assert read_item(source, SceneOptions()).layers[0].scaling.offset == -1000
+
+
+def test_only_some_documents_are_kept(monkeypatch):
+    documents = stac_documents._Documents()
+    asked = []
+
+    def get(name, size=2):
+        def read():
+            asked.append(name)
+            return b"{}".ljust(size)
+
+        return documents.get((name,), read, name)
+
+    for number in range(stac_documents.MOST_KEPT):
+        get(str(number))
+    get("0")
+    get("one more")  # for which the one goes that was not used for longest
+    get("0")
+    assert asked[-1] == "one more"
+    get("1")
+    assert asked[-1] == "1"
+    get("large", stac_documents.LARGEST_KEPT)
+    get("0")
+    assert asked[-1] == "0"
+    monkeypatch.setattr(stac_documents, "KEPT_SECONDS", 0)
+    get("0")
+    assert asked[-2:] == ["0", "0"]
+
+
+def test_clouds_are_not_masked_by_a_layer_that_cannot_be_opened(tmp_path, caplog):
+    item = planetary_computer(tmp_path)
+    item["assets"]["SCL"] = asset("T30TXR_SCL_20m.tif")
+    save(item, tmp_path)
+    with serving(tmp_path, Fault("refuse", ending="SCL_20m.tif", status=403)) as server:
+        source = f"{server.url}/item.json"
+        assert read_item(source, SceneOptions()).quality is None
+        assert "SCL_20m is not used" in caplog.text
+        with pytest.raises(SceneError, match="no layer that says where clouds are"):
+            open_scene(source, SceneOptions(clouds=CloudOptions(mask=True)))

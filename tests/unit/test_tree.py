@@ -205,3 +205,20 @@ def test_damaged_archives_say_so(data, tmp_path_factory):
     except SceneError as error:
         said = str(error)
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("writer", [write_zip, write_tar])
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_what_macos_puts_into_archives_is_passed_over(tmp_path, writer, prefix, caplog):
+    junk = {"__MACOSX/GRANULE/._B02.jp2": b"\0", "GRANULE/L2A/._B02.jp2": b"\0", ".DS_Store": b""}
+    content = {prefix + name: data for name, data in (CONTENT | junk).items()}
+    assert open_tree(writer(tmp_path / "a", content)).files == tuple(sorted(CONTENT))
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", ["a}b.zip", "{a.zip", "}{.zip"])
+def test_an_archive_that_gdal_cannot_be_told_of_is_refused(tmp_path, name):
+    with pytest.raises(SceneError, match="Rename it") as refused:
+        open_tree(write_zip(tmp_path / name, CONTENT))
+    assert "\n" not in str(refused.value)
+    assert open_tree(write_zip(tmp_path / "a{b}.zip", CONTENT)).files == tuple(sorted(CONTENT))
