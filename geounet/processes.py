@@ -16,7 +16,7 @@ import signal
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -155,16 +155,16 @@ class TeamEnvironment(ClusterEnvironment):
 
 
 @contextmanager
-def helpers(team: Team, work: Callable[..., None], *args: Any) -> Iterator[None]:
-    """Run `work(team, *args)` in the other processes of this machine, with their own `team`.
+def helpers(team: Team, prepare: Callable[..., Callable[[], object]], *args: Any) -> Iterator[None]:
+    """Run `prepare(team, *args)()` in the other processes of this machine, with their own `team`.
 
     Args:
         team: With this process's place, which is the first of its machine.
-        work: A function of a module, which ends when the one of this process does.
+        prepare: A function of a module that returns what is done together.
         args: What it is given besides; travels to the processes.
 
     Yields:
-        While they run.
+        When all are prepared; while they run.
 
     Raises:
         GeounetError: One of them gave up, with this.
@@ -178,17 +178,22 @@ def helpers(team: Team, work: Callable[..., None], *args: Any) -> Iterator[None]
             place = team._replace(local=local)
             threads = torch.get_num_threads()
             process = context.Process(
-                target=_help, args=(tell, threads, work, place, *args), daemon=True
+                target=_help, args=(tell, threads, prepare, place, *args), daemon=True
             )
             process.start()
             tell.close()
             started.append((process, hear))
+        # Who waits in torch for one that has gone waits for half an hour.
+        if (why := _reason(started, seconds=None)) is not None:
+            raise why
         yield
         for helper, _ in started:
             helper.join()
     except (RuntimeError, GeounetError) as error:
         # That a helper is gone is an error of torch here; why it went is what it said.
-        if isinstance(error, GeounetError) or (why := _reason(started)) is None:
+        if isinstance(error, GeounetError):
+            raise
+        if (why := _reason(started, seconds=_SECONDS_TO_SAY_WHY)) is None:
             raise
         raise why from error
     finally:
@@ -201,7 +206,11 @@ def helpers(team: Team, work: Callable[..., None], *args: Any) -> Iterator[None]
 
 
 def _help(
-    tell: Connection, threads: int, work: Callable[..., None], team: Team, *args: Any
+    tell: Connection,
+    threads: int,
+    prepare: Callable[..., Callable[[], object]],
+    team: Team,
+    *args: Any,
 ) -> None:
     """Do the work of another process than the first of a machine."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the first process ends this one
@@ -209,7 +218,9 @@ def _help(
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
     try:
-        work(team, *args)
+        work = prepare(team, *args)
+        tell.send(None)
+        work()
     except GeounetError as error:
         tell.send(error)
         raise SystemExit(1) from None
@@ -220,17 +231,21 @@ def _help(
         tell.close()
 
 
-def _reason(started: list[tuple[BaseProcess, Connection]]) -> Exception | None:
-    """Return what a helper that failed said, None where none said anything of its own."""
+def _reason(
+    started: list[tuple[BaseProcess, Connection]], *, seconds: float | None
+) -> Exception | None:
+    """Return what a helper that failed says in that time; None where all are well, or silent."""
     said: list[Any] = []
     for _, hear in started:
-        with suppress(EOFError):  # it ended in silence
-            if hear.poll(_SECONDS_TO_SAY_WHY):
-                said.append(hear.recv())
+        try:
+            said += [hear.recv()] if hear.poll(seconds) else []
+        except EOFError:
+            said.append("it ended without a word")
     ours = [one for one in said if isinstance(one, GeounetError)]
+    others = [one for one in said if isinstance(one, str)]
     if ours:
         return ours[0]
-    return RuntimeError(f"a process of the training failed: {said[0]}") if said else None
+    return RuntimeError(f"a process of the training failed: {others[0]}") if others else None
 
 
 def gathered(own: Tensor) -> Tensor:

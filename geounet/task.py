@@ -18,6 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from geounet.augment import Augmenter, derived_seed
 from geounet.classes import LabelClass
@@ -87,6 +88,8 @@ class SegmentationTask(LightningModule):
         self.loss = SegmentationLoss(config.loss, len(classes), water=water)
         self.augmenter = augmenter
         self.confusion = confusion_matrix(len(classes))
+        # Lightning's own mean over processes rounds the number of chips.
+        self.val_loss = MeanMetric(nan_strategy="disable")
         self._unchecked: Tensor | None = None
         # Lightning's own mean over an epoch does not survive an interruption of it.
         self.register_buffer("_epoch", torch.zeros(3, dtype=torch.float64), persistent=False)
@@ -98,7 +101,8 @@ class SegmentationTask(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate; not asked for where an epoch is gone on with."""
-        self.log("learning_rate", self.config.learning_rate * self.rate(self._first_step))
+        rate = self.config.learning_rate * self.rate(self._first_step)
+        self.log("learning_rate", rate, sync_dist=True)
 
     @property
     def _first_step(self) -> int:
@@ -167,24 +171,27 @@ class SegmentationTask(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the loss of the epoch."""
-        self.log("train/loss", self.epoch_figures["loss"])
+        self.log("train/loss", self.epoch_figures["loss"], sync_dist=True)
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:  # noqa: ARG002  Lightning's name
         """Count a batch."""
         logits, label = self(batch.image), supervised(batch.label, self.network)
         loss = self.loss(logits, label)
-        self.log(VAL_LOSS, loss, on_epoch=True, batch_size=len(label), sync_dist=True)
+        self.val_loss.update(loss, len(label))
         self.confusion.update(logits, label)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the IoU of each class."""
-        self._stop_if_diverged(self.trainer.callback_metrics.get(VAL_LOSS))
+        """Log the loss and the IoU of each class, over all processes."""
+        loss = self.val_loss.compute()
+        self.val_loss.reset()
+        self._stop_if_diverged(loss)
+        self.log(VAL_LOSS, loss, sync_dist=True)
         figures = pixel_figures(self.confusion.compute(), [one.name for one in self.classes])
         self.confusion.reset()
         for one in self.classes:
             iou = figures["iou", one.name].item()
             if not math.isnan(iou):  # it occurs
-                self.log(f"val/iou/{one.name}", iou)
+                self.log(f"val/iou/{one.name}", iou, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and its learning rate, which changes step by step; see `rate`."""

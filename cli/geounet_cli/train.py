@@ -45,9 +45,35 @@ def train(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Go on after the last whole epoch of a run that was interrupted."
+            "--resume", help="Go on after the last checkpoint of a run that was interrupted."
         ),
     ] = False,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="STEPS",
+            help="Write a checkpoint to go on from every so many steps, besides each epoch's.",
+            show_default=False,
+        ),
+    ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="GPUs of this machine that train together; the batch is divided among them.",
+            show_default=False,
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Machines that train together: the same command on each, with NODE_RANK, "
+            "MASTER_ADDR and MASTER_PORT in the environment.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     exclude: Annotated[
         Path | None,
@@ -72,7 +98,9 @@ def train(
         raise typer.BadParameter("give --resume or --overwrite, not both")
     from geounet.config import load_config
 
-    recipe = load_config(config, settings or ())
+    given = {"checkpoint_every": checkpoint_every, "devices": devices, "nodes": nodes}
+    changed = [f"{name}={value}" for name, value in given.items() if value is not None]
+    recipe = load_config(config, [*(settings or ()), *changed])
     from geounet.model_file import read_header  # imports torch: only when needed
     from geounet.train import train_model
     from geounet_cli.console import progress

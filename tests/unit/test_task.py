@@ -44,6 +44,22 @@ def test_the_learning_rate_falls_along_half_a_cosine_step_by_step():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
 
 
+def test_the_learning_rate_rises_along_a_line_before_it_falls():
+    task = small_task(steps=13, learning_rate=0.5, warmup=4)
+    rates = [task.rate(step) for step in range(14)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    falling = [(1 + math.cos(math.pi * step / 9)) / 2 for step in range(10)]
+    assert rates[4:] == pytest.approx(falling)
+
+
+def test_a_network_is_compiled_if_told_and_its_weights_keep_their_names(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda run: compiled.append(run) or run)
+    plain, asked = small_task(), small_task(compile=True)
+    assert compiled == [asked.network.forward]
+    assert list(plain.state_dict()) == list(asked.state_dict())
+
+
 def test_networks_are_trained_with_bands_innermost():
     task = small_task()
     weights = task.network.state_dict()

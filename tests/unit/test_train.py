@@ -335,6 +335,66 @@ def test_a_last_step_that_spoils_the_weights_is_noticed(tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
+def test_divergence_leaves_the_checkpoint_before_it_and_says_where(tmp_path, monkeypatch, chips):
+    step = SegmentationTask.training_step
+
+    def spoil(task, batch, batch_idx):
+        if (task.current_epoch, batch_idx) == (1, 1):
+            with torch.no_grad():
+                next(task.network.parameters()).fill_(float("nan"))
+        return step(task, batch, batch_idx)
+
+    monkeypatch.setattr(SegmentationTask, "training_step", spoil)
+    out = tmp_path / "run"
+    with pytest.raises(ConfigError, match=r"diverged.*last\.ckpt is of before, and kept"):
+        train_model(chips, tiny(epochs=3, checkpoint_every=1), out)
+    kept = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 3  # of 2 + 1; the fourth was not a number
+    assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
+
+
+def test_accumulated_batches_are_the_step_of_all_their_chips(tmp_path):
+    # Without statistics of a batch, and where each batch has as many known pixels as the other.
+    network = TINY | {"norm": "none", "bias": True, "init": "he"}
+    settings = {"network_settings": network, "epochs": 2, "augment": {"flips": False}}
+    settings |= {"loss": {"dice": 0}, "learning_rate": 1e-3, "clip_norm": 0.1}
+    settings["augment"]["rotations"] = False
+    chips = write_chips(tmp_path / "chips", counts={"train": 8}, size=16)
+    found = []
+    for batch, accumulate in ((4, 1), (2, 2)):
+        out = tmp_path / str(batch)
+        train_model(chips, tiny(batch=batch, accumulate=accumulate, **settings), out)
+        kept = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
+        assert kept["global_step"] == 4
+        found.append(kept["state_dict"])
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, atol=1e-5, rtol=0)
+
+
+def test_nan_in_chips_is_no_data_and_teaches_nothing(tmp_path):
+    def spoil(split, values, label):  # noqa: ARG001
+        values[1, 8:12, 8:12] = np.nan  # in one band, and the label says water
+
+    chips = write_chips(tmp_path / "chips", counts={"train": 3, "val": 1}, change=spoil)
+    header = read_header(train_model(chips, tiny(epochs=1), tmp_path / "run"))
+    assert np.isfinite(header.training["loss"]["val"])
+    assert header.training["scores"]["val"]["pixels"] == 32 * 32 - 16 - 16
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"accumulate": 8}, r"`accumulate` is 8.*7 training chips.*accumulate=7"),
+        ({"warmup": 8}, r"`warmup` is 8 steps.*has 8"),
+        ({"devices": 8}, r"8 processes.*batches have 3 chips.*`batch`"),
+    ],
+)
+def test_steps_that_these_chips_do_not_make_are_refused_in_time(tmp_path, chips, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        train_model(chips, tiny(**settings), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_chips_and_config_that_disagree_are_told_before_anything_is_written(tmp_path, chips):
     out = tmp_path / "run"
     cases = [
