@@ -1,7 +1,7 @@
 """Steps per second of training, over those of the bare step on tensors already in memory.
 
     python benchmarks/train.py [--networks unet-same smp/unet/resnet34] [--steps 20] [--batch 8]
-        [--device cpu] [--precision fp32]
+        [--device cpu] [--precision fp32] [--on-disk]
 
 Chips of 256² × 12 bands are written, then trained on from their folder by `train_model`, in
 epochs of `--steps` steps; the loop is timed from the first step of the second epoch to the last
@@ -16,6 +16,7 @@ import json
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -28,6 +29,7 @@ import training_chips
 from geounet import train as training
 from geounet.chips import open_chips
 from geounet.config import Config
+from geounet.dataset import load_chips
 from geounet.task import SegmentationTask
 from geounet.train import plan_training, train_model
 
@@ -50,8 +52,9 @@ def write_chips(folder: Path, count: int) -> Path:
     )
 
 
-def loop_rate(chips: Path, config: Config, out: Path) -> float:
-    """Return steps per second of the loop."""
+def loop_rate(chips: Path, config: Config, out: Path, *, on_disk: bool) -> float:
+    """Return steps per second of the loop; chips in memory, or read anew in every epoch."""
+    read = partial(load_chips, limit=0) if on_disk else load_chips
     ends: list[float] = []
     end = SegmentationTask.on_train_batch_end
 
@@ -67,6 +70,7 @@ def loop_rate(chips: Path, config: Config, out: Path) -> float:
     with (
         patch.object(SegmentationTask, "on_train_batch_end", watch),
         patch.object(training, "finish_training", nothing),
+        patch.object(training, "load_chips", read),
     ):
         train_model(chips, config, out, overwrite=True)
     first = len(ends) // config.epochs  # all that the first epoch warms up is done
@@ -120,6 +124,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--on-disk", action="store_true", help="as chips that memory cannot hold")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         chips = write_chips(Path(scratch) / "chips", given.steps * given.batch)
@@ -136,11 +141,12 @@ def main() -> None:
             loops, bares = [], []
             for _ in range(given.rounds):
                 bares.append(bare_rate(chips, config, given.steps))
-                loops.append(loop_rate(chips, config, Path(scratch) / "run"))
+                loops.append(loop_rate(chips, config, Path(scratch) / "run", on_disk=given.on_disk))
             loop, bare = max(loops), max(bares)
             found = {
                 "network": network,
                 "batch": given.batch,
+                "on_disk": given.on_disk,
                 "loop_steps_per_s": round(loop, 3),
                 "bare_steps_per_s": round(bare, 3),
                 "ratio": round(loop / bare, 3),
