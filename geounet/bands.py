@@ -6,7 +6,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Self
@@ -305,29 +305,45 @@ def match_bands(
         for band, i in zip(wanted, found, strict=True)
     ]
     missing = [
-        band.id
+        band
         for band, i, other in zip(wanted, found, stand_ins, strict=True)
         if i is None and other is None
     ]
+    exchanged = exchanged_bands(
+        (band, present[i]) for band, i in zip(wanted, stand_ins, strict=True) if i is not None
+    )
     if missing:
         raise BandError(
-            f"{where} has no band {', '.join(missing)}; it has {list_bands(present)}. "
-            "Use a scene that has them, or a model of other bands."
+            f"{where} {_what_lacks(missing, wanted, present)}; it has {list_bands(present)}. "
+            + (f"By common name --accept-sensor would take {exchanged}. " if exchanged else "")
+            + "Use a scene that has them, or a model of other bands."
         )
-    exchanged = [
-        f"{present[other].id} for {band.id} ({band.common_name})"
-        for band, other in zip(wanted, stand_ins, strict=True)
-        if other is not None
-    ]
     if exchanged and not accept_sensor:
         raise BandError(
-            f"{where} is of another sensor: it has {', '.join(exchanged)}. "
-            "Use --accept-sensor to take them."
+            f"{where} is of another sensor: it has {exchanged}. Use --accept-sensor to take them."
         )
     if exchanged:
-        logger.warning("%s: bands of another sensor are taken: %s", where, ", ".join(exchanged))
+        logger.warning("%s: bands of another sensor are taken: %s", where, exchanged)
     either = (other if i is None else i for i, other in zip(found, stand_ins, strict=True))
     return [i for i in either if i is not None]
+
+
+def exchanged_bands(pairs: Iterable[tuple[Band, Band]]) -> str:
+    """Return, for people, where of (wanted, taken) another sensor's is taken; empty if nowhere."""
+    return ", ".join(
+        f"{taken.id} for {wanted.id} ({wanted.common_name})"
+        for wanted, taken in pairs
+        if taken.id != wanted.id
+    )
+
+
+def _what_lacks(missing: Sequence[Band], wanted: Sequence[Band], present: Sequence[Band]) -> str:
+    """Return what is to be said of a scene that has some bands not even of another sensor."""
+    sensors = {band.sensor for band in wanted} - {None}
+    others = dict.fromkeys(band.sensor for band in present if band.sensor)
+    if not others or sensors & others.keys():
+        return f"has no band {', '.join(band.id for band in missing)}"
+    return f"is of another sensor ({', '.join(others)}) and has no {list_bands(missing)}"
 
 
 def _stand_in(band: Band, present: Sequence[Band]) -> int | None:

@@ -1,6 +1,5 @@
 """The classical way to a waterline: an index of two bands and a threshold."""
 
-import logging
 import platform
 import time
 from dataclasses import asdict, dataclass
@@ -21,8 +20,6 @@ from geounet.progress import Progress, silent
 from geounet.scene import Pixels, Scene, SceneOptions, gdal_environment, open_scene
 from geounet.stitch import Part, open_canvas, read_ahead, stitch
 from geounet.windows import HaloWindow, plan_windows
-
-logger = logging.getLogger(__name__)
 
 INDEXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ndwi": (("green",), ("nir", "nir08")),
@@ -91,9 +88,8 @@ def baseline_scene(
         with stage_set(out, scene.name, overwrite=settings.overwrite) as (stage, record):
             path, histogram, undefined = _write_index(scene, bands, stage, progress)
             threshold = _threshold(scene, histogram, settings)
-            notes = _notes(threshold, settings, undefined)
-            for note in notes:
-                logger.warning("%s: %s", scene.source, note)
+            for note in _notes(threshold, settings, undefined):
+                scene.warn(note)
             index_seconds = time.perf_counter() - start
             how = "Otsu" if settings.threshold == "otsu" else "fixed"
             clouds = write_products(
@@ -117,7 +113,7 @@ def baseline_scene(
                     "bands": [band.id for band in bands],
                     "scaling": scaling.to_dict(),
                     "level": threshold.value,
-                    "notes": notes,
+                    "notes": scene.notes,
                     "clouds": clouds,
                     "timings": {
                         "index": round(index_seconds, 3),
@@ -160,15 +156,24 @@ def choose_bands(scene: Scene, index: str) -> list[Band]:
         if not found:
             raise BandError(
                 f"{scene.source} has no band {' or '.join(names)}, which {index.upper()} needs; it "
-                f"has {list_bands(scene.bands)}. Name bands with --bands, or use another --index."
+                f"has {list_bands(scene.bands)}. {_index_advice(scene, index)}"
             )
         if found[0].common_name != names[0]:
-            logger.warning(
-                "%s has no %s; %s (%s) is taken.",
-                scene.source, names[0], found[0].id, found[0].common_name,
-            )  # fmt: skip
+            scene.warn(f"it has no {names[0]}; {found[0].id} ({found[0].common_name}) is taken")
         chosen.append(found[0])
     return chosen
+
+
+def _index_advice(scene: Scene, index: str) -> str:
+    """Return what to do where a scene lacks a band of an index."""
+    has = {band.common_name for band in scene.bands}
+    for other, bands in INDEXES.items():
+        if other != index and all(has & set(names) for names in bands):
+            return f"Use --index {other}, for which it has the bands."
+    unnamed = [band.name for band in scene.bands if band.common_name is None]
+    if unnamed:
+        return "If one of them is it under another name, say which with --bands and --sensor."
+    return "Use a scene that has it."
 
 
 def normalised_difference(pixels: Pixels) -> NDArray[np.float32]:

@@ -169,7 +169,8 @@ def stage_folder(folder: Path, *, overwrite: bool, mark: str) -> Iterator[Path]:
         OutputError: The folder exists, another run is writing it, or it cannot be written.
     """
     folder = folder.resolve()  # `--out .` has no name of its own
-    occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    with _readable_errors(folder):
+        occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if occupied and not overwrite:
         raise OutputError(
             f"{folder} exists already. Use --overwrite to replace it, or another --out."
@@ -208,9 +209,9 @@ def only_run(folder: Path, name: str) -> Iterator[None]:
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
     """Make a folder; where the work in it fails, remove it again if it was not there before."""
-    made = [p for p in (folder, *folder.parents) if not p.exists()]
     with _readable_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        made = [p for p in (folder, *folder.parents) if not p.exists()]
+        _make(folder)
     try:
         yield
     except BaseException:
@@ -218,6 +219,15 @@ def _made(folder: Path) -> Iterator[None]:
             with suppress(OSError):  # no longer empty: another run's
                 path.rmdir()
         raise
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # what /proc says to any new folder
+        raise OutputError(
+            f"Cannot write {_shown(folder)}: no folder can be made there; give another --out."
+        ) from error
 
 
 @contextmanager
@@ -242,7 +252,7 @@ def _locked(scratch: Path) -> Iterator[Path]:
 def _lock(scratch: Path) -> TextIO:
     """Return the open lock file of `scratch`, held by this run alone until it is closed."""
     while True:
-        scratch.mkdir(exist_ok=True)
+        _make(scratch)
         try:
             file = (scratch / LOCK).open("w")
         except FileNotFoundError:
@@ -311,7 +321,6 @@ def _readable_errors(place: Path) -> Iterator[None]:
     Libraries say "write failed" in words of their own when the disk is full, so any error of the
     system or of a library counts as that when there is no space left.
     """
-    shown = place.parent if place.name.endswith(".partial") else place
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -324,7 +333,12 @@ def _readable_errors(place: Path) -> Iterator[None]:
         elsewhere = getattr(error, "filename", None)
         if known is None or (elsewhere is not None and not _within(elsewhere, place)):
             raise
-        raise OutputError(f"Cannot write {shown}: {ADVICE[known]}.") from error
+        raise OutputError(f"Cannot write {_shown(place)}: {ADVICE[known]}.") from error
+
+
+def _shown(place: Path) -> Path:
+    """Return a place as people know it: what lies in a hidden folder is written beside it."""
+    return place.parent if place.name.endswith(".partial") else place
 
 
 def _within(filename: str | bytes | int, place: Path) -> bool:

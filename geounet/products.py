@@ -33,6 +33,7 @@ from geounet.cog import (
     new_cog,
 )
 from geounet.contours import Geometries, cut_strips, strip_rows, trace
+from geounet.errors import SceneError
 from geounet.flags import (
     CoastFlags,
     FlagWriter,
@@ -120,7 +121,8 @@ def write_products(
         progress: Told of blocks and strips.
 
     Returns:
-        How much of the scene and of the coast is under cloud, as the record has it.
+        How much of the scene and of the coast is under cloud, as the record has it. What a person
+        should know is among the scene's notes.
     """
     _write_rasters(stage, scene, field, classes, probability_dtype, progress)
     flags = None if scene.quality is None else stage.temporary("flags.tif")
@@ -130,7 +132,10 @@ def write_products(
     _write_styles(stage, scene, field, classes)
     clouds = describe_clouds(scene, pixels, coast)
     if note := cloud_note(clouds):
-        logger.warning("%s: %s", scene.source, note)
+        scene.warn(note)
+    elif scene.quality is None:
+        # The record says so too: its `clouds` have no source.
+        logger.info("%s: nothing says where clouds are; --cloud-mask does", scene.source)
     return clouds
 
 
@@ -180,13 +185,41 @@ def _write_rasters(
 def _write_picture(
     stage: Stage, masked: Scene, field: Field, flags: Path | None, progress: Progress
 ) -> PixelCounts:
-    """Write the 8-bit quicklook: 1–255, and 0 where the scene is invalid.
+    """Write the quicklook; of the bands of the result where those of a picture are damaged.
+
+    Raises:
+        SceneError: The scene cannot be read.
+    """
+    scene = masked.unmasked()
+    bands = picture_bands(scene)
+    used = [scene.bands[i] for i in scene.band_indexes(field.bands)]
+    try:
+        return _draw_picture(stage, masked, bands, field, flags, progress)
+    except SceneError as error:
+        if set(bands) <= {band.id for band in used}:
+            raise
+        own = picture_bands(scene, used)
+        counts = _draw_picture(stage, masked, own, field, flags, progress)
+        masked.warn(f"its picture is of {', '.join(dict.fromkeys(own))}: {error}")
+        return counts
+
+
+def _draw_picture(
+    stage: Stage,
+    masked: Scene,
+    bands: Sequence[str],
+    field: Field,
+    flags: Path | None,
+    progress: Progress,
+) -> PixelCounts:
+    """Write an 8-bit picture of three bands: 1–255, and 0 where the scene is invalid.
 
     What is masked by cloud is shown: only so can one see whether it should be.
 
     Args:
         stage: Where it is written.
         masked: The scene.
+        bands: Of the picture, by their ids.
         field: What is made of it; pixels are counted where it has data.
         flags: Where to write on the way which pixels are near clouds; None where nobody knows.
         progress: Told of blocks.
@@ -195,7 +228,6 @@ def _write_picture(
         How many pixels of the field are under cloud.
     """
     scene = masked.unmasked()
-    bands = picture_bands(scene)
     low, high = _stretch(scene, bands)
     profile = CogProfile(
         dtype="uint8",
@@ -235,13 +267,19 @@ def _masked_away(scene: Scene, field: Field, window: Window) -> NDArray[np.bool_
     return away
 
 
-def picture_bands(scene: Scene) -> list[str]:
-    """Return the three bands for a quicklook, repeating the last if there are fewer."""
-    names = {band.common_name: band.id for band in scene.bands if band.common_name}
+def picture_bands(scene: Scene, bands: Sequence[Band] | None = None) -> list[str]:
+    """Return the three bands for a quicklook, repeating the last if there are fewer.
+
+    Args:
+        scene: What to draw.
+        bands: Which of its bands may be taken; None for any.
+    """
+    bands = scene.bands if bands is None else bands
+    names = {band.common_name: band.id for band in bands if band.common_name}
     for picture in PICTURES:
         if names.keys() >= set(picture):
             return [names[name] for name in picture]
-    first = [band.id for band in scene.bands[:3]]
+    first = [band.id for band in bands[:3]]
     return first + first[-1:] * (3 - len(first))
 
 
@@ -292,14 +330,20 @@ def _write_vectors(
         rows = strip_rows(src.width)
         strips = cut_strips(read, src.shape, level=level, rows=rows)
         total = len(range(-1, src.height, rows))
+        any_line = any_area = False
         for strip in progress(strips, label="coastline", total=total):
             contours = trace(strip, scene.res_m, spread=QUARTERS_APART)
             lines = line_sweep.add(contours, strip.sweep_row)
+            any_line |= len(lines) > 0
             coastline.write(_line_features(lines, ground, scene, field, coast, common))
             areas = area_sweep.add(contours, strip)
+            any_area |= len(areas) > 0
             water.write(_area_features(areas, ground, scene, common))
     coastline.flush()
     water.flush()
+    if not any_line:
+        found = "no land found beside water" if any_area else "no water found"
+        scene.warn(f"{found}, so no coastline is drawn")
     styles = {"coastline": qgis.qml(_line_style()), "water": qgis.qml(_water_style())}
     embed_styles(path, styles, time)
 

@@ -59,11 +59,31 @@ def compare_res(scene: Scene, header: ModelHeader) -> list[str]:
     ]
 
 
-def compare_means(bands: Sequence[Band], means: Sequence[float], header: ModelHeader) -> list[str]:
-    """Return what is to be said of reflectance unlike anything in the training data."""
-    return [
-        f"{band.name} has a mean reflectance of {there:.3g}, the training data {mean:.3g} ± "
-        f"{std:.2g}; check --scale and --offset"
+def compare_means(
+    bands: Sequence[Band], means: Sequence[float], header: ModelHeader, *, scaled_by: str
+) -> list[str]:
+    """Return what is to be said of reflectance unlike anything in the training data.
+
+    Args:
+        bands: That the model was given.
+        means: Mean reflectance of each.
+        header: Of the model.
+        scaled_by: Where the scene's scale and offset are from: it may be they that are wrong.
+    """
+    far = [
+        f"{band.name} {there:.3g} ({mean:.3g} ± {std:.2g})"
         for band, there, mean, std in zip(bands, means, header.mean, header.std, strict=False)
         if abs(there - mean) > FAR * std
+    ]
+    if not far:
+        return []
+    options = [option for option in ("--scale", "--offset") if option in scaled_by]
+    advice = (
+        f"check {' and '.join(options)}"
+        if options
+        else f"check its scale (from {scaled_by}), or use a model trained on ground like this"
+    )
+    return [
+        f"mean reflectance is far from the training data's (in brackets): {', '.join(far)}; "
+        f"{advice}"
     ]

@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geounet import __version__
 from geounet.aoi import read_aoi
-from geounet.bands import Band, match_bands
+from geounet.bands import Band, exchanged_bands, match_bands
 from geounet.classes import IGNORE
 from geounet.engine import Engine, Precision, choose_device, choose_precision
 from geounet.errors import GeounetError, OutputError, SceneError
@@ -139,7 +139,7 @@ def predict_scenes(
                 raise
             shown = without_query(str(source))
             failures.append(str(error) if shown in str(error) else f"{shown}: {error}")
-            logger.error("%s", failures[-1])
+            logger.info("%s failed; why is said at the end", shown)
     if failures:
         why = "\n".join(f"  {failure}" for failure in failures)
         raise GeounetError(f"{len(failures)} of {len(sources)} scenes failed:\n{why}")
@@ -172,8 +172,6 @@ class _Job:
     scaling: Scaling
     aoi: BaseGeometry | None
     plan: Plan
-    notes: list[str] = field(default_factory=list)
-    """What a person should know of the result."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What was measured."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -260,15 +258,17 @@ class Predictor:
         )
         bands = [scene.bands[i] for i in found]
         scene = scene.on_grid_of(bands)
+        if taken := exchanged_bands(zip(header.band_list, bands, strict=True)):
+            scene.notes.append(f"bands of another sensor are taken: {taken}")
         notes = check_level(scene, header, accept=settings.accept_level)
         notes += compare_res(scene, header)
         for note in notes:
-            logger.warning("%s: %s", scene.source, note)
+            scene.warn(note)
         scaling = scene.scaling(bands)
         aoi = None
         if settings.aoi is not None:
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
-        return _Job(scene, bands, scaling, aoi, self._plan(scene, bands), notes)
+        return _Job(scene, bands, scaling, aoi, self._plan(scene, bands))
 
     def _plan(self, scene: Scene, bands: Sequence[Band]) -> Plan:
         engine, settings = self._engine, self._settings
@@ -328,9 +328,10 @@ class Predictor:
             )
         job.facts["windows"] = {"planned": len(windows), "run": survey.pieces}
         job.facts["reflectance_mean"] = survey.mean()
-        for note in compare_means(job.bands, survey.mean(), self._header):
-            job.notes.append(note)
-            logger.warning("%s: %s", job.scene.source, note)
+        for note in compare_means(
+            job.bands, survey.mean(), self._header, scaled_by=job.scaling.source
+        ):
+            job.scene.warn(note)
         return Field(
             path=water,
             quantity="probability",
@@ -411,7 +412,7 @@ class Predictor:
             "scaling": job.scaling.to_dict(),
             "level": self._settings.threshold,
             "classes": [c.to_dict() for c in header.label_classes],
-            "notes": job.notes,
+            "notes": job.scene.notes,
             **job.facts,
             "versions": {
                 "python": platform.python_version(),

@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -64,12 +64,14 @@ def open_scene(
     """
     shown = without_query(str(source))
     try:
-        with nullcontext() if advise or first else _unheard():
+        with _heard() if advise or first else _unheard() as said:
             scene = Scene(read_product(str(source), options))
     except GeounetError as error:
         if shown == str(source) or str(source) not in str(error):
             raise
         raise type(error)(str(error).replace(str(source), shown)) from error
+    texts = (*(text.removeprefix(f"{shown}: ") for text in said), *scene.notes)
+    scene.notes[:] = dict.fromkeys(text.removesuffix(".") for text in texts)
     if advise:
         try:
             scene.warn_of_cropping(scene.bands)
@@ -103,15 +105,33 @@ def _with_nodata_said(product: Product) -> Product:
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
+def _unheard() -> Iterator[Sequence[str]]:
     """Keep readers from saying again what they said when the scene was opened first."""
     readers = logging.getLogger("geounet.scene")
     level = readers.level
     readers.setLevel(logging.ERROR)
     try:
-        yield
+        yield ()
     finally:
         readers.setLevel(level)
+
+
+@contextmanager
+def _heard() -> Iterator[Sequence[str]]:
+    """Note what readers warn of, so that it stands in the record of what is made of the scene."""
+    readers, said, thread = logging.getLogger("geounet.scene"), list[str](), threading.get_ident()
+
+    def note(record: logging.LogRecord) -> None:
+        if record.thread == thread:  # others may open scenes at the same time
+            said.append(record.getMessage())
+
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = note  # type: ignore[method-assign]
+    readers.addHandler(handler)
+    try:
+        yield said
+    finally:
+        readers.removeHandler(handler)
 
 
 class Scene:
@@ -126,6 +146,7 @@ class Scene:
         geobox: GeoBox | None = None,
         handles: Handles | None = None,
         clouds: Clouds | None = None,
+        notes: list[str] | None = None,
     ) -> None:
         self._product = product = _with_nodata_said(product)
         self._handles = handles or Handles()
@@ -161,6 +182,8 @@ class Scene:
         )
         """What is known of its clouds."""
         self._masks_clouds = self.clouds.options.mask
+        self.notes = list(product.notes) if notes is None else notes
+        """What a person should know of what is made of it; the same list on every grid."""
 
     def __enter__(self) -> Self:
         return self
@@ -190,14 +213,21 @@ class Scene:
         geobox = _grid_of(self._layers(bands), self._product.options)
         if same_grid(geobox, self.geobox):
             return self
-        there = type(self)(self._product, geobox, self._handles, self.clouds.on(geobox))
+        clouds = self.clouds.on(geobox)
+        there = type(self)(self._product, geobox, self._handles, clouds, self.notes)
         there.warn_of_cropping(bands)
         return there
 
     def warn_of_cropping(self, bands: Sequence[str | Band]) -> None:
         """Say so where bands reach further than the grid: what lies beyond it is left out."""
         if cropped := self._cropped(self._layers(bands)):
-            logger.warning("%s: %s", self.source, cropped)
+            self.warn(cropped)
+
+    def warn(self, text: str) -> None:
+        """Warn of something, and note it for the record of what is made of this scene."""
+        logger.warning("%s: %s", self.source, text)
+        if text not in self.notes:
+            self.notes.append(text)
 
     def _cropped(self, layers: Sequence[Layer]) -> str | None:
         beyond = [la.band.name for la in layers if reaches_beyond(la.geobox, self.geobox)]

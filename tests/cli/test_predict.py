@@ -33,7 +33,7 @@ def test_it_writes_a_set_and_prints_where_its_record_is(geounet, scene, model, t
     run = geounet("predict", scene, "--model", model, "--out", tmp_path / "out")
     assert run.status == 0
     assert run.out == f"{tmp_path / 'out/scene.json'}\n"
-    assert run.err == ""
+    assert run.err == f"{scene}: nothing says where clouds are; --cloud-mask does\n"
     names = {p.name.removeprefix("scene") for p in (tmp_path / "out").iterdir()}
     assert names == EXPECTED
     record = json.loads((tmp_path / "out/scene.json").read_text())
@@ -64,8 +64,10 @@ def test_warnings_go_to_stderr_and_results_do_not(geounet, model, tmp_path):
     run = geounet("predict", scene, "--model", model, "--out", tmp_path / "out")
     assert run.status == 0
     assert run.out == f"{tmp_path / 'out/a.json'}\n"
-    assert run.err.startswith(f"warning: {scene}: its processing level is not known")
-    assert len(run.err.splitlines()) == 1
+    warnings = [line for line in run.err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"warning: {scene}: its processing level is not known")
+    assert f"{scene}: nothing says where clouds are; --cloud-mask does" in run.err.splitlines()
 
 
 def test_a_bad_scene_is_listed_at_the_end_and_the_rest_are_done(geounet, scene, model, tmp_path):
@@ -76,6 +78,7 @@ def test_a_bad_scene_is_listed_at_the_end_and_the_rest_are_done(geounet, scene, 
     assert run.out.splitlines() == [str(tmp_path / f"out/{n}.json") for n in ("scene", "last")]
     assert run.complaint == "error: 1 of 3 scenes failed:"
     assert str(bad) in run.err.splitlines()[-1]
+    assert run.err.count("has no band") == 1
 
 
 def missing(folder: Path) -> Path:

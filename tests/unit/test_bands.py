@@ -160,6 +160,16 @@ def test_another_sensor_stands_in_only_where_accepted_and_aloud(caplog):
     assert "l5:B5 for s2:B11 (swir16)" in caplog.text
 
 
+def test_another_sensor_that_lacks_bands_is_named_with_what_it_could_stand_in_for():
+    wanted = [parse_band(name, "s2") for name in ("green", "B05")]
+    expected = (
+        r"scene is of another sensor \(l8\) and has no s2:B05 .*; it has .*"
+        r"By common name --accept-sensor would take l8:B3 for s2:B03 \(green\)\."
+    )
+    with pytest.raises(BandError, match=expected):
+        match_bands(wanted, SENSORS["l8"], where="scene", accept_sensor=False)
+
+
 def test_extra_layers_match_by_their_name_only():
     layer, other = parse_band("VV", None), parse_band("VH", None)
     assert match_bands([layer], [other, layer], where="x", accept_sensor=True) == [1]

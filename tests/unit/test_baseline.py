@@ -236,6 +236,23 @@ class TestBadInput:
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "out").exists()
 
+    def test_an_index_that_the_scene_has_bands_for_is_named(self, tmp_path) -> None:
+        scene = write_scene(tmp_path / "s.tif", bands_of(circle(9), "B04"))
+        with pytest.raises(BandError, match=r"Use a scene that has it\.$"):
+            baseline_scene(scene, tmp_path / "out")
+        other = write_scene(tmp_path / "t.tif", bands_of(circle(9), "B11"))
+        with pytest.raises(BandError, match=r"nir or nir08.*Use --index mndwi, for which"):
+            baseline_scene(other, tmp_path / "out")
+
+    def test_a_result_without_a_line_says_so(self, tmp_path, caplog) -> None:
+        scene = write_scene(tmp_path / "s.tif", bands_of(circle(9)))
+        for threshold, found in ((0.999, "no water found"), (-0.999, "no land found beside water")):
+            settings = BaselineSettings(threshold=threshold, overwrite=True)
+            record = json.loads(baseline_scene(scene, tmp_path / "out", settings).read_text())
+            said = f"{found}, so no coastline is drawn"
+            assert said in record["notes"]
+            assert said in caplog.text
+
     def test_a_scene_without_data_is_refused(self, tmp_path) -> None:
         scene = write_scene(tmp_path / "s.tif", bands_of(np.full((40, 50), np.nan)))
         with pytest.raises(SceneError, match="has no valid pixel"):

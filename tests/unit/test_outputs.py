@@ -289,6 +289,17 @@ class TestErrorsOfOthers:
         ):
             raise RuntimeError("sqlite3_exec(CREATE TABLE …) failed")
 
+    @pytest.mark.parametrize(
+        ("place", "said"), [("/proc/x", "no folder can be made there"), ("n" * 300, "too long")]
+    )
+    def test_a_folder_that_cannot_be_made(self, tmp_path, place, said) -> None:
+        with pytest.raises(OutputError, match=said):
+            write_set(tmp_path / place)
+        with pytest.raises(OutputError, match=said):
+            write_folder(tmp_path / place, b"")
+        with pytest.raises(OutputError, match=said):
+            write_file(tmp_path / place / "a.png", b"")
+
     def test_an_error_about_another_place_keeps_its_own_words(self, tmp_path) -> None:
         missing = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/elsewhere/scene.tif")
         with pytest.raises(PermissionError), stage_set(tmp_path, "a", overwrite=False):

@@ -309,6 +309,7 @@ def test_another_sensor_stops_the_run_unless_it_is_accepted(tmp_path):
         predict_scene(scene, model, tmp_path / "out")
     settings = PredictSettings(**FULL, accept_sensor=True)
     record = json.loads(predict_scene(scene, model, tmp_path / "out", settings).read_text())
+    assert any("l8:B5 for s2:B08 (nir)" in note for note in record["notes"])
     assert record["bands"] == ["l8:B3", "l8:B4", "l8:B5"]
     assert record["model"]["bands"] == ["s2:B03", "s2:B04", "s2:B08"]
     np.testing.assert_allclose(
@@ -329,10 +330,62 @@ def test_reflectance_unlike_the_training_data_is_noted(model, tmp_path):
     path = predict_scene(
         scene, model, tmp_path / "out", options=SceneOptions(scale=0.001, offset=0.0)
     )
+    far, *_ = [note for note in json.loads(path.read_text())["notes"] if "far from" in note]
+    assert all(f"{name} " in far for name in L2A)
+    assert far.endswith("check --scale and --offset")
+
+
+def test_options_are_not_blamed_where_none_were_given(model, tmp_path):
+    dn = np.minimum(wavy_dn(40, 50).astype(np.uint32) * 20, 60_000).astype(np.uint16)
+    notes = notes_of(write_scene(tmp_path / "a.tif", dn), model, tmp_path / "out")
+    (far,) = [note for note in notes if "far from" in note]
+    assert "--scale" not in far
+    assert "GDAL metadata" in far
+
+
+def test_a_scene_without_water_is_said_to_have_no_line(model, tmp_path, caplog):
+    bright = np.full((12, 40, 50), 4000, np.uint16)
+    notes = notes_of(write_scene(tmp_path / "a.tif", bright), model, tmp_path / "out")
+    assert "no water found, so no coastline is drawn" in notes
+    assert "no water found" in caplog.text
+    dark = np.full((12, 40, 50), 1100, np.uint16)
+    notes = notes_of(write_scene(tmp_path / "b.tif", dark), model, tmp_path / "out")
+    assert "no land found beside water, so no coastline is drawn" in notes
+
+
+def test_what_is_warned_of_when_a_scene_is_opened_is_in_the_record(model, tmp_path):
+    dn = wavy_dn(60, 80)
+    dn[:, :, :20] = 0
+    scene = write_scene(tmp_path / "a.tif", dn, nodata=None)
+    path = predict_scene(scene, model, tmp_path / "out", options=SceneOptions(level="L1C"),
+                         settings=PredictSettings(accept_level=True))  # fmt: skip
     notes = json.loads(path.read_text())["notes"]
-    assert len(notes) == 12
-    assert "B01" in notes[0]
-    assert "--scale" in notes[0]
+    assert any("Give --nodata 0" in note for note in notes)
+    assert any("level L1C is taken, although" in note for note in notes)
+    assert len(notes) == len(set(notes))
+    assert not any(str(scene) in note for note in notes)
+
+
+def test_a_damaged_band_that_only_the_picture_needs_does_not_stop_the_run(tmp_path):
+    model = write_model(
+        tmp_path / "m.safetensors", names=("B08",), overrides=DARK, prepare=water_is_dark()
+    )
+    scene = tmp_path / "scene"
+    scene.mkdir()
+    for i, name in enumerate(("B03", "B04", "B08")):
+        dn = wavy_dn(300, 300)[i : i + 1]
+        write_scene(scene / f"{name}.tif", dn, names=[name], compress="deflate")
+    damaged = scene / "B04.tif"
+    with damaged.open("r+b") as file:
+        file.seek(damaged.stat().st_size // 2)
+        file.write(b"\xff" * 4000)
+    predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL))
+    (record,) = (tmp_path / "out").glob("*.json")
+    notes = json.loads(record.read_text())["notes"]
+    assert any("its picture is of s2:B08: " in note and "B04.tif" in note for note in notes)
+    with rasterio.open(record.with_name(f"{record.stem}_rgb.tif")) as src:
+        assert src.descriptions == ("B08", "B08", "B08")
+        assert (src.read(1) > 0).all()
 
 
 def test_what_exists_is_kept_unless_overwriting_is_asked_for(scene, model, tmp_path):
