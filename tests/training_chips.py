@@ -33,7 +33,10 @@ def coast(
     )
     water = np.rot90(np.arange(side)[:, None] > shore, int(rng.integers(4)))
     values = np.stack(
-        [np.where(water, WATER_REFLECTANCE[n], LAND_REFLECTANCE[n]) for n in names]
+        [
+            np.where(water, WATER_REFLECTANCE.get(n, 0.03), LAND_REFLECTANCE.get(n, 0.2))
+            for n in names
+        ]
     ) + rng.normal(scale=0.01, size=(len(names), side, side))
     return values.astype(np.float32), water.astype(np.uint8)
 
