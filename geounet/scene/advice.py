@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from geounet.bands import Band
+from geounet.errors import SceneError
 from geounet.scene.glance import Glance, glance
 from geounet.scene.reflectance import BRIGHTEST_MEDIAN
 
@@ -59,16 +60,17 @@ def advise(scene: "Scene") -> None:
 
     Products as they were delivered are not looked at, unless the user overrides what they say of
     themselves: their metadata tell what there is to find, and in a zip file every look has to
-    unpack its way there.
-
-    Raises:
-        SceneError: A file is damaged.
+    unpack its way there. Nor is a damaged one: the band may be one that nobody needs, and who does
+    need it finds out.
     """
     product = scene._product
     said = product.options.scale, product.options.offset
     if product.kind in DELIVERED and said == (None, None):
         return
-    seen = glance(scene)
+    try:
+        seen = glance(scene)
+    except SceneError:
+        return
     if seen is None:
         return
     for text in find_advice(seen, sensor=scene.sensor, level=scene.level):
@@ -210,7 +212,7 @@ def digital_numbers(
     names = ", ".join(seen.bands[i].name for i in large)
     rule = offset_rule(seen, sensor, level)
     if rule is None:
-        advice = "another --scale, 0.003922 if 255 stands for 1"
+        advice = "another --scale, 0.003922 if 255 stands for 1, 0.0001 if 10000 does"
     elif sensor == "s2":
         advice = f"--scale {_number(rule.scale)}, and --offset -1000 if of baseline 04.00 or later"
     else:
@@ -229,7 +231,8 @@ def offset_rule(seen: Glance, sensor: str | None, level: str | None) -> OffsetRu
     if sensor == "s2":
         return SENTINEL2
     if sensor is not None and level == "L2":
-        return LANDSAT_SURFACE
+        signed = any(seen.layers[i].dtype == "int16" for i in _spectral(seen))
+        return None if signed else LANDSAT_SURFACE  # Collection 1 is signed, and has no offset
     return LANDSAT_TOP if sensor in {"l8", "l9"} else None
 
 

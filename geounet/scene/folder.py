@@ -92,7 +92,9 @@ def _read(listing: _Listing, source: str, name: str, options: SceneOptions) -> P
     _refuse_duplicates(files.texts, listing.where)
     if mtl:
         level = _level_of_files(files.texts, mtl, listing.where)
-        files = replace(files, mtl=replace(mtl, level=level))
+        if level != mtl.level:
+            mtl = replace(mtl, level=level, level_from="file names")
+            files = replace(files, mtl=mtl)
     first = Path(listing.where) / Path(next(iter(files.texts))).name
     return read_stack(
         files,

@@ -78,6 +78,8 @@ class Mtl:
     """Level 1: reflectance at the top of the atmosphere times the sine of the sun's elevation."""
     radiance: Lines = field(default_factory=dict)
     """Level 1, in W/(m² sr µm)."""
+    level_from: str = ""
+    """Who says the level, for people, where that is not the file."""
     temperature: Lines = field(default_factory=dict)
     """Level 2: surface temperature, in kelvin."""
 
@@ -178,7 +180,8 @@ def identify_by(mtl: Mtl, options: SceneOptions) -> Identity:
     """Return who took a scene and when, by its MTL file; what the user says counts more."""
     found = Found(mtl.sensor, mtl.where)
     sensor, sensor_from = settle("sensor", options, found, mtl.where)
-    level, level_from = settle("level", options, Found(mtl.level, mtl.where), mtl.where)
+    found = Found(mtl.level, mtl.level_from or mtl.where)
+    level, level_from = settle("level", options, found, mtl.where)
     sources = {"sensor": sensor_from, "level": level_from}
     if mtl.date:
         sources["time" if mtl.time else "date"] = mtl.where

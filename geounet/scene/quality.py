@@ -144,7 +144,8 @@ def open_mask(path: str) -> QualityLayer:
 
 
 def _open_layer(kind: Kind, candidate: QualityCandidate) -> QualityLayer:
-    filename = Path(without_query(candidate.path)).name
+    shown = without_query(candidate.path)
+    filename = Path(shown).name
     name = candidate.name if kind == "mask" else dict(NAMES)[kind].split("(", maxsplit=1)[0]
     source = f"{name} ({filename})"
     if kind == "gml":
@@ -153,26 +154,26 @@ def _open_layer(kind: Kind, candidate: QualityCandidate) -> QualityLayer:
     with open_raster(candidate.path) as dataset:
         if dataset.crs is None or dataset.transform.is_identity:
             raise SceneError(
-                f"{candidate.path} has no {'CRS' if dataset.crs is None else 'geotransform'}: "
+                f"{shown} has no {'CRS' if dataset.crs is None else 'geotransform'}: "
                 "nobody knows where its pixels lie. Add it: rio edit-info --crs EPSG:NUMBER "
-                f"--transform '[A, B, C, D, E, F]' {candidate.path}"
+                f"--transform '[A, B, C, D, E, F]' {shown}"
             )
         if not dataset.transform.determinant or not np.isfinite(dataset.transform).all():
             raise SceneError(
-                f"{candidate.path} has a geotransform that leads nowhere. Correct it: "
-                f"rio edit-info --transform '[A, B, C, D, E, F]' {candidate.path}"
+                f"{shown} has a geotransform that leads nowhere. Correct it: "
+                f"rio edit-info --transform '[A, B, C, D, E, F]' {shown}"
             )
         last = candidate.index + (2 if kind == "classi" else 0)
         if last > dataset.count:
             raise SceneError(
-                f"{candidate.path} has {dataset.count} bands, and band {last} would be needed of a "
+                f"{shown} has {dataset.count} bands, and band {last} would be needed of a "
                 f"{name}. Download it again, or give another by --cloud-mask."
             )
         geobox = GeoBox(dataset.shape, dataset.transform, dataset.crs)
         if not all(0 < side < np.inf for side in res_in_metres(geobox)):  # nor NaN
             raise SceneError(
-                f"{candidate.path} lies nowhere on Earth by its CRS and geotransform. Correct "
-                f"them: rio edit-info --crs EPSG:NUMBER {candidate.path}"
+                f"{shown} lies nowhere on Earth by its CRS and geotransform. Correct "
+                f"them: rio edit-info --crs EPSG:NUMBER {shown}"
             )
         return QualityLayer(
             kind=kind,

@@ -4,7 +4,9 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from math import isnan
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -63,7 +65,8 @@ def read_item(source: str, options: SceneOptions) -> Product:
     parts = raster_assets(item.assets, source)
     identity = _identity(item, options, parts)
     named, left_out = _bands(item, parts, identity, options)
-    chosen = choose_bands(dict(enumerate(band for _, band in named)), options, source)
+    bands = dict(enumerate(band for _, band in named))
+    chosen = choose_bands(bands, _with_keys_named(options, named), source)
     links = _Links(item)
     layers, drivers = list[Layer](), list[str]()
     for i, band in chosen.items():
@@ -209,6 +212,14 @@ def _bands(
     return sorted(best.values(), key=_sensor_order), tuple(dict.fromkeys(left_out))
 
 
+def _with_keys_named(options: SceneOptions, named: Sequence[tuple[Asset, Band]]) -> SceneOptions:
+    """Return options in which `--bands` has a band's name in place of its asset's key."""
+    if options.bands is None:
+        return options
+    keys = {asset.key.lower(): band.id for asset, band in named if not asset.several}
+    return replace(options, bands=tuple(keys.get(b.lower(), b) for b in options.bands))
+
+
 def _why_not(part: Asset) -> str:
     if part.picture:
         return "a picture"
@@ -266,10 +277,18 @@ class _Links:
         # In a catalogue's links a space is %20, as in addresses; in a file's name it may be either.
         if not is_there(path) and is_there(unquote(path)):
             return unquote(path)
-        # An item may have been downloaded without what it links to.
-        if elsewhere and is_remote(elsewhere) and not is_there(path):
+        # An item may have been downloaded without what it links to, but not without a part of it.
+        if elsewhere and is_remote(elsewhere) and not is_there(path) and not self._downloaded:
             return elsewhere
         return path
+
+    @cached_property
+    def _downloaded(self) -> bool:
+        """Whether a raster that the item links to lies beside it."""
+        folder = Path(self._item.place).parent
+        links = [str(asset["href"]).strip() for asset in self._item.assets.values()]
+        rasters = [link for link in links if re.search(r"(?i)\.(?:tiff?|jp2)$", link)]
+        return any(is_there(str(folder / link)) for link in rasters if not is_remote(link))
 
     def open(self, asset: Asset) -> Any:
         """Return the asset's raster, opened.
@@ -279,6 +298,14 @@ class _Links:
         """
         errors = list[SceneError]()
         for i, path in self.paths(asset).items():
+            if not is_remote(path) and not is_there(path):
+                errors.append(
+                    SceneError(
+                        f"{path} is not there: asset {asset.key} of {self._item.source} links to "
+                        "it. Put it there, or leave the band out with --bands."
+                    )
+                )
+                continue
             try:
                 dataset = open_raster(path)
             except SceneError as error:
@@ -305,7 +332,8 @@ def _layer(
                 f"{asset.index}."
             )
         i = asset.index - 1
-        in_file = from_gdal(dataset.scales[i], dataset.offsets[i], where=dataset.name)
+        shown = without_query(dataset.name)
+        in_file = from_gdal(dataset.scales[i], dataset.offsets[i], where=shown)
         scaling = scaling_of(asset, band, identity, item.properties, in_file, dataset.dtypes[i])
         if scaling.scale is not None and scaling.offset is None and options.offset is None:
             raise SceneError(

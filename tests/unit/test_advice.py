@@ -247,6 +247,15 @@ def test_digital_numbers_of_landsat_have_their_own_scale(tmp_path, tags, dtype, 
     assert advice in text
 
 
+def test_landsats_collection_1_has_no_offset_and_another_scale(tmp_path):
+    tags = {"sensor": "l8", "level": "L2"}
+    dn = coast(offset=2000).astype(np.int16)
+    path = write(tmp_path / "a.tif", dn, names=("B2", "B3", "B4", "B5", "B6"), tags=tags)
+    assert advice_of(path) == []
+    (text,) = advice_of(path, SceneOptions(scale=1, offset=0))
+    assert "0.0001 if 10000 does" in text
+
+
 def test_floats_without_a_scale_are_refused_later_and_not_advised(tmp_path):
     path = write(tmp_path / "a.tif", coast().astype(np.float32))
     assert advice_of(path, SceneOptions()) == []

@@ -469,6 +469,7 @@ def test_surface_reflectance_of_collection_1_is_level_2_whatever_its_mtl_says(la
     rename_bands(landsat, {"B3": "sr_band3", "B5": "sr_band5", "B10": "bt_band10"})
     with open_scene(landsat, SceneOptions(scale=0.0001), advise=False) as scene:
         assert (scene.level, len(scene.bands)) == ("L2", 3)
+        assert scene.describe()["sources"]["level"] == "file names"
         values = scene.read(["green", "nir"], WHOLE).values
     assert values[:, 0, 0] == pytest.approx([1, 2])
     assert caplog.text == ""

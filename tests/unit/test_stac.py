@@ -336,6 +336,16 @@ def test_links_are_taken_from_where_the_item_lies_or_came_from(tmp_path):
     assert len(product.layers) == 2
 
 
+def test_a_band_that_was_not_downloaded_with_the_others_is_not_looked_for_elsewhere(tmp_path):
+    item = earth_search(tmp_path, applied=True)
+    item["links"] = [{"rel": "self", "href": "s3://bucket/there/item.json"}]
+    (tmp_path / "B08.tif").unlink()
+    with pytest.raises(SceneError, match=r"B08\.tif is not there: asset nir .*--bands") as caught:
+        product_of(item, tmp_path)
+    assert "S3" not in str(caught.value)
+    assert "s3:" not in str(caught.value)
+
+
 def test_another_link_is_tried_where_the_first_does_not_do(tmp_path):
     product = product_of(landsat(tmp_path), tmp_path)
     assert "elsewhere" not in product.layers[0].path
@@ -644,6 +654,8 @@ def test_bands_of_digital_earth_australia_are_known(tmp_path, platform, expected
     assert not {key for key, _ in product.left_out} & set(expected)
     band = expected["nbart_red"]
     assert np.abs(reflectance_of(product, band) - REFLECTANCE).max() < 1e-4
+    product = product_of(item, tmp_path, bands=("NBART_RED", "green"))
+    assert [layer.band.common_name for layer in product.layers] == ["red", "green"]
 
 
 def test_the_thermal_band_of_landsat_is_in_kelvin(tmp_path):
