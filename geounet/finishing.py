@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +11,19 @@ from torch import Tensor
 from geounet import __version__
 from geounet.bands import Band
 from geounet.chipset import SPLITS
-from geounet.classes import IGNORE
-from geounet.dataset import ChipsOnDisk, scoring_batches
-from geounet.metrics import as_record, confusion_matrix, pixel_figures
+from geounet.judging import Judgement, judge_chips
+from geounet.metrics import THRESHOLDS, threshold_scores
+from geounet.model_card import CARD, write_card
 from geounet.model_file import ModelHeader, NetworkRecord, save_model
 from geounet.networks.halo import default_halo
-from geounet.report import ChipPicture, draw_contact_sheet, draw_curves, picture_bands
+from geounet.report import (
+    ChipPicture,
+    ScoreFigures,
+    draw_contact_sheet,
+    draw_curves,
+    draw_scores,
+    picture_bands,
+)
 from geounet.task import EpochLog, supervised
 from geounet.training_plan import TrainingPlan
 from geounet.windows import mirror_indexes
@@ -28,28 +35,30 @@ COAST_CHIPS = 8
 """Validation chips on which the halo is measured: those with the most coast, where errors show."""
 SHEET_CHIPS = 6
 """Of the contact sheet: half with the most coast, half with the most errors."""
-
-
-class Judgement(NamedTuple):
-    """How well a network does on the chips of a split."""
-
-    confusion: Tensor
-    """(C, C), pixels by true and predicted class."""
-    wrong: dict[str, int]
-    """Pixels of each chip that were taken for another class."""
-
-    def record(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return the scores as the model file has them."""
-        return {
-            "pixels": int(self.confusion.sum()),
-            **as_record(pixel_figures(self.confusion, names)),
-        }
+PICTURES = {
+    "validation.png": "Validation chips with the most coast and the most errors: image, label, "
+    "prediction, probability of water",
+    "scores.png": "How often a probability is right, what the threshold changes, and the scenes; "
+    "validation chips",
+    "curves.png": "Losses, and IoUs on the validation chips, by epoch",
+    "augmented.png": "Training chips as they are, and as they were varied in the first steps",
+}
+"""What lies beside a model file, for its card."""
 
 
 def finish_training(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: str | None) -> None:
     """Judge the best weights, draw the figures, and write the model file last."""
     network = plan.network.to(plan.device).eval()
-    judged = {split: _judge(plan, plan.splits[split]) for split in ("val", "test")}
+    judged = {
+        split: judge_chips(
+            network,
+            plan.reader,
+            plan.splits[split],
+            device=plan.device,
+            batch=plan.config.batch,
+        )
+        for split in ("val", "test")
+    }
     coast = _most_coast(plan)
     halo, error = default_halo(network, _mirrored_out(plan, coast), exact=plan.halo)
     logger.info(
@@ -61,7 +70,11 @@ def finish_training(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: st
     )
     draw_curves(log.rows, plan.reader.classes, out / "curves.png")
     if coast:
-        _draw_sheet(plan, coast, judged["val"], out / "validation.png")
+        _draw_sheet(plan, coast, judged["val"].wrong, out / "validation.png")
+    scores = {split: found.record() for split, found in judged.items() if found.pixels}
+    if "val" in scores:
+        figures = _score_figures(judged["val"], scores["val"]["by_scene"])
+        draw_scores(figures, out / "scores.png")
     info = plan.reader.folder.info
     header = ModelHeader(
         network=NetworkRecord(name=plan.config.network, settings=plan.network_settings),
@@ -76,50 +89,54 @@ def finish_training(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: st
         halo_default=halo,
         halo_error=error,
         res_m=info.res_m,
-        training=_record(plan, log, judged),
+        training=_record(plan, log, scores),
+        position_u95_m=judged["val"].position_u95_m,
+        suggested_threshold=judged["val"].suggested_threshold,
         licence=licence,
     )
+    pictures = {name: shows for name, shows in PICTURES.items() if (out / name).is_file()}
+    write_card(header, out / CARD, model=MODEL, pictures=pictures)
     save_model(out / MODEL, network, header)
 
 
-def _record(plan: TrainingPlan, log: EpochLog, judged: Mapping[str, Judgement]) -> dict[str, Any]:
+def _record(plan: TrainingPlan, log: EpochLog, scores: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the model file says of the training; no dates, so that it may be repeated."""
-    best = log.best_row or log.rows[-1]
+    best, info = log.best_row or log.rows[-1], plan.reader.folder.info
     return {
         "config": plan.config.model_dump(mode="json"),
         "chips": {
-            "fingerprint": plan.reader.folder.info.fingerprint,
+            "fingerprint": info.fingerprint,
             **{split: len(plan.reader.folder.names(split)) for split in SPLITS},
         },
+        "start": plan.start,
         "device": torch.device(plan.device).type,
         "precision": plan.precision,
         "epochs": log.rows[-1]["epoch"],
         "best_epoch": best["epoch"],
         "loss": {"train": best["loss"], "val": best.get("val_loss")},
-        "scores": {
-            split: found.record([one.name for one in plan.reader.classes])
-            for split, found in judged.items()
-            if found.confusion.sum()
+        "data": {
+            "size": info.size,
+            "split": info.split,
+            "sources": [
+                {key: source.get(key) for key in ("scene", "time", "labels")}
+                for source in info.sources
+            ],
         },
+        "scores": scores,
         "versions": {"geounet": __version__, "torch": torch.__version__},
     }
 
 
-@torch.inference_mode()
-def _judge(plan: TrainingPlan, names: list[str]) -> Judgement:
-    """Judge the network on chips, in float32."""
-    classes, network = plan.reader.classes, plan.network
-    if not names:
-        return Judgement(torch.zeros(len(classes), len(classes)), {})
-    confusion = confusion_matrix(len(classes)).to(plan.device)
-    wrong: list[int] = []
-    chips = ChipsOnDisk(plan.reader, names)
-    for image, label in scoring_batches(chips, batch=plan.config.batch, workers=0, pin=False):
-        predicted = network(_laid_out(image, plan.device)).argmax(dim=1)  # (B, H, W)
-        true = supervised(label, network).to(plan.device)
-        confusion.update(predicted, true)
-        wrong += ((predicted != true) & (true != IGNORE)).sum(dim=(1, 2)).tolist()
-    return Judgement(confusion.compute(), dict(zip(names, wrong, strict=True)))
+def _score_figures(judged: Judgement, by_scene: dict[str, Any]) -> ScoreFigures:
+    """Return what the figure of the scores shows."""
+    total = judged.counts.total()
+    return ScoreFigures(
+        by_probability=total.water.numpy(),
+        thresholds=THRESHOLDS.numpy(),
+        by_threshold=threshold_scores(total).numpy(),
+        suggested=judged.suggested_threshold,
+        by_scene=by_scene,
+    )
 
 
 def _most_coast(plan: TrainingPlan) -> list[str]:
@@ -141,10 +158,10 @@ def _mirrored_out(plan: TrainingPlan, names: list[str]) -> Iterator[Tensor]:
         yield plan.reader.read(name).image[:, reach][:, :, reach].to(plan.device)
 
 
-def _draw_sheet(plan: TrainingPlan, coast: list[str], judged: Judgement, path: Path) -> None:
+def _draw_sheet(plan: TrainingPlan, coast: list[str], wrong: Mapping[str, int], path: Path) -> None:
     """Draw the validation chips with the most coast, then those with the most errors."""
     names = coast[: SHEET_CHIPS // 2]
-    by_errors = sorted(judged.wrong, key=lambda name: -judged.wrong[name])
+    by_errors = sorted(wrong, key=lambda name: -wrong[name])
     names += [name for name in by_errors if name not in names][: SHEET_CHIPS - len(names)]
     bands, kind = picture_bands(plan.reader.folder.info.band_list)
     pictures = [_picture(plan, name, bands) for name in names]

@@ -5,7 +5,9 @@ drawn at random. torchmetrics keeps one sum of all, so that the spread between c
 follows from that sum is held against it in the tests.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +18,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from geounet.classes import IGNORE
 
 BOUNDARY_PX = (1, 2, 3)
-"""How far from a boundary, in pixels, boundary scores look."""
+"""How far from a boundary, in pixels, boundary scores look; rising, and 1 is what beside means."""
 CALIBRATION_BINS = 15
 """Of equal width between 0 and 1, as in Guo et al. (2017)."""
 THRESHOLDS = torch.arange(1, 100) / 100
@@ -144,16 +146,14 @@ def _near_boundaries(predicted: Tensor, label: Tensor, known: Tensor, count: int
     A pixel is near the boundary if one of another class is in the square of 2 d + 1 pixels around
     it: it is what d erosions by 3 × 3 pixels take away.
     """
-    found = []
-    for distance in BOUNDARY_PX:
-        near = []
-        for numbers in (predicted, label):
-            inside, other = _by_class(numbers, known, count)
-            side = 2 * distance + 1
-            reach = F.max_pool2d(other.float(), side, stride=1, padding=distance) > 0
-            near.append(inside & reach)
-        said, true = near
-        found.append(torch.stack([_pixels(said & true), _pixels(said | true)], dim=-1))
+    near_said, near_true = (
+        [inside & reached for reached in _widened(other, square=True)]
+        for inside, other in (_by_class(of, known, count) for of in (predicted, label))
+    )
+    found = [
+        torch.stack([_pixels(said & true), _pixels(said | true)], dim=-1)
+        for said, true in zip(near_said, near_true, strict=True)
+    ]
     return torch.stack(found, dim=1)
 
 
@@ -168,22 +168,35 @@ def _on_contours(predicted: Tensor, label: Tensor, known: Tensor, count: int) ->
            doi:10.5244/C.27.32.
     """
     said, true = (
-        inside & _widened(other, 1)
+        inside & next(_widened(other, square=False))
         for inside, other in (_by_class(of, known, count) for of in (predicted, label))
     )
-    found = []
+    near = zip(_widened(said, square=False), _widened(true, square=False), strict=True)
+    found = [
+        [_pixels(said), _pixels(said & by_true), _pixels(true), _pixels(true & by_said)]
+        for by_said, by_true in near
+    ]
+    return torch.stack([torch.stack(of, dim=-1) for of in found], dim=1)
+
+
+def _widened(marked: Tensor, *, square: bool) -> Iterator[Tensor]:
+    """Yield the pixels near one that is marked, (B, C, H, W), for each of `BOUNDARY_PX`.
+
+    In a square of 2 d + 1 pixels around it, or else in a circle of radius d.
+    """
+    most = max(BOUNDARY_PX)
+    height, width = marked.shape[2:]
+    padded = F.pad(marked, (most,) * 4)
+    reached, before = marked, 0
     for distance in BOUNDARY_PX:
-        met = _pixels(said & _widened(true, distance)), _pixels(true & _widened(said, distance))
-        found.append(torch.stack([_pixels(said), met[0], _pixels(true), met[1]], dim=-1))
-    return torch.stack(found, dim=1)
-
-
-def _widened(marked: Tensor, radius: int) -> Tensor:
-    """Return the pixels at most `radius` from one that is marked, (B, C, H, W)."""
-    steps = torch.arange(-radius, radius + 1, device=marked.device)
-    disc = (steps[:, None] ** 2 + steps**2 <= radius**2).float()
-    planes = marked.flatten(0, 1)[:, None].float()  # (B C, 1, H, W)
-    return (F.conv2d(planes, disc[None, None], padding=radius) > 0.5).view_as(marked)
+        # Shifts of booleans: ten times as fast as pooling or convolution on a CPU.
+        for row, col in product(range(-distance, distance + 1), repeat=2):
+            away = max(abs(row), abs(col)) if square else math.hypot(row, col)
+            if before < away <= distance:
+                top, left = most + row, most + col
+                reached = reached | padded[..., top : top + height, left : left + width]
+        before = distance
+        yield reached
 
 
 def _pixels(marked: Tensor) -> Tensor:

@@ -65,9 +65,10 @@ class ModelHeader(BaseModel):
     reflectance: str = STANDARDISED
     """What the network is given."""
     mean: tuple[float, ...]
-    """Reflectance, per band, over the training split."""
+    """Reflectance taken from each band: the mean over the training split, or what the weights that
+    training started from were used to."""
     std: tuple[float, ...]
-    """Likewise; positive."""
+    """Reflectance by which it is divided then, likewise; positive."""
     classes: tuple[dict[str, Any], ...] = Field(min_length=2)
     """In the order of the outputs, each as `LabelClass.to_dict` writes it."""
     stride: int = Field(ge=1)
@@ -84,6 +85,9 @@ class ModelHeader(BaseModel):
     """Data fingerprint, settings, scores by split."""
     position_u95_m: float | None = Field(default=None, ge=0)
     """95 % of the distances between predicted and label line on held-out blocks, in metres."""
+    suggested_threshold: float | None = Field(default=None, gt=0, lt=1)
+    """Probability of water from which to call it water that is best on held-out blocks; taken only
+    when asked for."""
     licence: str | None = None
     """Of the weights, where the one who trained them says so."""
 

@@ -6,6 +6,7 @@ Figures are made without pyplot, which keeps state and wants a screen.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +26,8 @@ _INCH = 2.4
 """Side of one picture of the contact sheet."""
 _SMALL = 1.6
 """Of one view on the sheet of varied chips, which every training draws and has many."""
+_SCENES = 30
+"""That are drawn, of those with the least IoU."""
 
 
 @dataclass(frozen=True)
@@ -48,26 +51,84 @@ def draw_curves(
     Args:
         rows: An epoch each: epoch, loss, and where there were validation chips val_loss and
             iou/NAME; see `task.EpochLog`.
-        classes: Whose names and colours they are.
+        classes: Whose names and colours they are; none where no classes are told.
         path: Where.
     """
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    losses, ious = figure.subplots(1, 2)
+    figure = Figure(figsize=(10 if classes else 5, 4), layout="constrained")
+    plots = figure.subplots(1, 2 if classes else 1, squeeze=False)[0]
+    losses = plots[0]
     _draw_lines(losses, rows, {"loss": ("training", "C1"), "val_loss": ("validation", "C0")})
     losses.set(title="Loss", xlabel="epoch", yscale="log")
     losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     losses.yaxis.set_major_formatter("{x:g}")
     losses.yaxis.set_minor_formatter(NullFormatter())
-    _draw_lines(ious, rows, {f"iou/{c.name}": (c.name, _ink(c.color)) for c in classes})
-    ious.set(title="IoU on the validation chips", xlabel="epoch")
+    for ious in plots[1:]:
+        _draw_lines(ious, rows, {f"iou/{c.name}": (c.name, _ink(c.color)) for c in classes})
+        ious.set(title="IoU on the validation chips", xlabel="epoch")
     with_loss = [row for row in rows if "val_loss" in row]
     if with_loss:
         best = min(with_loss, key=lambda row: row["val_loss"])["epoch"]
-        for axes in (losses, ious):
+        for axes in plots:
             axes.axvline(best, color="0.6", linestyle=":", zorder=0)
         losses.plot([], [], color="0.6", linestyle=":", label=f"best: epoch {best:g}")
         losses.legend()
     _save(figure, path)
+
+
+@dataclass(frozen=True)
+class ScoreFigures:
+    """What is drawn of how well a network does on the validation chips."""
+
+    by_probability: NDArray[np.float64]
+    """(len(thresholds) + 1, 2), pixels of land and of water whose probability of water reaches so
+    many of the thresholds."""
+    thresholds: NDArray[np.float32]
+    """Rising."""
+    by_threshold: NDArray[np.float64]
+    """Mean IoU of land and water at each; NaN where nothing defines it."""
+    suggested: float | None
+    """The best of them."""
+    by_scene: Mapping[str, Mapping[str, Any]]
+    """Scores of each scene, as the model file has them: `iou` by class and its `interval`."""
+
+
+def draw_scores(figures: ScoreFigures, path: Path) -> None:
+    """Draw how often probabilities are right, what the threshold changes, and the scenes; a PNG."""
+    shown = sorted(figures.by_scene.items(), key=lambda item: _least_iou(item[1]))[:_SCENES]
+    figure = Figure(figsize=(13, max(4, 1.5 + 0.22 * len(shown))), layout="constrained")
+    sure, levels, scenes = figure.subplots(1, 3)
+    groups = np.array_split(np.arange(len(figures.by_probability)), 10)
+    pixels = np.array([figures.by_probability[group].sum(axis=0) for group in groups])
+    there = pixels.sum(axis=1) > 0
+    middles = (np.arange(10)[there] + 0.5) / 10
+    sure.plot([0, 1], [0, 1], color="0.7", linestyle=":")
+    sure.plot(middles, pixels[there, 1] / pixels[there].sum(axis=1), marker="o", color="C0")
+    sure.set(title="How often it is water", xlabel="p(water)", ylabel="share of pixels")
+    levels.plot(figures.thresholds, figures.by_threshold, color="C0")
+    levels.axvline(0.5, color="0.7", linestyle=":")
+    if figures.suggested is not None:
+        levels.axvline(figures.suggested, color="C1", label=f"best: {figures.suggested:g}")
+        levels.legend()
+    levels.set(title="Mean IoU of land and water", xlabel="threshold")
+    for row, (_, scores) in enumerate(shown):
+        for number, (name, iou) in enumerate(scores["iou"].items()):
+            if iou is None:
+                continue
+            interval = ((scores["interval"] or {}).get("iou") or {}).get(name)
+            if interval:
+                scenes.plot(interval, [row, row], color=f"C{number}", linewidth=3, alpha=0.3)
+            scenes.plot(iou, row, marker="o", color=f"C{number}", label=None if row else name)
+    scenes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=7)
+    scenes.set(title="IoU by scene, the worst first", ylim=(len(shown) - 0.5, -0.5))
+    if shown:
+        scenes.legend()
+    for axes in (sure, levels, scenes):
+        axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _least_iou(scores: Mapping[str, Any]) -> float:
+    return min((iou for iou in scores["iou"].values() if iou is not None), default=1.0)
 
 
 def _draw_lines(
@@ -199,6 +260,46 @@ def draw_contact_sheet(
     for one, text in zip(grid[-1], (kind, "label", "prediction", "p(water)"), strict=True):
         one.set_xlabel(text)
     figure.legend(handles=_key(classes), loc="outside lower center", ncols=len(classes) + 1)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class RestoredChip:
+    """One chip, and what a network that gives back its bands made of it."""
+
+    name: str
+    values: NDArray[np.float32]
+    """(bands, height, width), reflectance of the bands to show, NaN where not valid."""
+    restored: NDArray[np.float32]
+    """Likewise, by the network."""
+    error: NDArray[np.float32]
+    """(height, width), root mean square over all bands of what is between them, reflectance."""
+
+
+def draw_restored_sheet(chips: Sequence[RestoredChip], path: Path, *, kind: str) -> None:
+    """Draw chips in rows: image, what was made of it, and the difference; a PNG.
+
+    Args:
+        chips: One at least.
+        path: Where.
+        kind: What the images show, such as "true colour".
+    """
+    rows = len(chips)
+    figure = Figure(figsize=(3 * _INCH + 0.8, rows * _INCH + 0.4), layout="constrained")
+    grid = figure.subplots(rows, 3, squeeze=False)
+    known = [chip.error[np.isfinite(chip.error)] for chip in chips]
+    most = max((float(np.percentile(errors, 99)) for errors in known if errors.size), default=1.0)
+    for axes, chip in zip(grid, chips, strict=True):
+        axes[0].imshow(_stretched(chip.values))
+        axes[1].imshow(_stretched(chip.restored, like=chip.values))
+        axes[2].set_facecolor(UNKNOWN_COLOR)
+        drawn = axes[2].imshow(chip.error, cmap="magma", vmin=0, vmax=max(most, 1e-6))
+        axes[0].set_title(chip.name, fontsize=8)
+        for one in axes:
+            one.set(xticks=[], yticks=[])
+    for one, text in zip(grid[-1], (kind, "reconstruction", "difference"), strict=True):
+        one.set_xlabel(text)
+    figure.colorbar(drawn, ax=grid[:, 2], label="reflectance, RMS of all bands", shrink=0.8)
     _save(figure, path)
 
 

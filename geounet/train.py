@@ -1,10 +1,12 @@
 """Chips in, one model file out: the training of a network, from checks to scores.
 
 OUT/model.safetensors   what `predict` takes
+OUT/MODEL.md            what it is, for people
 OUT/config.yaml         the recipe as it was used
 OUT/augmented.png       training chips as they are in the first steps
 OUT/curves.png          losses and IoUs by epoch
 OUT/validation.png      validation chips with label and prediction
+OUT/scores.png          how often probabilities are right, and scores by threshold and scene
 OUT/checkpoints/        best.ckpt and last.ckpt, for resuming only
 OUT/logs/               epochs.csv, and what TensorBoard shows
 """
@@ -36,8 +38,9 @@ from geounet.dataset import (
     training_batches,
 )
 from geounet.errors import ConfigError, OutputError
-from geounet.finishing import MODEL, finish_training
+from geounet.finishing import MODEL, PICTURES, finish_training
 from geounet.memory import out_of_memory, too_large
+from geounet.model_card import CARD
 from geounet.outputs import only_run, stage_file
 from geounet.preview import draw_preview
 from geounet.processes import Team, TeamEnvironment, find_team, helpers, unchanged_environment
@@ -180,8 +183,10 @@ def _prepare_out(out: Path, plan: TrainingPlan, *, resume: bool) -> None:
     recipe = plan.config.model_dump(mode="json")
     if plan.config.network.endswith(".yaml"):
         recipe["network"] = str(Path(plan.config.network).resolve())  # from here, too
+    if plan.config.start is not None:
+        recipe["start"] = str(Path(plan.config.start).resolve())
     with stage_file(out / RECIPE) as draft:  # which finds out first whether `out` can be written
-        for file in (MODEL, "augmented.png", "curves.png", "validation.png"):
+        for file in (MODEL, CARD, *PICTURES):
             (out / file).unlink(missing_ok=True)
         for folder in ("checkpoints", "logs"):
             shutil.rmtree(out / folder, ignore_errors=True)

@@ -1,14 +1,11 @@
 import numpy as np
 import pytest
-import torch
 from training_chips import write_chips
 
 from geounet import finishing
 from geounet.chips import open_chips
 from geounet.config import Config
 from geounet.training_plan import plan_training
-
-UNKNOWN = 255
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +37,12 @@ def test_the_halo_is_measured_on_the_coast_mirrored_out(chips):
 
 def test_the_contact_sheet_shows_coast_and_errors(chips, tmp_path, monkeypatch):
     plan = plan_training(open_chips(chips), tiny())
-    judged = finishing._judge(plan, plan.splits["val"])
-    for name, wrong in judged.wrong.items():
-        image, label = plan.reader.read(name)
-        with torch.inference_mode():
-            predicted = plan.network.eval()(image[None]).argmax(dim=1)[0]
-        assert wrong == pytest.approx(((predicted != label) & (label != UNKNOWN)).sum(), abs=2)
     shown = []
     monkeypatch.setattr(finishing, "draw_contact_sheet", lambda p, *_, **__: shown.extend(p))
     monkeypatch.setattr(finishing, "SHEET_CHIPS", 2)
     coast = finishing._most_coast(plan)
-    judged = finishing.Judgement(judged.confusion, {coast[0]: 9, coast[1]: 2, coast[2]: 5})
-    finishing._draw_sheet(plan, coast, judged, tmp_path / "validation.png")
+    wrong = {coast[0]: 9, coast[1]: 2, coast[2]: 5}
+    finishing._draw_sheet(plan, coast, wrong, tmp_path / "validation.png")
     assert [picture.name for picture in shown] == [coast[0], coast[2]]
     assert shown[0].values.shape == (3, 32, 32)
     assert shown[0].probs.shape == (2, 32, 32)

@@ -120,9 +120,11 @@ def test_what_belongs_to_a_training_lies_beside_the_model(learned):
     assert len(logs) == 1
     assert names - logs == {
         "model.safetensors",
+        "MODEL.md",
         "augmented.png",
         "config.yaml",
         "curves.png",
+        "scores.png",
         "validation.png",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",

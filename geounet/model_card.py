@@ -1,0 +1,279 @@
+"""MODEL.md: what a model file is, for people who decide whether to use it.
+
+Everything in it comes from the header of the model file, so that the two cannot disagree.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from geounet.model_file import ModelHeader
+from geounet.outputs import stage_file
+
+CARD = "MODEL.md"
+FEW_BLOCKS = 10
+"""Fewer than these say little of the spread between places."""
+MOST_ROWS = 40
+"""Of a table of scenes."""
+SPLITS = {"val": "validation", "test": "test"}
+
+
+def write_card(header: ModelHeader, path: Path, *, model: str, pictures: Mapping[str, str]) -> None:
+    """Write the card of a model.
+
+    Args:
+        header: Of the model file.
+        path: The card.
+        model: Name of the model file, which lies beside it.
+        pictures: What files beside it show, by their names.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with stage_file(path) as draft:
+        draft.write_text(describe_model(header, model=model, pictures=pictures), encoding="utf-8")
+
+
+def describe_model(header: ModelHeader, *, model: str, pictures: Mapping[str, str]) -> str:
+    """Return the text of the card, in Markdown; as `write_card`."""
+    sections = {
+        "What it takes": _input(header),
+        "What counts as water": _classes(header),
+        "Data": _data(header),
+        "Licence": _licence(header),
+        "Network and training": _training(header),
+        "Scores": _scores(header),
+        "The line": _line(header),
+        "Known failures": _failures(header),
+        "Pictures": (f"![{shows}]({name})\n\n{shows}.\n" for name, shows in pictures.items()),
+    }
+    names = " and ".join(one.name for one in header.label_classes)
+    parts = [
+        f"# {header.network.name}: {names}\n",
+        f"What is in `{model}`, written by geounet {header.geounet} when it was trained.\n",
+        f"    geounet predict SCENE --model {model} --out out/\n",
+    ]
+    for title, lines in sections.items():
+        text = "\n".join(lines)
+        if text:
+            parts.append(f"## {title}\n\n{text}")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _input(header: ModelHeader) -> Iterator[str]:
+    sensor = f"{header.sensor or 'unknown sensor'}, {header.level or 'unknown level'}"
+    across, down = header.res_m
+    yield f"Scenes of {sensor}, in pixels of {across:g} × {down:g} m, with these bands by name:\n"
+    rows = [
+        (band.name, band.common_name or "–", _number(band.wavelength_nm, "{:g}"))
+        for band in header.band_list
+    ]
+    yield from _table(("band", "common name", "nm"), rows)
+    yield f"The network is given {header.reflectance}.\n"
+
+
+def _classes(header: ModelHeader) -> Iterator[str]:
+    rows = [
+        (str(one.value), one.name, "water" if one.water else "land") for one in header.label_classes
+    ]
+    yield from _table(("value", "class", "counts as"), rows)
+    yield (
+        "Beyond the names, water is what the labels say it is: surf and foam, wet sand, floating "
+        "ice, mangrove and kelp were learned as they were labelled. What is drawn is the waterline "
+        "at the second of the scene, not a charted coastline.\n"
+    )
+
+
+def _data(header: ModelHeader) -> Iterator[str]:
+    chips, data = header.training.get("chips", {}), header.training.get("data", {})
+    counts = [f"{chips[split]} {split}" for split in ("train", "val", "test") if split in chips]
+    if not counts:
+        yield "Nothing is recorded of the data.\n"
+        return
+    side = f" of {data['size']} × {data['size']} pixels" if "size" in data else ""
+    yield f"Chips{side}: {', '.join(counts)}. Fingerprint `{chips['fingerprint']}`.\n"
+    if split := data.get("split"):
+        told = ", ".join(f"{name} {value}" for name, value in split.items() if _plain(value))
+        yield f"They were divided so that no ground is in two splits: {told}.\n"
+    if sources := data.get("sources"):
+        rows = [
+            tuple(str(source.get(key) or "–") for key in ("scene", "time", "labels"))
+            for source in sources
+        ]
+        yield from _table(("scene", "seen at", "labels"), rows, most=MOST_ROWS)
+
+
+def _licence(header: ModelHeader) -> Iterator[str]:
+    if header.licence:
+        yield f"Of the weights: {header.licence}. Scenes and labels have licences of their own.\n"
+    else:
+        yield (
+            "None is stated (`geounet train --licence`): ask whoever trained it before you pass "
+            "it on.\n"
+        )
+
+
+def _training(header: ModelHeader) -> Iterator[str]:
+    record = header.training
+    halo = "sees everything" if header.halo_exact is None else f"sees {header.halo_exact} pixels"
+    yield (
+        f"{header.network.name}: {halo} around, stride {header.stride}; predicted with a halo of "
+        f"{header.halo_default} pixels, which changes no probability by more than "
+        f"{header.halo_error:.2g}.\n"
+    )
+    if "epochs" in record:
+        yield (
+            f"Trained for {record['epochs']} epochs on {record.get('device')} in "
+            f"{record.get('precision')}; the weights are those of epoch {record['best_epoch']}, "
+            "the best on the validation chips. Best was chosen on them, so their scores flatter.\n"
+        )
+    settings = {"network": header.network.settings.model_dump(mode="json")}
+    if "config" in record:
+        settings["recipe"] = record["config"]
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    yield f"```yaml\n{text}```\n"
+
+
+def _scores(header: ModelHeader) -> Iterator[str]:
+    scores = header.training.get("scores", {})
+    if not scores:
+        yield "None: there were neither validation nor test chips.\n"
+        return
+    yield (
+        "In brackets, between what a score lies in 95 % of all draws of blocks of chips "
+        "(bootstrap). Boundary scores are those at 2 pixels.\n"
+    )
+    kinds = [("IoU", "iou"), ("F1", "f1"), ("precision", "precision"), ("recall", "recall")]
+    for split, of_split in scores.items():
+        yield (
+            f"### {SPLITS.get(split, split).capitalize()}\n\n"
+            f"{of_split.get('chips', '?')} chips in {of_split.get('blocks', '?')} blocks; accuracy "
+            f"{_with_spread(of_split, 'accuracy')}, calibration error "
+            f"{_with_spread(of_split, 'calibration_error')}.\n"
+        )
+        rows = [
+            (
+                name,
+                *(_with_spread(of_split, key, name) for _, key in kinds),
+                *(_with_spread(of_split, f"boundary_{key}", "2", name) for key in ("iou", "f1")),
+            )
+            for name in of_split["iou"]
+        ]
+        titles = [title for title, _ in kinds]
+        yield from _table(("class", *titles, "boundary IoU", "boundary F1"), rows)
+        yield from _by_scene(of_split)
+
+
+def _by_scene(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a table of scenes, the worst first."""
+    by_scene = scores.get("by_scene", {})
+    if len(by_scene) < 2:
+        return
+    names = list(scores["iou"])
+    rows = [
+        (
+            scene,
+            str(of_scene["chips"]),
+            *(_with_spread(of_scene, "iou", name) for name in names),
+            _number(of_scene["lines"]["median_m"], "{:.1f}"),
+            _number(of_scene["lines"]["u95_m"], "{:.1f}"),
+        )
+        for scene, of_scene in sorted(by_scene.items(), key=lambda item: _mean_iou(item[1]))
+    ]
+    titles = [f"IoU {name}" for name in names]
+    yield from _table(("scene", "chips", *titles, "line, median m", "95 % m"), rows, most=MOST_ROWS)
+
+
+def _line(header: ModelHeader) -> Iterator[str]:
+    lines = header.training.get("scores", {}).get("val", {}).get("lines")
+    if header.position_u95_m is not None:
+        yield (
+            f"95 % of the line drawn on the validation chips lies within "
+            f"{header.position_u95_m:.1f} m of the labels'; the errors of the labels are in that, "
+            "and another coast may do worse.\n"
+        )
+    elif lines:
+        yield (
+            "How far 95 % of the line are from the labels' cannot be said: there is none on the "
+            "validation chips, or more than 5 % of it is where the labels have nothing like it.\n"
+        )
+    if lines and lines["drawn_m"]:
+        yield (
+            f"Median {_number(lines['median_m'], '{:.1f}')} m, on average "
+            f"{_number(lines['mean_seaward_m'], '{:+.1f}')} m towards the water; "
+            f"{_percent(lines['stray_share'])} of it has no line of the labels within 5 pixels, "
+            f"and of theirs {_percent(lines['missed_share'])} none of it.\n"
+        )
+    if header.suggested_threshold is not None:
+        yield (
+            f"On the validation chips {header.suggested_threshold:g} would be the best threshold "
+            "(mean IoU of land and water). It is a suggestion: `predict` takes 0.5 unless "
+            f"`--threshold {header.suggested_threshold:g}` is given.\n"
+        )
+
+
+def _failures(header: ModelHeader) -> Iterator[str]:
+    scores = header.training.get("scores", {})
+    for split, of_split in scores.items():
+        if worst := of_split.get("worst"):
+            told = ", ".join(f"`{one['chip']}` ({_percent(one['wrong_share'])})" for one in worst)
+            yield f"- Most pixels wrong, of the {SPLITS.get(split, split)} chips: {told}."
+        by_scene = of_split.get("by_scene", {})
+        if len(by_scene) > 1:
+            scene = min(by_scene, key=lambda name: _mean_iou(by_scene[name]))
+            iou = _number(_mean_iou(by_scene[scene]), "{:.4f}")
+            yield f"- Of its scenes it does worst on `{scene}`: mean IoU {iou}."
+        for name, iou in of_split["iou"].items():
+            if iou is None:
+                yield f"- No {name} is in the {SPLITS.get(split, split)} chips: nothing is known."
+        if of_split.get("blocks", FEW_BLOCKS) < FEW_BLOCKS:
+            yield (
+                f"- The {SPLITS.get(split, split)} chips are from {of_split['blocks']} blocks: too "
+                "few to say how scores spread, and the brackets are too narrow."
+            )
+    if "test" not in scores:
+        yield "- There were no test chips: what it does on other ground is not known."
+    yield (
+        f"- Other sensors than {header.sensor or 'that of its chips'}, other levels, and coasts "
+        "unlike those of its scenes were not tried."
+    )
+    yield "- Add here what you have seen go wrong.\n"
+
+
+def _table(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int | None = None
+) -> Iterator[str]:
+    """Yield the lines of a table in Markdown, and an empty one."""
+    for row in (titles, ["---"] * len(titles), *rows[:most]):
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+    if most is not None and len(rows) > most:
+        yield f"\nand {len(rows) - most} more."
+    yield ""
+
+
+def _with_spread(scores: Mapping[str, Any], *keys: str) -> str:
+    """Return a score with the interval that it lies in."""
+    value, interval = scores, scores.get("interval") or {}
+    for key in keys:
+        value, interval = value[key], (interval or {}).get(key)
+    told = _number(value, "{:.4f}")
+    return f"{told} ({interval[0]:.3f}–{interval[1]:.3f})" if interval else told
+
+
+def _mean_iou(scores: Mapping[str, Any]) -> float:
+    known = [iou for iou in scores["iou"].values() if iou is not None]
+    return sum(known) / len(known) if known else 1.0
+
+
+def _number(value: Any, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _percent(share: float | None) -> str:
+    return _number(share, "{:.1%}")
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | int | float)
