@@ -82,24 +82,47 @@ class SmpSettings(Settings):
     encoder: str
     """As smp calls it: resnet34, mobilenet_v2, tu-convnext_tiny …"""
     weights: str | None = None
-    """Pre-trained weights of the encoder that smp offers, such as imagenet; none by default."""
-    first_conv: Literal["random", "rgb"] = "random"
+    """Pre-trained weights of the encoder: what smp offers, such as imagenet; torchgeo's, such as
+    ResNet50_Weights.SENTINEL2_ALL_MOCO; or a path ending in .pth, .pt or .safetensors. None by
+    default."""
+    weights_bands: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Bands of weights in a file, in their order: s2:B04, or common names such as red."""
+    first_conv: Literal["random", "rgb", "bands"] = "random"
     """How the first convolution starts: `random` is He-normal; `rgb` takes the pre-trained kernels
-    for red, green and blue, their mean for every other band, all times 3 / number of bands. If
-    not said: `rgb` with weights, else `random`."""
+    for red, green and blue, their mean for every other band, all times 3 / number of bands;
+    `bands` takes those of each band by its name, zeros for a band that has none. If not said:
+    `rgb` with weights of smp, `bands` with others, else `random`."""
 
     @model_validator(mode="before")
     @classmethod
     def _settle_first_conv(cls, fields: Any) -> Any:
         if isinstance(fields, dict) and "first_conv" not in fields and fields.get("weights"):
-            return {**fields, "first_conv": "rgb"}
+            by_name = _weights_source(str(fields["weights"])) != "smp"
+            return {**fields, "first_conv": "bands" if by_name else "rgb"}
         return fields
 
     @model_validator(mode="after")
-    def _rgb_needs_weights(self) -> "SmpSettings":
+    def _weights_and_bands_go_together(self) -> "SmpSettings":
         if self.first_conv == "rgb" and self.weights is None:
             raise ValueError("first_conv: rgb needs pre-trained weights; set weights: imagenet")
+        if self.first_conv == "rgb" and self.weights_of != "smp":
+            raise ValueError("first_conv: rgb is of smp's weights; leave it out with others")
+        if self.first_conv == "bands" and self.weights_of in (None, "smp"):
+            raise ValueError("first_conv: bands needs weights that know their bands: torchgeo's")
+        if self.weights_bands is not None and self.weights_of != "file":
+            raise ValueError("weights_bands is of weights in a file; leave it out with others")
         return self
+
+    @property
+    def weights_of(self) -> Literal["smp", "torchgeo", "file"] | None:
+        """Where the weights are from."""
+        return None if self.weights is None else _weights_source(self.weights)
+
+
+def _weights_source(name: str) -> Literal["smp", "torchgeo", "file"]:
+    if name.endswith((".pth", ".pt", ".safetensors")):
+        return "file"
+    return "torchgeo" if "_Weights." in name else "smp"
 
 
 NetworkSettings = Annotated[UNetSettings | SmpSettings, Field(discriminator="kind")]
@@ -259,6 +282,8 @@ class Config(Settings):
     """Steps after which a checkpoint is written to go on from, besides that of each epoch."""
     workers: int = Field(default=2, ge=0)
     """Processes that read chips; 0 reads in the main one."""
+    start: str | None = None
+    """Path of a model file whose weights training starts from, as with --from."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the forward pass; auto is bf16 where the hardware is made for it."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")

@@ -48,7 +48,7 @@ class ChipReader:
     bands: tuple[Band, ...]
     """What the network sees, in this order."""
     mean: Tensor
-    """(bands,), reflectance, of the training split."""
+    """(bands,), reflectance, of the training split or as pre-trained weights want it."""
     std: Tensor
     """(bands,), likewise."""
     span: tuple[int, int] | None = None

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from geounet.errors import ConfigError
 from geounet.networks import Network, build_network
 from geounet.networks.halo import exact_halo
 from geounet.sampling import WHOLE, EvenBatches, Share, coast_groups
+from geounet.starting import start_network
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class TrainingPlan:
 
     groups: list[list[int]] | None
     """Training chips that are seen equally often, by their number; None sees each once an epoch."""
+    start: Mapping[str, Any] | None = None
+    """What the network starts from, as `start_network` records it; None where all is fresh."""
 
     @property
     def batches(self) -> int:
@@ -75,11 +79,12 @@ class TrainingPlan:
         """What a run must have in common with one that it resumes, as JSON."""
         # Where and how fast it runs may change; what `network` names is in its settings.
         free = {"workers", "device", "devices", "nodes", "precision", "compile", "network"}
-        free.add("checkpoint_every")
+        free |= {"checkpoint_every", "start"}
         settings = self.config.model_dump(mode="json", exclude=free)
         network = self.network_settings.model_dump(mode="json")
         chips = self.reader.folder.info.fingerprint
-        return json.dumps({**settings, "network_settings": network, "chips": chips}, sort_keys=True)
+        record = {**settings, "network_settings": network, "chips": chips, "start": self.start}
+        return json.dumps(record, sort_keys=True)
 
 
 def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
@@ -106,7 +111,9 @@ def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
         network_settings=settings,
         network=network,
         halo=_limited_halo(network, config, reader),
+        pretrained=config.start is None,
         splits=splits,
+    reader, start = start_network(network, settings, reader, config.start)
         groups=_groups(folder, splits["train"]) if config.sampling == "balanced" else None,
         device=device,
         precision=choose_precision(config.precision, device),
@@ -117,6 +124,7 @@ def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
 
 
 def _groups(folder: ChipSet, names: list[str]) -> list[list[int]]:
+        start=start,
     """Return the groups of training chips that are seen equally often, and say what they are."""
     groups = coast_groups(folder.index, names)
     logger.info("balanced sampling: groups of %s chips", ", ".join(str(len(g)) for g in groups))

@@ -1,5 +1,6 @@
 """geounet train."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +40,15 @@ def train(
             metavar="KEY=VALUE",
             help="Change a setting of the recipe, dots for nested ones: --set epochs=50 "
             "--set loss.dice=0. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Model file to start from: all of its weights, or its encoder's where the "
+            "networks differ in the rest. Bands go by name; other classes get a new head.",
             show_default=False,
         ),
     ] = None,
@@ -100,6 +110,7 @@ def train(
 
     given = {"checkpoint_every": checkpoint_every, "devices": devices, "nodes": nodes}
     changed = [f"{name}={value}" for name, value in given.items() if value is not None]
+    changed += [] if start is None else [f"start={json.dumps(str(start))}"]
     recipe = load_config(config, [*(settings or ()), *changed])
     from geounet.model_file import read_header  # imports torch: only when needed
     from geounet.train import train_model

@@ -2,9 +2,10 @@
 
 Encoders are made for three bands, and what smp does for more (repeat the kernels for red, green
 and blue over them) is right for none of a satellite's other bands. Here it is a setting,
-`first_conv`.
+`first_conv`. Weights that were trained on satellites' bands are in `pretrained`.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,11 @@ from torch import Tensor, nn
 
 from geounet.config import SmpSettings, nearest
 from geounet.errors import ConfigError
+from geounet.networks.inputs import input_convolutions, pick_kernels
 from geounet.networks.network import Network
+from geounet.networks.pretrained import EncoderWeights, find_weights, fit_state
+
+logger = logging.getLogger(__name__)
 
 DECODERS = tuple(smp.MODEL_ARCHITECTURES_MAPPING)
 ENCODERS = tuple(name for name in smp.encoders.encoders if not name.startswith("timm-"))
@@ -68,7 +73,7 @@ def build_smp_network(
 def _start_encoder(network: Any, settings: SmpSettings, bands: Sequence[str]) -> None:
     """Give an encoder the weights that its settings name, and start its first convolution."""
     try:
-        convolutions = _input_convolutions(network.encoder, len(bands))
+        convolutions = input_convolutions(network.encoder, len(bands), side=64)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"Encoder {settings.encoder} does not take images of any size ({_one_line(error)}). "
@@ -80,9 +85,13 @@ def _start_encoder(network: Any, settings: SmpSettings, bands: Sequence[str]) ->
             "be adapted to the bands. Use another encoder."
         )
     kernels: dict[str, Tensor] = {}
+    source = find_weights(settings)
     if settings.weights is not None:
-        donor = _create(settings, bands=3, classes=2, weights=settings.weights)
-        state = donor.encoder.state_dict()
+        if source is None:
+            donor = _create(settings, bands=3, classes=2, weights=settings.weights)
+            state = donor.encoder.state_dict()
+        else:
+            state = _state_by_name(source, network.encoder.state_dict(), list(convolutions))
         kernels = {name: state[f"{name}.weight"] for name in convolutions}
         network.encoder.load_state_dict(
             state | {f"{name}.weight": conv.weight for name, conv in convolutions.items()}
@@ -90,9 +99,29 @@ def _start_encoder(network: Any, settings: SmpSettings, bands: Sequence[str]) ->
     for name, convolution in convolutions.items():
         if settings.first_conv == "rgb":
             convolution.weight.data.copy_(spread_rgb(kernels[name], bands))
+        elif settings.first_conv == "bands" and source is not None:
+            convolution.weight.data.copy_(pick_kernels(kernels[name], source.places(bands)))
         else:
             # Fan in: the answer has the same size whatever the number of bands.
             nn.init.kaiming_normal_(convolution.weight, mode="fan_in", nonlinearity="relu")
+
+
+def _state_by_name(
+    source: EncoderWeights, wanted: dict[str, Tensor], convolutions: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return the tensors of an encoder from weights that know their bands."""
+    inputs = [f"{name}.weight" for name in convolutions]
+    state, left = fit_state(source.name, source.fetch(), wanted, inputs)
+    for name in inputs:
+        if state[name].shape[1] != len(source.bands):
+            raise ConfigError(
+                f"{source.name} has kernels for {state[name].shape[1]} bands, and "
+                f"{len(source.bands)} are named: {', '.join(source.names)}. Correct "
+                "`weights_bands`."
+            )
+    if left:
+        logger.info("%s: %d tensors are no encoder's, and left: %s", source.name, len(left), left)
+    return state
 
 
 def spread_rgb(kernels: Tensor, bands: Sequence[str]) -> Tensor:
@@ -134,10 +163,11 @@ def _check_names(settings: SmpSettings) -> None:
             f"segmentation-models-pytorch.{_nearest(settings.encoder, ENCODERS)} Those of timm "
             "are called tu-NAME."
         )
-    if settings.weights is not None and settings.weights not in offered:
+    if settings.weights_of == "smp" and settings.weights not in offered:
         raise ConfigError(
             f"Encoder {settings.encoder} has no weights {settings.weights!r}; it has "
-            f"{', '.join(offered)}."
+            f"{', '.join(offered)}. Those of torchgeo are called as in "
+            "ResNet50_Weights.SENTINEL2_ALL_MOCO, and a file ends in .pth."
         )
 
 
@@ -168,27 +198,6 @@ def _create(settings: SmpSettings, *, bands: int, classes: int, weights: str | N
             f"Decoder {settings.decoder} does not go with encoder {settings.encoder} "
             f"({_one_line(error)})."
         ) from error
-
-
-def _input_convolutions(encoder: nn.Module, bands: int) -> dict[str, nn.Conv2d]:
-    """Return the encoder's convolutions that see the bands themselves, by name: run it and look."""
-    x = torch.zeros(1, bands, 64, 64)
-    names = {m: name for name, m in encoder.named_modules() if isinstance(m, nn.Conv2d)}
-    found: dict[str, nn.Conv2d] = {}
-
-    def look(module: nn.Conv2d, args: tuple[Tensor, ...]) -> None:
-        if args[0] is x:
-            found[names[module]] = module
-
-    hooks = [module.register_forward_pre_hook(look) for module in names]
-    try:
-        with torch.no_grad():
-            encoder.eval()(x)
-    finally:
-        encoder.train()
-        for hook in hooks:
-            hook.remove()
-    return found
 
 
 def _one_line(error: Exception) -> str:
