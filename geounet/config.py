@@ -276,14 +276,14 @@ class Config(Settings):
     """Of AdamW."""
     patience: int = Field(default=20, ge=1)
     """Epochs without a better validation loss before training stops."""
+    start: str | None = None
+    """Path of a model file whose weights training starts from, as with --from."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Of the weights' start, the order of the chips and their variation."""
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Steps after which a checkpoint is written to go on from, besides that of each epoch."""
     workers: int = Field(default=2, ge=0)
     """Processes that read chips; 0 reads in the main one."""
-    start: str | None = None
-    """Path of a model file whose weights training starts from, as with --from."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the forward pass; auto is bf16 where the hardware is made for it."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")

@@ -104,19 +104,20 @@ def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
         settings,
         bands=[band.common_name or band.name for band in reader.bands],
         classes=len(reader.classes),
+        pretrained=config.start is None,
     )
+    reader, start = start_network(network, settings, reader, config.start)
     plan = TrainingPlan(
         config=config,
         reader=_fitted(reader, network, config),
         network_settings=settings,
         network=network,
         halo=_limited_halo(network, config, reader),
-        pretrained=config.start is None,
         splits=splits,
-    reader, start = start_network(network, settings, reader, config.start)
         groups=_groups(folder, splits["train"]) if config.sampling == "balanced" else None,
         device=device,
         precision=choose_precision(config.precision, device),
+        start=start,
     )
     _check_sizes(plan)
     _check_steps(plan)
@@ -124,7 +125,6 @@ def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
 
 
 def _groups(folder: ChipSet, names: list[str]) -> list[list[int]]:
-        start=start,
     """Return the groups of training chips that are seen equally often, and say what they are."""
     groups = coast_groups(folder.index, names)
     logger.info("balanced sampling: groups of %s chips", ", ".join(str(len(g)) for g in groups))
