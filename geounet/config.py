@@ -258,7 +258,9 @@ class Config(Settings):
     loss: LossSettings = LossSettings()
     augment: AugmentSettings = AugmentSettings()
     epochs: int = Field(default=100, ge=1)
-    """How often all training chips are seen, at most."""
+    """How often all training chips are gone through, at most."""
+    repeats: int = Field(default=1, ge=1)
+    """How often an epoch shows each chip: an epoch of few steps is spent on checkpoints."""
     batch: int = Field(default=8, ge=1)
     """Chips that pass through the network at a time, over all devices together."""
     accumulate: int = Field(default=1, ge=1)
@@ -266,14 +268,18 @@ class Config(Settings):
     sampling: Literal["each", "balanced"] = "each"
     """Each chip once per epoch; or, balanced, chips of much and little water and coast equally
     often."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or stochastic gradient descent with momentum."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of sgd."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Of AdamW, at the start of a cosine that ends at zero."""
+    """At the start of a cosine that ends at zero."""
     warmup: int = Field(default=0, ge=0)
     """Steps in which the learning rate rises to that, before the cosine."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Norm of the gradient, over all weights, that none exceeds; by default it may be any."""
     weight_decay: float = Field(default=1e-2, ge=0)
-    """Of AdamW."""
+    """How strongly weights are drawn to zero."""
     patience: int = Field(default=20, ge=1)
     """Epochs without a better validation loss before training stops."""
     start: str | None = None

@@ -132,19 +132,31 @@ class SegmentationTask(LightningModule):
         seed, draw = self.config.seed, self.draw(batch_idx)
         image, label = self.augmenter(*batch, seed=seed, step=draw)
         torch.manual_seed(derived_seed(seed, draw, 1))  # of what networks draw: dropout
-        logits, label = self(image), supervised(label, self.network)
-        if self.share.world > 1:
-            extra = {name: gathered(of) for name, of in self.loss.prepare(label).items()}
-            logits, label = gathered(logits), gathered(label)
-            loss = self.loss(logits, label, extra)
-        else:
-            loss = self.loss(logits, label)
+        loss, chips = self.whole_loss(self(image), Samples(image, label))
         # One that is not finite makes the sum so.
         seen = loss.detach()
         self._unchecked = seen if self._unchecked is None else self._unchecked + seen
-        self._count(batch_idx, seen, chips=len(logits))
+        self._count(batch_idx, seen, chips=chips)
         # Gradients are averaged over processes, and each has those of its own part alone.
         return loss * self.share.world
+
+    def own_loss(self, output: Tensor, samples: Samples) -> Tensor:
+        """Return the loss of what this process has of a batch.
+
+        Args:
+            output: Of the network, for the images.
+            samples: What it is judged by.
+        """
+        return self.loss(output, supervised(samples.label, self.network))
+
+    def whole_loss(self, output: Tensor, samples: Samples) -> tuple[Tensor, int]:
+        """Return the loss of a batch of which each process has a part, and its chips."""
+        if self.share.world == 1:
+            return self.own_loss(output, samples), len(output)
+        label = supervised(samples.label, self.network)
+        extra = {name: gathered(of) for name, of in self.loss.prepare(label).items()}
+        logits = gathered(output)
+        return self.loss(logits, gathered(label), extra), len(logits)
 
     def _count(self, batch_idx: int, loss: Tensor, *, chips: int) -> None:
         """Keep the figures of the epoch, which begin with its first batch."""
@@ -175,17 +187,13 @@ class SegmentationTask(LightningModule):
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:  # noqa: ARG002  Lightning's name
         """Count a batch."""
-        logits, label = self(batch.image), supervised(batch.label, self.network)
-        loss = self.loss(logits, label)
-        self.val_loss.update(loss, len(label))
-        self.confusion.update(logits, label)
+        logits = self(batch.image)
+        self.val_loss.update(self.own_loss(logits, batch), len(logits))
+        self.confusion.update(logits, supervised(batch.label, self.network))
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the IoU of each class, over all processes."""
-        loss = self.val_loss.compute()
-        self.val_loss.reset()
-        self._stop_if_diverged(loss)
-        self.log(VAL_LOSS, loss, sync_dist=True)
+        self.log_validation_loss()
         figures = pixel_figures(self.confusion.compute(), [one.name for one in self.classes])
         self.confusion.reset()
         for one in self.classes:
@@ -193,13 +201,24 @@ class SegmentationTask(LightningModule):
             if not math.isnan(iou):  # it occurs
                 self.log(f"val/iou/{one.name}", iou, sync_dist=True)
 
+    def log_validation_loss(self) -> None:
+        """Log what the batches of a validation came to, and begin anew."""
+        loss = self.val_loss.compute()
+        self.val_loss.reset()
+        self._stop_if_diverged(loss)
+        self.log(VAL_LOSS, loss, sync_dist=True)
+
     def configure_optimizers(self) -> Any:
-        """Return AdamW and its learning rate, which changes step by step; see `rate`."""
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
-        )
+        """Return the optimizer and its learning rate, which changes step by step; see `rate`."""
+        config, weights = self.config, self.network.parameters()
+        rate, decay = config.learning_rate, config.weight_decay
+        optimizer: torch.optim.Optimizer
+        if config.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
+        else:
+            optimizer = torch.optim.SGD(
+                weights, lr=rate, momentum=config.momentum, weight_decay=decay
+            )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {
             "optimizer": optimizer,

@@ -52,6 +52,20 @@ def test_the_learning_rate_rises_along_a_line_before_it_falls():
     assert rates[4:] == pytest.approx(falling)
 
 
+def test_gradient_descent_with_momentum_is_what_its_formula_says():
+    task = small_task(optimizer="sgd", momentum=0.99, learning_rate=0.5, weight_decay=0)
+    optimizer = task.configure_optimizers()["optimizer"]
+    weight = next(task.network.parameters())
+    expected, velocity = weight.detach().clone(), torch.zeros_like(weight)
+    for step in range(3):
+        gradient = torch.full_like(weight, step + 1.0)
+        weight.grad = gradient
+        optimizer.step()
+        velocity = 0.99 * velocity + gradient
+        expected -= optimizer.param_groups[0]["lr"] * velocity
+    torch.testing.assert_close(weight.detach(), expected)
+
+
 def test_a_network_is_compiled_if_told_and_its_weights_keep_their_names(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda run: compiled.append(run) or run)
