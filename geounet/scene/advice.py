@@ -14,6 +14,7 @@ from geounet.bands import Band
 from geounet.errors import SceneError
 from geounet.scene.glance import Glance, glance
 from geounet.scene.reflectance import BRIGHTEST_MEDIAN
+from geounet.scene.remote import is_remote
 
 if TYPE_CHECKING:
     from geounet.scene.scene import Scene
@@ -62,6 +63,9 @@ def advise(scene: "Scene") -> None:
     themselves: their metadata tell what there is to find, and in a zip file every look has to
     unpack its way there. Nor is a damaged one: the band may be one that nobody needs, and who does
     need it finds out.
+
+    Raises:
+        SceneError: A server fails; whoever goes on has to wait for it as long again.
     """
     product = scene._product
     said = product.options.scale, product.options.offset
@@ -70,6 +74,8 @@ def advise(scene: "Scene") -> None:
     try:
         seen = glance(scene)
     except SceneError:
+        if any(is_remote(layer.path) for layer in product.layers):
+            raise
         return
     if seen is None:
         return
