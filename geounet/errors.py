@@ -16,6 +16,10 @@ class SceneError(GeounetError):
     """A scene cannot be read or understood: not a raster, truncated, no CRS, no scale."""
 
 
+class UnrecognisedError(SceneError):
+    """Nothing in a source tells what it is; of a scene that is known for one it is never said."""
+
+
 class BandError(GeounetError):
     """Bands are missing, unnamed or ambiguous."""
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from geounet.errors import SceneError
+from geounet.errors import SceneError, UnrecognisedError
 from geounet.scene import remote
 from geounet.scene.folder import read_folder, read_manifest, read_tree
 from geounet.scene.landsat import is_mtl
@@ -95,6 +95,6 @@ def _read_document(path: Path, source: str, options: SceneOptions) -> Product:
     content = path.read_bytes() if path.stat().st_size <= remote.DOCUMENT_LIMIT else b""
     if is_stac(content):
         return read_item(source, options)
-    raise SceneError(
+    raise UnrecognisedError(
         f"{source} is JSON, but no STAC item. Give an item, a collection of items, or a raster."
     )

@@ -21,7 +21,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geounet.bands import Band
-from geounet.errors import SceneError
+from geounet.errors import SceneError, UnrecognisedError
 from geounet.scene.grid import COARSEST, coarseness, crs_wkt, res_in_metres, same_grid
 from geounet.scene.reflectance import LayerScaling
 from geounet.scene.remote import gdal_settings, is_remote, read_again, why_not_read
@@ -196,7 +196,7 @@ def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetRe
         if is_remote(path):
             raise SceneError(why_not_read(path, error)) from error
         if "not recognized" in str(error):
-            raise SceneError(
+            raise UnrecognisedError(
                 f"{path} is not a raster that GDAL can read. "
                 "Give a GeoTIFF, a JPEG 2000 file, a VRT, or a folder of such files."
             ) from error

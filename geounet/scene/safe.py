@@ -185,7 +185,7 @@ def _grid_in_words(geobox: GeoBox) -> str:
     corner = geobox.transform
     crs = geobox.crs and (f"EPSG:{geobox.crs.epsg}" if geobox.crs.epsg else "a CRS of its own")
     return (
-        f"{geobox.width} × {geobox.height} pixels of {corner.a:g} m from "
+        f"{geobox.height} × {geobox.width} pixels of {corner.a:g} m from "
         f"({corner.c:.10g}, {corner.f:.10g}) in {crs}"
     )
 

@@ -1,6 +1,6 @@
 """One file that holds all bands: GeoTIFF, COG, VRT, or whatever else GDAL reads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geounet.bands import Band, is_quality, parse_band
+from geounet.bands import SENSORS, Band, is_quality, parse_band
 from geounet.errors import BandError
 from geounet.scene import dates, names
 from geounet.scene.product import (
@@ -24,7 +24,7 @@ from geounet.scene.product import (
     refuse_duplicates,
     tags_of,
 )
-from geounet.scene.quality import QualityCandidate, choose_quality
+from geounet.scene.quality import QualityCandidate, choose_quality, quality_kind
 from geounet.scene.raster import alpha_index, open_raster
 from geounet.scene.remote import without_query
 from geounet.scene.sidecar import find_band_lists
@@ -33,6 +33,16 @@ LEAVE_OUT = "-"
 SAMPLE_SIDE = 64
 """Pixels of the squares that are looked at where bands have no names."""
 SAMPLES_PER_SIDE = 5
+MASK_VALUES = 3
+"""Different numbers that a mask of land, water and nodata has, at most."""
+EXAMPLES: Mapping[int, tuple[str, ...]] = {
+    1: ("B08",),
+    3: ("B04", "B03", "B02"),
+    4: ("B02", "B03", "B04", "B08"),
+    10: ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
+    12: tuple(band.name for band in SENSORS["s2"] if band.name != "B10"),
+}
+"""Bands of Sentinel-2 that often come in one file, by their number."""
 
 
 def read_file(source: str, options: SceneOptions) -> Product:
@@ -143,15 +153,22 @@ def _why_unnamed(
     remarks: Sequence[str],
 ) -> str:
     """Return what to say of a file whose bands have no names, and what to type."""
+    if len(indexes) == 1 and (why := _why_no_scene(dataset, source, indexes[0])):
+        return why
     which = "" if len(unnamed) == len(indexes) else f" (number {', '.join(map(str, unnamed))})"
     beside = "".join(f"; {remark}" for remark in remarks)
-    start = f"{source} does not say which its {len(indexes)} bands are{which}{beside}"
-    samples = _samples(dataset, indexes) if len(unnamed) == len(indexes) else None
-    period = None if samples is None else dates.repeated_after(samples)
+    count = f"{len(indexes)} bands are" if len(indexes) > 1 else "1 band is"
+    start = f"{source} does not say which its {count}{which}{beside}"
+    wanted = len(unnamed) == len(indexes) >= dates.FEWEST
+    samples = _samples(dataset, indexes) if wanted else None
+    period = None
+    if samples is not None:
+        period = dates.repeated_after(samples[:, (samples != 0).any(axis=0)])
     if period is None:
+        order = "Name them all in file order" if len(indexes) > 1 else "Name it"
         return (
-            f"{start}. Name them all in file order with --bands, for instance "
-            "--bands B02,B03,B04,B08 --sensor s2; - leaves one out."
+            f"{start}. {order} with --bands, for instance {_example(dataset, len(indexes))}; "
+            "- leaves one out."
         )
     return (
         f"{start}, and they look like {len(indexes) // period} dates of {period} bands, one after "
@@ -161,9 +178,45 @@ def _why_unnamed(
     )
 
 
+def _example(dataset: rasterio.DatasetReader, count: int) -> str:
+    """Return how so many bands may be named, of the sensor that the file or its name tells of."""
+    parts = names.name_parts(Path(without_query(dataset.name)), in_folder=False)
+    found = names.find_sensor(tags_of(dataset), parts)
+    sensor = found.value if found else "s2"
+    if sensor == "s2":
+        called = EXAMPLES.get(count, [band.name for band in SENSORS[sensor]])
+    else:
+        called = [band.name for band in SENSORS[sensor]]
+    shown = [*called[:count], *[LEAVE_OUT] * (count - len(called))]
+    return f"--bands {','.join(shown)} --sensor {sensor}"
+
+
+def _why_no_scene(dataset: rasterio.DatasetReader, source: str, index: int) -> str | None:
+    """Return what a raster of one band is instead of a scene, by its name or numbers, if it is."""
+    stem = Path(without_query(source)).stem
+    if quality_kind(stem):
+        return (
+            f"{source} says where clouds are by its name, and is no scene. Give it as --cloud-mask "
+            "with one, or give the folder of its product."
+        )
+    if is_quality(stem):
+        return f"{source} is a quality layer by its name, and no scene. Give the folder of its product."
+    samples = _samples(dataset, [index])
+    if samples is None or np.dtype(dataset.dtypes[index - 1]).kind not in "iub":
+        return None
+    values = np.unique(samples)
+    if len(values) > MASK_VALUES:
+        return None
+    return (
+        f"{source} is one band of {', '.join(f'{value:g}' for value in values)}, which looks like "
+        "a mask and not like a scene. Give it with one, as --labels, --cloud-mask or --reference; "
+        "or say which band it is with --bands."
+    )
+
+
 def _samples(dataset: rasterio.DatasetReader, indexes: Sequence[int]) -> NDArray[Any] | None:
     """Return pixels of a file from places all over it, (bands, pixels); None if that takes long."""
-    if dataset.name.startswith("/vsi") or len(indexes) < dates.FEWEST:
+    if dataset.name.startswith("/vsi"):
         return None
     rows, cols = (min(SAMPLE_SIDE, size) for size in dataset.shape)
     parts = []
@@ -175,7 +228,7 @@ def _samples(dataset: rasterio.DatasetReader, indexes: Sequence[int]) -> NDArray
             except RasterioError:
                 return None  # said better when pixels are asked for
     samples = np.concatenate(parts, axis=1).astype(np.float64)
-    return samples[:, np.isfinite(samples).all(axis=0) & (samples != 0).any(axis=0)]
+    return samples[:, np.isfinite(samples).all(axis=0)]
 
 
 def _texts_given(

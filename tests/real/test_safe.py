@@ -102,7 +102,7 @@ def test_gironde_has_its_offset_applied_and_lies_where_its_rasters_say(gironde):
     assert facts["transform"] == list(transform)[:6]
     expected = "quantification value and RADIO_ADD_OFFSET in MTD_MSIL1C.xml"
     assert {band["scale_from"] for band in facts["bands"]} == {expected}
-    assert "523 × 106 pixels of 10 m from (638840, 5023620)" in facts["notes"][0]
+    assert "106 × 523 pixels of 10 m from (638840, 5023620)" in facts["notes"][0]
     assert (facts["tile"], facts["orbit"], facts["baseline"]) == ("30TXR", 94, "05.00")
     assert facts["time"].startswith("2020-06-22T11:08:38.840367")
 

@@ -201,7 +201,7 @@ def test_sahara_has_three_resolutions(shared_data):
         ("README.md", "is not a raster"),
         ("maldives_shorelines", "holds no file with a band in its name"),
         ("colville_delta_mask/Colville_shoreline.shp", "is not a raster"),
-        ("colville_delta_mask/Colville_mask.tif", "does not say which"),
+        ("colville_delta_mask/Colville_mask.tif", "looks like a mask"),
     ],
 )
 def test_what_is_no_scene_is_said(shared_data, name, message):

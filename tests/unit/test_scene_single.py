@@ -23,6 +23,15 @@ def write(path, count, descriptions=None, **profile):
     return path
 
 
+def write_values(path, values):
+    """Write an array (bands, height, width) whose bands have no names."""
+    count, height, width = values.shape
+    with rasterio.open(
+        *(path, "w", "GTiff", width, height, count, "EPSG:32701", GRID, values.dtype)
+    ) as dst:
+        dst.write(values)
+
+
 def values_of(scene):
     dn = scene.read_dn(scene.bands, WHOLE).values[:, 0, 0]
     return {band.name: int(v) for band, v in zip(scene.bands, dn, strict=True)}
@@ -94,6 +103,44 @@ def test_a_text_that_is_no_list_is_no_remark(tmp_path):
     path = write(tmp_path / "coast.tif", 3)
     (tmp_path / "coast.txt").write_text("Made for a course.\nNot to be sold.\nEnjoy it.\n")
     assert "which its 3 bands are. Name them all" in complaint(path)
+
+
+# What is no scene, or says nothing
+
+
+def test_a_quality_layer_is_known_by_its_name(tmp_path):
+    assert "Give it as --cloud-mask" in complaint(write(tmp_path / "T30TXR_SCL_20m.tif", 1))
+    assert "quality layer by its name" in complaint(write(tmp_path / "T30TXR_AOT_20m.tif", 1))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_mask_is_known_by_its_few_numbers(tmp_path, count):
+    path = tmp_path / "coast.tif"
+    values = np.arange(200 * 300).reshape(1, 200, 300) // 20_000 % count
+    write_values(path, values.astype(np.uint8))
+    said = complaint(path)
+    assert f"one band of {', '.join(map(str, range(count)))}, which looks like a mask" in said
+    assert "--labels, --cloud-mask or --reference" in said
+
+
+def test_one_band_of_many_numbers_is_told_how_to_name_it(tmp_path):
+    path = tmp_path / "coast.tif"
+    write_values(path, np.arange(200 * 300, dtype=np.uint16).reshape(1, 200, 300))
+    said = complaint(path)
+    assert "which its 1 band is. Name it with --bands, for instance --bands B08 --sensor s2" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "example"),
+    [
+        ("coast.tif", 3, "--bands B04,B03,B02 --sensor s2"),
+        ("coast.tif", 2, "--bands B01,B02 --sensor s2"),
+        ("LC08_L2SP_204052_20190504_20200829_02_T1.tif", 4, "--bands B1,B2,B3,B4 --sensor l8"),
+        ("LT05_L2SP_204052_20050504_20200829_02_T1.tif", 9, "B5,B6,B7,-,- --sensor l5"),
+    ],
+)
+def test_the_example_has_as_many_bands_and_is_of_the_sensor(tmp_path, name, count, example):
+    assert example in complaint(write(tmp_path / name, count))
 
 
 # Several dates
