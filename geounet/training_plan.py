@@ -70,9 +70,16 @@ class TrainingPlan:
             self.config.batch,
             seed=self.config.seed,
             accumulate=self.config.accumulate,
-            groups=self.groups,
+            groups=self._groups_of_an_epoch,
             share=share,
         )
+
+    @property
+    def _groups_of_an_epoch(self) -> list[list[int]] | None:
+        """What is seen equally often, each as often as an epoch repeats it."""
+        if self.config.repeats == 1:
+            return self.groups
+        return (self.groups or [list(range(len(self.splits["train"])))]) * self.config.repeats
 
     @property
     def identity(self) -> str:

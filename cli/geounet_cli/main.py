@@ -7,7 +7,18 @@ from collections.abc import Callable
 import typer
 
 from geounet.errors import GeounetError
-from geounet_cli import baseline, configs, demo, doctor, evaluate, info, predict, tile, train
+from geounet_cli import (
+    baseline,
+    configs,
+    demo,
+    doctor,
+    evaluate,
+    experiment,
+    info,
+    predict,
+    tile,
+    train,
+)
 from geounet_cli.console import printable, show_warnings
 
 STOPPED = 130
@@ -21,12 +32,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+experiments = typer.Typer(
+    name="experiment",
+    help="Experiments on your own chips: what skips are worth, which bands matter.",
+    no_args_is_help=True,
+)
 
-def _add(command: Callable[..., None]) -> None:
+
+def _add(command: Callable[..., None], to: typer.Typer = app) -> None:
     """Add a command whose docstring ends with a line to paste, `Example: geounet …`."""
     *paragraphs, example = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     reflowed = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    app.command(help=reflowed, epilog=example)(command)
+    to.command(help=reflowed, epilog=example)(command)
 
 
 _add(tile.tile)
@@ -38,6 +55,9 @@ _add(info.info)
 _add(doctor.doctor)
 _add(demo.demo)
 _add(configs.configs)
+for _command in experiment.COMMANDS:
+    _add(_command, to=experiments)
+app.add_typer(experiments)
 
 
 @app.callback(invoke_without_command=True)
