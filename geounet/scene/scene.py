@@ -30,7 +30,7 @@ from geounet.scene.reflectance import (
     Scaling,
     settle_scaling,
 )
-from geounet.scene.remote import without_query
+from geounet.scene.remote import scrub, without_query
 from geounet.vectors import crs_name
 
 logger = logging.getLogger(__name__)
@@ -67,9 +67,10 @@ def open_scene(
         with _heard() if advise or first else _unheard() as said:
             scene = Scene(read_product(str(source), options))
     except GeounetError as error:
-        if shown == str(source) or str(source) not in str(error):
+        said_of_it = scrub(str(error).replace(str(source), shown))
+        if said_of_it == str(error):
             raise
-        raise type(error)(str(error).replace(str(source), shown)) from error
+        raise type(error)(said_of_it) from error
     texts = (*(text.removeprefix(f"{shown}: ") for text in said), *scene.notes)
     scene.notes[:] = dict.fromkeys(text.removesuffix(".") for text in texts)
     if advise:
@@ -450,6 +451,8 @@ class Scene:
                 )
             offset = " --offset -1000" if baseline >= (4, 0) else ""
             return f"Give --scale 0.0001{offset} (baseline {baseline[0]:02}.{baseline[1]:02})."
+        if self.sensor is not None and self.level == "L2" and dtype == "int16":
+            return "Give --scale 0.0001 for Landsat Collection 1, level 2."
         if self.sensor is not None and self.level == "L2":
             return "Give --scale 0.0000275 --offset -7272.7273 for Landsat Collection 2, level 2."
         if self.sensor in {"l8", "l9"} and dtype == "uint16":
