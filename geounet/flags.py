@@ -70,6 +70,7 @@ class FlagWriter:
         self.counts.valid += classes.size
         self.counts.known += int(np.count_nonzero(classes != CloudClass.UNKNOWN))
         self.counts.cloud += int(np.isin(classes, CLOUD).sum())
+        self.counts.cirrus += int(np.count_nonzero(classes == CloudClass.CIRRUS))
         if self._masks:
             self.counts.masked += int(np.count_nonzero(clouds.mask(window)[valid]))
 
@@ -84,6 +85,8 @@ class PixelCounts:
     """Of these, those of which the quality layer says something."""
     cloud: int = 0
     """Of these, under cloud of any kind, cirrus too."""
+    cirrus: int = 0
+    """Of these, under cirrus."""
     masked: int = 0
     """Of the valid ones, masked."""
 
@@ -237,6 +240,7 @@ def describe_clouds(scene: Scene, pixels: PixelCounts, coast: CoastFlags) -> dic
     return {
         "source": None if scene.quality is None else scene.quality.source,
         "share_of_scene": _share(pixels.cloud, pixels.known),
+        "cirrus_share_of_scene": _share(pixels.cirrus, pixels.known),
         "share_of_coast": _share(coast.suspect_m, coast.known_m),
         "masked": masked,
     }
@@ -249,6 +253,7 @@ def _share(part: float, whole: float) -> float | None:
 def cloud_note(clouds: dict[str, Any]) -> str | None:
     """Return what to say of clouds; None where there are none, or nothing is known."""
     scene, coast, masked = clouds["share_of_scene"], clouds["share_of_coast"], clouds["masked"]
+    cirrus = clouds["cirrus_share_of_scene"] or 0
     if masked and scene is None:
         return f"{clouds['source']} knows nothing of any pixel, so nothing is masked as cloud"
     if not scene and not coast:
@@ -258,4 +263,7 @@ def cloud_note(clouds: dict[str, Any]) -> str | None:
         said += f", and {coast:.1%} of the coastline's length is near one: cloud_suspect there"
     if masked:
         said += f"; {masked['share_of_scene'] or 0:.2%} is masked"
+    if cirrus > (scene or 0) / 2 and not (masked and masked["cirrus"]):
+        said += f"; {cirrus:.2%} is cirrus"
+        said += ", which --cloud-cirrus masks too" if masked else ""
     return said

@@ -200,7 +200,7 @@ def _why_no_scene(dataset: rasterio.DatasetReader, source: str, index: int) -> s
             "with one, or give the folder of its product."
         )
     if is_quality(stem):
-        return f"{source} is a quality layer by its name, and no scene. Give the folder of its product."
+        return f"{source} is a quality layer by its name, no scene. Give the folder of its product."
     samples = _samples(dataset, [index])
     if samples is None or np.dtype(dataset.dtypes[index - 1]).kind not in "iub":
         return None

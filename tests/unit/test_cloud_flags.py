@@ -286,18 +286,34 @@ def test_a_scene_without_a_quality_layer_says_null(tmp_path):
     assert clouds == {
         "source": None,
         "share_of_scene": None,
+        "cirrus_share_of_scene": None,
         "share_of_coast": None,
         "masked": None,
     }
 
 
 def test_cloud_is_reported_in_a_line(tmp_path, caplog):
-    with caplog.at_level(logging.WARNING, "geounet.products"):
+    with caplog.at_level(logging.WARNING, "geounet.scene"):
         make(tmp_path / "a", scl_with_cloud())
         make(tmp_path / "b", np.full((30, 45), 6, np.uint8))
     (told,) = [r.message for r in caplog.records]
     assert "of the scene is under cloud by its SCL" in told
     assert "of the coastline's length" in told
+
+
+def test_cirrus_is_told_where_it_is_most_of_the_cloud(tmp_path, caplog):
+    scl = np.full((30, 45), 6, np.uint8)
+    scl[:, :9], scl[:3, 40:] = 10, 9
+    for name, options, said in (
+        ("a", CloudOptions(), "; 20.00% is cirrus"),
+        ("b", CloudOptions(mask=True), "20.00% is cirrus, which --cloud-cirrus masks too"),
+        ("c", CloudOptions(mask=True, cirrus=True), "is masked"),
+    ):
+        caplog.clear()
+        clouds, _ = make(tmp_path / name, scl, clouds=options)
+        assert clouds["cirrus_share_of_scene"] == pytest.approx(0.2)
+        (told,) = [r.message for r in caplog.records if "under cloud" in r.message]
+        assert told.endswith(said)
 
 
 def test_a_damaged_quality_layer_is_said_once_and_costs_only_the_flags(tmp_path, caplog):
