@@ -17,7 +17,14 @@ from rasterio.windows import Window
 
 from geounet.chips import CHIPS_MARK, open_chips
 from geounet.chipset import ChipSet
-from geounet.errors import BandError, GeounetError, OutputError, ResultError, SceneError
+from geounet.errors import (
+    BandError,
+    GeounetError,
+    OutputError,
+    ResultError,
+    SceneError,
+    UnrecognisedError,
+)
 from geounet.outputs import read_record, sha256_of, stage_file
 from geounet.products import picture_bands
 from geounet.scene import (
@@ -62,6 +69,8 @@ SHOWN: dict[str, type | tuple[type, ...]] = {
     "level": (int, float),
 }
 """What a record has to have, and of which type."""
+RASTERS = frozenset([".tif", ".tiff", ".jp2", ".img", ".vrt"])
+"""How band files in a folder end."""
 PARTS = ("_mask.tif", "_probability.tif", "_index.tif", "_rgb.tif", ".gpkg", ".qgz")
 """How files of a result end."""
 UNFINISHED = "A run that was to make it is still at work, or was stopped: run it again."
@@ -86,6 +95,8 @@ def describe_file(
         GeounetError: It is nothing that geounet reads, or damaged.
     """
     source, local = str(path), Path(path)
+    if not source:
+        raise SceneError("The path is empty. Give a file, a folder or an address.")
     with gdal_environment():
         if is_remote(source):
             return _describe_items(source) or _describe_scene(source, options)
@@ -98,6 +109,8 @@ def describe_file(
             if part := _describe_part(local):
                 return part
             return _describe_items(source) or _describe_scene(source, options)
+        if there:
+            raise SceneError(f"{source} is neither a file nor a folder. Give one.")
         if not source.startswith("/vsi") and "#" not in source:
             raise SceneError(f"{source} is not there. Check the path.{_why_not_there(local)}")
         return _describe_scene(source, options)
@@ -210,11 +223,21 @@ def _describe_scene(source: str, options: SceneOptions) -> dict[str, Any]:
     except (SceneError, BandError) as error:
         if raster := _describe_raster(source):
             return {**raster, "problem": f"{error}{_why_no_part(source)}"}
+        if not _is_unknown(source, error):
+            raise
         raise SceneError(
             f"{source} is nothing that geounet reads: a scene (raster, folder of bands, SAFE or "
             "Landsat product, STAC item, YAML), a chip folder, a model file, or a result."
             f"{_why_no_part(source)} As a scene: {error}"
         ) from error
+
+
+def _is_unknown(source: str, error: GeounetError) -> bool:
+    """Whether nothing tells what a source is: then it may have been meant as anything."""
+    path = Path(source)
+    if is_there(source) and path.is_dir():
+        return not any(one.suffix.lower() in RASTERS or one.is_dir() for one in path.iterdir())
+    return isinstance(error, UnrecognisedError) and str(error).startswith(source)
 
 
 def _look_at(scene: Scene) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def info(
     )
     facts = describe_file(file, scene_options)
     if quicklook is not None:
+        if "problem" in facts and facts["kind"] == "raster":
+            raise OutputError(f"{facts['problem']} Until then there is nothing for --quicklook.")
         if facts["kind"] != "scene":
             raise OutputError(
                 f"{file} is no scene: there is nothing to draw. Leave --quicklook out."
@@ -95,7 +97,8 @@ def _show_scene(console: "Console", facts: dict[str, Any]) -> None:
         console,
         f"Scene {facts['name']}",
         {
-            "file": f"{facts['source']} ({facts['layout']}, {facts['driver']}, {facts['dtype']})",
+            "file": f"{facts['source']} ({facts['layout']}, {facts['driver']}, "
+            f"read as {facts['dtype']})",
             "sensor": _sourced(facts["sensor"], sources.get("sensor")),
             "level": _sourced(facts["level"], sources.get("level")),
             "time": _sourced(
@@ -104,8 +107,8 @@ def _show_scene(console: "Console", facts: dict[str, Any]) -> None:
             "tile": _sourced(tile, sources.get("tile")),
             "orbit": _sourced(None if orbit is None else str(orbit), sources.get("orbit")),
             "baseline": _sourced(facts["baseline"], sources.get("baseline")),
-            "grid": f"{height} × {width} pixels of {_metres(facts['res_m'])}, {_crs(facts['crs'])}"
-            + (f" (from {sources['grid']})" if "grid" in sources else ""),
+            "grid": f"{height} × {width} pixels (rows × columns) of {_metres(facts['res_m'])}, "
+            f"{_crs(facts['crs'])}" + (f" (from {sources['grid']})" if "grid" in sources else ""),
             "lies in": _bounds(facts["footprint"]["bounds"]),
             "band names": sources.get("bands", "not known"),
             "scale": sources.get("scale", "not known"),
@@ -197,7 +200,7 @@ def _show_raster(console: "Console", facts: dict[str, Any]) -> None:
         "A raster, but no scene",
         {
             "file": f"{facts['source']} ({facts['driver']}, {dtypes})",
-            "grid": f"{height} × {width} pixels, {_crs(facts['crs'])}",
+            "grid": f"{height} × {width} pixels (rows × columns), {_crs(facts['crs'])}",
             "bands": names,
             "nodata": facts["nodata"] or "–",
             "why": facts["problem"],

@@ -31,7 +31,8 @@ def test_a_scene_is_told_for_people(geounet, scene) -> None:
     assert run.status == 0, run.err
     assert str(scene) in run.out
     assert "s2 (from tag sensor)" in run.out
-    assert "30 × 40 pixels of 10 × 10 m, " in run.out
+    assert "30 × 40 pixels (rows × columns) of 10 × 10 m, " in run.out
+    assert "(file, GTiff, read as uint16)" in run.out
     assert "s2:B08" in run.out
     assert "832.8" in run.out
     assert "0.0500" in run.out, "reflectance"
@@ -116,6 +117,18 @@ def test_clouds_of_a_result_are_told(geounet, scene, tmp_path, cloud, said) -> N
     assert "no layer said" not in geounet("info", scene).out
     assert geounet("baseline", scene, "--out", out, *mask_options, *OPTIONS).status == 0
     assert said in geounet("info", out / "coast.json").out
+
+
+def test_a_quicklook_does_not_hide_why_there_is_none(geounet, tmp_path) -> None:
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", height=30, width=40, count=4, dtype="uint16",
+        crs="EPSG:32630", transform=Affine(10, 0, 5e5, 0, -10, 54e5),
+    ):  # fmt: skip
+        pass
+    run = geounet("info", tmp_path / "a.tif", "--quicklook", tmp_path / "a.png")
+    assert run.status == 1
+    assert "does not say which its 4 bands are" in run.complaint
+    assert "--quicklook" in run.complaint
 
 
 def test_only_scenes_have_a_quicklook(geounet, tmp_path) -> None:

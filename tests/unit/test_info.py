@@ -436,15 +436,32 @@ class TestResult:
 
 
 class TestNothingOfOurs:
-    @pytest.mark.parametrize(
-        "content", [b"", b"{}", b"[1, 2]", b"once upon a time", b"\x00" * 100, b"PK\x03\x04zip"]
-    )
+    @pytest.mark.parametrize("content", [b"", b"{}", b"[1, 2]", b"once upon a time", b"\x00" * 100])
     def test_it_is_said_what_could_be_read(self, tmp_path, content) -> None:
         path = tmp_path / "thing"
         path.write_bytes(content)
         with pytest.raises(SceneError, match="is nothing that geounet reads: a scene") as caught:
             describe_file(path)
         assert "\n" not in str(caught.value)
+
+    def test_a_scene_that_is_known_for_one_is_told_by_its_own_error_alone(self, tmp_path) -> None:
+        damaged = tmp_path / "thing.zip"
+        damaged.write_bytes(b"PK\x03\x04zip")
+        manifest = tmp_path / "scene.yaml"
+        manifest.write_text("B03: none.tif\nsensor: s2\n")
+        (tmp_path / "bands").mkdir()
+        (tmp_path / "bands" / "T30TXR_B03.tif").write_bytes(b"no raster")
+        for path in (damaged, manifest, tmp_path / "bands"):
+            with pytest.raises(GeounetError) as caught:
+                describe_file(path)
+            assert "nothing that geounet reads" not in str(caught.value)
+            assert "As a scene" not in str(caught.value)
+
+    def test_what_is_no_file_is_said_to_be_none(self) -> None:
+        with pytest.raises(SceneError, match="/dev/null is neither a file nor a folder"):
+            describe_file("/dev/null")
+        with pytest.raises(SceneError, match="path is empty"):
+            describe_file("")
 
     def test_a_missing_file_and_an_empty_folder(self, tmp_path) -> None:
         with pytest.raises(SceneError, match="is not there"):
