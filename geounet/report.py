@@ -89,7 +89,8 @@ class ScoreFigures:
     suggested: float | None
     """The best of them."""
     by_scene: Mapping[str, Mapping[str, Any]]
-    """Scores of each scene, as the model file has them: `iou` by class and its `interval`."""
+    """Scores of each scene, as the model file has them: `iou` by class and its `interval`. One at
+    least."""
 
 
 def draw_scores(figures: ScoreFigures, path: Path) -> None:
@@ -120,8 +121,7 @@ def draw_scores(figures: ScoreFigures, path: Path) -> None:
             scenes.plot(iou, row, marker="o", color=f"C{number}", label=None if row else name)
     scenes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=7)
     scenes.set(title="IoU by scene, the worst first", ylim=(len(shown) - 0.5, -0.5))
-    if shown:
-        scenes.legend()
+    scenes.legend()
     for axes in (sure, levels, scenes):
         axes.grid(alpha=0.3)
     _save(figure, path)

@@ -33,7 +33,8 @@ def predict(
         typer.Option(
             min=0.01,
             max=0.99,
-            help="Probability from which a pixel is water, and at which the coastline is drawn.",
+            help="Probability from which a pixel is water, and at which the coastline is drawn. "
+            "Which was best when the model was validated: geounet info MODEL.",
         ),
     ] = 0.5,
     probability: Annotated[

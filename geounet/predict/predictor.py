@@ -403,7 +403,9 @@ class Predictor:
                 "sha256": self._sha256,
                 "network": header.network.name,
                 "bands": [band.id for band in header.band_list],
-                **header.model_dump(include=described | {"position_u95_m", "licence"}),
+                **header.model_dump(
+                    include=described | {"position_u95_m", "suggested_threshold", "licence"}
+                ),
             },
             "baseline": None,
             "settings": settings | {"aoi": str(settings["aoi"]) if settings["aoi"] else None},

@@ -7,12 +7,14 @@ from geounet.bands import SENSORS, Band
 from geounet.classes import LAND_WATER
 from geounet.report import (
     ChipPicture,
+    ScoreFigures,
     VariedChip,
     _colored,
     _stretched,
     draw_augmented_sheet,
     draw_contact_sheet,
     draw_curves,
+    draw_scores,
     picture_bands,
 )
 
@@ -127,3 +129,33 @@ def test_pictures_take_red_green_and_blue_by_name(bands, names):
     chosen, kind = picture_bands(bands)
     assert [band.name for band in chosen] == names
     assert kind
+
+
+def figures(*, right=0.9, scenes=2, interval=True):
+    pixels = np.linspace(1, 0, 100)[:, None] * [right, 1 - right]
+    spread = {"iou": {"land": [0.8, 0.95], "water": None}} if interval else None
+    scores = {"iou": {"land": 0.9, "water": None}, "interval": spread}
+    return ScoreFigures(
+        by_probability=pixels + pixels[::-1, ::-1],
+        thresholds=np.arange(1, 100, dtype=np.float32) / 100,
+        by_threshold=np.linspace(0, 1, 99),
+        suggested=0.99 if interval else None,
+        by_scene={f"scene {number}": scores for number in range(scenes)},
+    )
+
+
+@pytest.mark.parametrize("scenes", [1, 50])
+@pytest.mark.parametrize("interval", [True, False])
+def test_scores_are_drawn_for_any_number_of_scenes(tmp_path, scenes, interval):
+    draw_scores(figures(scenes=scenes, interval=interval), tmp_path / "scores.png")
+    image = imread(tmp_path / "scores.png")
+    assert image.shape[1] > image.shape[0] > 300
+    assert image[..., :3].std() > 0.01
+
+
+def test_other_scores_look_different(tmp_path):
+    for name, right in (("a.png", 0.9), ("b.png", 0.8), ("c.png", 0.9)):
+        draw_scores(figures(right=right), tmp_path / name)
+    a, b, c = (imread(tmp_path / name) for name in ("a.png", "b.png", "c.png"))
+    assert not np.array_equal(a, b)
+    assert np.array_equal(a, c)
