@@ -155,7 +155,7 @@ class TestSkips:
             assert (spread["min"], spread["max"]) == (min(values), max(values))
 
     def test_interrupted_it_goes_on_and_gives_what_it_would_have_given(
-        self, tmp_path, monkeypatch, chips, recipe, finished
+        self, tmp_path, monkeypatch, chips, recipe, finished, caplog
     ):
         out, _ = finished
         trained = []
@@ -172,6 +172,7 @@ class TestSkips:
         with pytest.raises(KeyboardInterrupt):
             run_skips(chips, again, recipe, ASKED)
         assert not (again / "skips.json").exists()
+        assert "--resume goes on" in caplog.records[-1].getMessage()
         before = {
             name: (again / "runs" / name / "scores.json").stat().st_mtime_ns for name in trained
         }
