@@ -208,7 +208,13 @@ def load_model(path: Path) -> tuple[ModelHeader, Network]:
 def _metadata(path: Path) -> dict[str, str]:
     """Return the metadata of a safetensors file, or say what the file is instead."""
     if path.is_dir():
-        raise ModelFileError(f"{path} is a folder; give the file, {path / 'model.safetensors'}.")
+        inside = sorted(path.glob("*.safetensors"))
+        if not inside:
+            raise ModelFileError(
+                f"{path} is a folder without a model file. Give the model.safetensors that "
+                "`geounet train` wrote when it was done."
+            )
+        raise ModelFileError(f"{path} is a folder; give the file, {inside[0]}.")
     try:
         with path.open("rb") as file:
             start = file.read(9)

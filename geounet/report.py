@@ -26,6 +26,8 @@ _INCH = 2.4
 """Side of one picture of the contact sheet."""
 _SMALL = 1.6
 """Of one view on the sheet of varied chips, which every training draws and has many."""
+_TITLE = 32
+"""Characters of a chip's name that there is room for beside one picture."""
 _SCENES = 30
 """That are drawn, of those with the least IoU."""
 
@@ -214,12 +216,19 @@ def draw_augmented_sheet(
     axes.set_xticks([(i + 0.5) * pitch for i in range(columns)], [f"as it is ({kind})", *steps])
     axes.set_yticks(
         [(2 * i + 1) * pitch for i in range(len(chips))],
-        [chip.name for chip in chips],
+        [_short(chip.name, _TITLE) for chip in chips],
         rotation="vertical",
         verticalalignment="center",
     )
     figure.legend(handles=_key(classes), loc="outside lower center", ncols=len(classes) + 1)
     _save(figure, path)
+
+
+def _short(name: str, length: int) -> str:
+    """Return a name that is too long for its place without its middle: both ends tell most."""
+    if len(name) <= length:
+        return name
+    return f"{name[: (length - 1) // 2]}…{name[-(length // 2) :]}"
 
 
 def draw_contact_sheet(
@@ -254,7 +263,7 @@ def draw_contact_sheet(
         wrong = (predicted != picture.label) & known
         share = wrong.sum() / max(known.sum(), 1)
         axes[2].set_title(f"{share:.2%} wrong", fontsize=8)
-        axes[0].set_title(picture.name, fontsize=8)
+        axes[0].set_title(_short(picture.name, _TITLE), fontsize=8)
         for one in axes:
             one.set(xticks=[], yticks=[])
     for one, text in zip(grid[-1], (kind, "label", "prediction", "p(water)"), strict=True):

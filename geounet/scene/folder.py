@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -359,7 +360,9 @@ def read_manifest(source: str, options: SceneOptions) -> Product:
     quality = list[QualityCandidate]()
     for text, file in bands.items():
         if not isinstance(text, str) or not isinstance(file, str):
-            raise SceneError(f"{source}: {text}: {file} is not a band's name and a path.")
+            raise SceneError(
+                f"{source}: {text}: {file} is not a band's name and a path.{_meant(str(text))}"
+            )
         elsewhere = file.startswith("/vsi") or "://" in file
         place = to_gdal(file) if elsewhere else str(path.parent / file)
         if place in texts:
@@ -406,11 +409,17 @@ def _load_manifest(source: Path) -> dict[str, Any]:
     if unknown := [str(key) for key in content if key not in MANIFEST_KEYS]:
         raise SceneError(
             f"{source} has the unknown key {', '.join(unknown)}; it may have "
-            f"{', '.join(MANIFEST_KEYS)}."
+            f"{', '.join(MANIFEST_KEYS)}.{_meant(unknown[0])}"
         )
     if not isinstance(content["bands"], dict) or not content["bands"]:
         raise SceneError(f"{source} names no bands: write lines of `B03: file.tif` under bands.")
     return content
+
+
+def _meant(key: str) -> str:
+    """Return which key seems to be meant, as a sentence; empty if none."""
+    close = get_close_matches(key.lower(), MANIFEST_KEYS, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _repeated_key(node: yaml.Node | None) -> str | None:

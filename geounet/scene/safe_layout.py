@@ -165,7 +165,7 @@ class Granule:
     def read_metadata(self, tree: Tree) -> SafeMetadata:
         """Read what the metadata files say."""
         product, granule, tile_info = (
-            file and Document(PurePosixPath(file).name, tree.read(file))
+            file and Document(PurePosixPath(file).name, tree.read(file), f"{tree.source}/{file}")
             for file in (self.product_xml, self.granule_xml, self.tile_info)
         )
         return parse_safe_metadata(

@@ -50,6 +50,8 @@ class Document:
 
     name: str
     content: bytes = field(repr=False)
+    place: str = ""
+    """Where it lies, for errors; its name says it for records."""
 
 
 @dataclass(frozen=True)
@@ -170,21 +172,22 @@ class _Xml:
 
     def __init__(self, document: Document) -> None:
         self.name = document.name
+        place = document.place or self.name
         try:
             self._root = fromstring(document.content, forbid_dtd=True)
         except DefusedXmlException as error:
             raise SceneError(
-                f"{self.name} defines entities, which no Sentinel-2 metadata does. "
+                f"{place} defines entities, which no Sentinel-2 metadata does. "
                 "Download the product again, from a source you trust."
             ) from error
         except (ParseError, ValueError, LookupError, RecursionError) as error:
             raise SceneError(
-                f"{self.name} is not valid XML ({reason(error)}). Download the product again."
+                f"{place} is not valid XML ({reason(error)}). Download the product again."
             ) from error
         match = _LEVEL.fullmatch(_local(self._root))
         if match is None:
             raise SceneError(
-                f"{self.name} is no metadata of Sentinel-2 level 1C or 2A: it begins with "
+                f"{place} is no metadata of Sentinel-2 level 1C or 2A: it begins with "
                 f"<{_local(self._root)[:60]}>. Give a product of one of these levels."
             )
         self.level = f"L{match[1]}"

@@ -225,7 +225,9 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    assert "give the file" in complaint(tmp_path)
+    assert "is a folder without a model file" in complaint(tmp_path)
+    (tmp_path / "net.safetensors").touch()
+    assert f"give the file, {tmp_path / 'net.safetensors'}." in complaint(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.pth", "last.ckpt", "renamed.safetensors"])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -10,6 +12,7 @@ from geounet.report import (
     ScoreFigures,
     VariedChip,
     _colored,
+    _short,
     _stretched,
     draw_augmented_sheet,
     draw_contact_sheet,
@@ -63,6 +66,19 @@ def test_the_contact_sheet_has_a_row_per_chip(tmp_path, count):
     image = imread(tmp_path / "a.png")
     assert image.shape[0] > 250 * count
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_the_name_of_a_long_chip_is_cut_in_its_middle_and_not_at_the_sheets_edge(tmp_path):
+    name = "S2B_MSIL1C_20240413T110619_N0510_R137_T30TXR_20240413T131434_r00123_c00456"
+    long = replace(picture(), name=name)
+    draw_contact_sheet([long], LAND_WATER, tmp_path / "a.png", kind="true colour")
+    image = imread(tmp_path / "a.png")[..., :3]
+    assert (image[:, :2] == 1).all()
+    short = _short(name, 32)
+    assert len(short) == 32
+    assert short.startswith("S2B_MSIL1C_2024")
+    assert short.endswith(name[-16:])
+    assert _short("chip_001", 32) == "chip_001"
 
 
 def varied(views=3, side=12):

@@ -452,6 +452,12 @@ def test_metadata_that_cannot_be_is_refused_in_one_line(content, complaint):
     assert str(caught.value).startswith("MTD_MSIL2A.xml")
 
 
+def test_broken_xml_is_told_with_its_path():
+    document = Document("MTD_MSIL2A.xml", b"<broken", "/scenes/X.SAFE/MTD_MSIL2A.xml")
+    with pytest.raises(SceneError, match=r"^/scenes/X\.SAFE/MTD_MSIL2A\.xml is not valid XML"):
+        parse_safe_metadata(document, None)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff"])
 def test_tile_info_that_is_no_json_is_refused(content):
     with pytest.raises(SceneError, match=r"tileInfo\.json is not valid JSON"):

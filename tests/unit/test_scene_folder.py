@@ -561,6 +561,8 @@ def test_a_yaml_file_may_say_what_the_options_say_and_options_count_more(files):
         ("bands: [two.tif]", "names no bands"),
         ("- two.tif", "does not name bands and paths"),
         ("B03: [two.tif]", "is not a band's name and a path"),
+        ("band: {B03: two.tif}\nsensor: s2", "Did you mean bands?"),
+        ("bands: {B03: two.tif}\nsensors: s2", "Did you mean sensor?"),
         ("B03: two.tif\nscale: big", "scale big is not a number"),
         ("B03: two.tif\nsensor: s9", "no sensor 's9'"),
         ("SCL: two.tif", "no spectral band, only SCL"),
