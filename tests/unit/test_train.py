@@ -13,7 +13,9 @@ from geounet.chips import open_chips
 from geounet.config import Config, load_config, load_network
 from geounet.dataset import load_chips, open_reader
 from geounet.errors import ChipsError, ConfigError, OutputError
+from geounet.finishing import PICTURES
 from geounet.metrics import as_record, confusion_matrix, pixel_figures
+from geounet.model_card import describe_model
 from geounet.model_file import load_model, read_header
 from geounet.networks.halo import exact_halo
 from geounet.task import EpochLog, SegmentationTask
@@ -101,6 +103,18 @@ def test_the_scores_are_those_of_the_weights_in_the_file(learned, chips):
         for name, iou in expected["iou"].items():
             # A pixel on the fence may fall to the other side in another layout of memory.
             assert header.training["scores"][split]["iou"][name] == pytest.approx(iou, abs=2e-3)
+
+
+def test_the_model_file_says_how_far_its_line_is_and_the_card_says_it_too(learned):
+    header = read_header(learned / "model.safetensors")
+    lines = header.training["scores"]["val"]["lines"]
+    assert 0 < lines["median_m"] < header.position_u95_m < 20  # pixels of 10 m
+    assert 0 < header.suggested_threshold < 1
+    pictures = {name: shows for name, shows in PICTURES.items() if (learned / name).is_file()}
+    assert len(pictures) == 4
+    card = describe_model(header, model="model.safetensors", pictures=pictures)
+    assert (learned / "MODEL.md").read_text(encoding="utf-8") == card
+    assert f"within {header.position_u95_m:.1f} m" in card
 
 
 def test_the_best_weights_are_those_of_the_least_validation_loss(learned):
