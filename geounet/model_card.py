@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from geounet.config import Config
+from geounet.line_errors import STRAY_PX
 from geounet.model_file import ModelHeader
 from geounet.outputs import stage_file
 
@@ -95,8 +97,9 @@ def _data(header: ModelHeader) -> Iterator[str]:
     side = f" of {data['size']} × {data['size']} pixels" if "size" in data else ""
     yield f"Chips{side}: {', '.join(counts)}. Fingerprint `{chips['fingerprint']}`.\n"
     if split := data.get("split"):
-        told = ", ".join(f"{name} {value}" for name, value in split.items() if _plain(value))
-        yield f"They were divided so that no ground is in two splits: {told}.\n"
+        rest = {name: value for name, value in split.items() if _plain(value) and name != "by"}
+        told = ", ".join(f"{name} {value}" for name, value in sorted(rest.items()))
+        yield f"Divided by {split.get('by', '?')}: {told}.\n"
     if sources := data.get("sources"):
         rows = [
             tuple(str(source.get(key) or "–") for key in ("scene", "time", "labels"))
@@ -118,22 +121,38 @@ def _licence(header: ModelHeader) -> Iterator[str]:
 def _training(header: ModelHeader) -> Iterator[str]:
     record = header.training
     halo = "sees everything" if header.halo_exact is None else f"sees {header.halo_exact} pixels"
-    yield (
-        f"{header.network.name}: {halo} around, stride {header.stride}; predicted with a halo of "
-        f"{header.halo_default} pixels, which changes no probability by more than "
-        f"{header.halo_error:.2g}.\n"
+    predicted = (
+        f"; predicted with a halo of {header.halo_default} pixels, which changes no probability by "
+        f"more than {header.halo_error:.2g}"
     )
+    yield f"{header.network.name}: {halo} around, stride {header.stride}{predicted}.\n"
     if "epochs" in record:
+        judged = record.get("loss", {}).get("val") is not None
+        why = "the best on the validation chips, so that their scores flatter"
         yield (
             f"Trained for {record['epochs']} epochs on {record.get('device')} in "
             f"{record.get('precision')}; the weights are those of epoch {record['best_epoch']}, "
-            "the best on the validation chips. Best was chosen on them, so their scores flatter.\n"
+            f"{why if judged else 'the last: there were no validation chips'}.\n"
         )
-    settings = {"network": header.network.settings.model_dump(mode="json")}
+    network = header.network.settings.model_dump(mode="json", exclude_defaults=True)
+    settings = {"network": {"kind": header.network.settings.kind, **network}}
     if "config" in record:
-        settings["recipe"] = record["config"]
-    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-    yield f"```yaml\n{text}```\n"
+        settings["recipe"] = _differing(record["config"], Config().model_dump(mode="json"))
+    text = yaml.safe_dump(settings, allow_unicode=True)
+    yield f"Settings other than the defaults; the model file has them all:\n\n```yaml\n{text}```\n"
+
+
+def _differing(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is other than the defaults, group by group."""
+    found: dict[str, Any] = {}
+    for key, value in fields.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict) and default:
+            if inner := _differing(value, default):
+                found[key] = inner
+        elif key not in defaults or value != default:
+            found[key] = value
+    return found
 
 
 def _scores(header: ModelHeader) -> Iterator[str]:
@@ -146,9 +165,10 @@ def _scores(header: ModelHeader) -> Iterator[str]:
         "(bootstrap). Boundary scores are those at 2 pixels.\n"
     )
     kinds = [("IoU", "iou"), ("F1", "f1"), ("precision", "precision"), ("recall", "recall")]
-    for split, of_split in scores.items():
+    names = [one.name for one in header.label_classes]
+    for split, of_split in _by_split(scores):
         yield (
-            f"### {SPLITS.get(split, split).capitalize()}\n\n"
+            f"### {split.capitalize()}\n\n"
             f"{of_split.get('chips', '?')} chips in {of_split.get('blocks', '?')} blocks; accuracy "
             f"{_with_spread(of_split, 'accuracy')}, calibration error "
             f"{_with_spread(of_split, 'calibration_error')}.\n"
@@ -159,19 +179,23 @@ def _scores(header: ModelHeader) -> Iterator[str]:
                 *(_with_spread(of_split, key, name) for _, key in kinds),
                 *(_with_spread(of_split, f"boundary_{key}", "2", name) for key in ("iou", "f1")),
             )
-            for name in of_split["iou"]
+            for name in names
         ]
         titles = [title for title, _ in kinds]
         yield from _table(("class", *titles, "boundary IoU", "boundary F1"), rows)
-        yield from _by_scene(of_split)
+        yield from _by_scene(of_split, names)
 
 
-def _by_scene(scores: Mapping[str, Any]) -> Iterator[str]:
+def _by_split(scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the scores of each split that there are, with what it is called."""
+    yield from ((called, scores[split]) for split, called in SPLITS.items() if split in scores)
+
+
+def _by_scene(scores: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     """Yield a table of scenes, the worst first."""
     by_scene = scores.get("by_scene", {})
     if len(by_scene) < 2:
         return
-    names = list(scores["iou"])
     rows = [
         (
             scene,
@@ -201,36 +225,43 @@ def _line(header: ModelHeader) -> Iterator[str]:
         )
     if lines and lines["drawn_m"]:
         yield (
-            f"Median {_number(lines['median_m'], '{:.1f}')} m, on average "
-            f"{_number(lines['mean_seaward_m'], '{:+.1f}')} m towards the water; "
-            f"{_percent(lines['stray_share'])} of it has no line of the labels within 5 pixels, "
-            f"and of theirs {_percent(lines['missed_share'])} none of it.\n"
+            f"Median {_number(lines['median_m'], '{:.1f}')} m{_side(lines['mean_seaward_m'])}; "
+            f"{_percent(lines['stray_share'])} of it has no line of the labels within "
+            f"{STRAY_PX:g} pixels, and {_percent(lines['missed_share'])} of theirs none of it.\n"
         )
     if header.suggested_threshold is not None:
         yield (
-            f"On the validation chips {header.suggested_threshold:g} would be the best threshold "
-            "(mean IoU of land and water). It is a suggestion: `predict` takes 0.5 unless "
-            f"`--threshold {header.suggested_threshold:g}` is given.\n"
+            f"On the validation chips {header.suggested_threshold:g} is the best threshold (mean "
+            "IoU of land and water). It is a suggestion: `predict` takes 0.5 unless another "
+            "`--threshold` is given.\n"
         )
+
+
+def _side(seaward_m: float | None) -> str:
+    """Say to which side of the labels' line it lies."""
+    if seaward_m is None:
+        return ""
+    side = "water" if seaward_m >= 0 else "land"
+    return f", on average {abs(seaward_m):.1f} m towards the {side}"
 
 
 def _failures(header: ModelHeader) -> Iterator[str]:
     scores = header.training.get("scores", {})
-    for split, of_split in scores.items():
+    for split, of_split in _by_split(scores):
         if worst := of_split.get("worst"):
             told = ", ".join(f"`{one['chip']}` ({_percent(one['wrong_share'])})" for one in worst)
-            yield f"- Most pixels wrong, of the {SPLITS.get(split, split)} chips: {told}."
+            yield f"- Most pixels wrong, of the {split} chips: {told}."
         by_scene = of_split.get("by_scene", {})
         if len(by_scene) > 1:
             scene = min(by_scene, key=lambda name: _mean_iou(by_scene[name]))
             iou = _number(_mean_iou(by_scene[scene]), "{:.4f}")
             yield f"- Of its scenes it does worst on `{scene}`: mean IoU {iou}."
-        for name, iou in of_split["iou"].items():
-            if iou is None:
-                yield f"- No {name} is in the {SPLITS.get(split, split)} chips: nothing is known."
+        for one in header.label_classes:
+            if of_split["iou"][one.name] is None:
+                yield f"- No {one.name} is in the {split} chips: nothing is known."
         if of_split.get("blocks", FEW_BLOCKS) < FEW_BLOCKS:
             yield (
-                f"- The {SPLITS.get(split, split)} chips are from {of_split['blocks']} blocks: too "
+                f"- The {split} chips are from {of_split['blocks']} blocks: too "
                 "few to say how scores spread, and the brackets are too narrow."
             )
     if "test" not in scores:
