@@ -72,8 +72,10 @@ def build_smp_network(
 
 def _start_encoder(network: Any, settings: SmpSettings, bands: Sequence[str]) -> None:
     """Give an encoder the weights that its settings name, and start its first convolution."""
+    stride = network.encoder.output_stride
     try:
-        convolutions = input_convolutions(network.encoder, len(bands), side=64)
+        side = -(-64 // stride) * stride
+        convolutions = input_convolutions(network.encoder, len(bands), side)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"Encoder {settings.encoder} does not take images of any size ({_one_line(error)}). "
@@ -179,6 +181,8 @@ def _nearest(word: str, known: Sequence[str], prefix: str = "") -> str:
 def _create(settings: SmpSettings, *, bands: int, classes: int, weights: str | None) -> Any:
     """Return smp's module; it does not say of which types its parts are."""
     timm_encoder = settings.encoder.startswith("tu-")
+    # The one decoder for vision transformers; else they take images of 224 × 224 alone.
+    any_size = {"dynamic_img_size": True} if settings.decoder == "dpt" else {}
     try:
         return smp.create_model(
             settings.decoder,
@@ -186,6 +190,7 @@ def _create(settings: SmpSettings, *, bands: int, classes: int, weights: str | N
             encoder_weights=True if weights and timm_encoder else weights,
             in_channels=bands,
             classes=classes,
+            **any_size,
         )
     except OSError as error:
         raise ConfigError(

@@ -40,6 +40,8 @@ _SENSORS = {"SENTINEL2": "s2", "TM": "l5", "ETM": "l7", "OLI": "l8", "LANDSAT": 
 """By what names of weights have in them; the last is Satlas', of Landsat 8 and 9."""
 _LEVELS = {"SSL4EO-S12": "L1C", "SatlasPretrain": "L1C", "CrisisLandMark": "L1C"}
 """Processing level of Sentinel-2 data sets, as far as it is known."""
+_SPARE = ("num_batches_tracked", "norm.weight", "norm.bias", "head.weight", "head.bias")
+"""How names of tensors end that weights may lack: older files and, of ViTs, torchgeo's do."""
 _TRUE_COLOUR = 0.3558 / 255
 """Reflectance of a step of Sentinel-2's L1C true colour image (ESA, S2 PSD 14.9, TCI)."""
 
@@ -256,16 +258,17 @@ def fit_state(
     Raises:
         ConfigError: One is missing, or of another shape.
     """
+    found_in: Any = given if isinstance(given, Mapping) else {}
     for key in ("state_dict", "model"):
-        if isinstance(given, Mapping) and isinstance(given.get(key), Mapping):
-            given = given[key]
-    tensors = {k: v for k, v in given.items() if isinstance(v, Tensor)} if given else {}
+        if isinstance(found_in.get(key), Mapping):
+            found_in = found_in[key]
+    tensors = {k: v for k, v in found_in.items() if isinstance(v, Tensor)}
     ours, theirs = _prefixes(wanted, tensors)
     found: dict[str, Tensor] = {}
     for name, own in wanted.items():
         there = theirs + name.removeprefix(ours)
         if there not in tensors:
-            if name.endswith("num_batches_tracked"):  # older files lack it; nothing depends on it
+            if name.endswith(_SPARE):
                 found[name] = own
                 continue
             some = ", ".join(list(tensors)[:3])
