@@ -168,9 +168,9 @@ class ChipRecord:
     col: int
     crs: str
     water: float
-    """Share of the known pixels of the core that are water."""
+    """Share of the known pixels of the core that are water; NaN without any."""
     valid: float
-    """Share of the pixels of the core that have data and a known label."""
+    """Share of the pixels of the core that have data and, in a folder with labels, a known one."""
     coast_m: float
     """Length of the boundary between land and water in the core, in metres."""
     geometry: BaseGeometry
@@ -193,8 +193,9 @@ class ChipWriter:
         sensor: str | None,
         level: str | None,
         context: int,
+        labelled: bool = True,
     ) -> None:
-        self.folder = folder
+        self.folder, self.labelled = folder, labelled
         self.bands, self.classes = tuple(bands), tuple(classes)
         self.sensor, self.level, self.context = sensor, level, context
         self.records: list[ChipRecord] = []
@@ -250,6 +251,7 @@ class ChipWriter:
             res_m=res_m,
             crs=tuple(sorted({record.crs for record in self.records})),
             classes=tuple(one.to_dict() for one in self.classes),
+            labelled=self.labelled,
             size=size,
             context=self.context,
             stride=stride,

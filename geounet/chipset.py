@@ -43,6 +43,9 @@ class ChipFolderInfo(BaseModel):
     """Coordinate systems that occur, sorted."""
     classes: tuple[dict[str, Any], ...]
     """`LabelClass.to_dict` by value."""
+    labelled: bool = True
+    """Whether anything was known of the ground; if not, all labels are unknown, and a chip's `valid`
+    is the share of its pixels that have data."""
     size: int
     """Side of a chip's core, in pixels; images and labels have `size` + 2 × `context`."""
     context: int
@@ -121,8 +124,9 @@ class ChipSet(ABC):
     def summary(self) -> pd.DataFrame:
         """Return what each split holds, by split.
 
-        Columns: `chips`; `water`, share of the known pixels; `coast_km`; `area_km2`, of known
-        pixels. Ground that lies in two chips, on another date for instance, counts twice.
+        Columns: `chips`; `water`, share of the known pixels, NaN without labels; `coast_km`;
+        `area_km2`, of known pixels, without labels of those with data. Ground that lies in two
+        chips, on another date for instance, counts twice.
         """
         area = self.areas_m2 * self.index["valid"] / 1e6
         of_chips = pd.DataFrame(
@@ -134,7 +138,7 @@ class ChipSet(ABC):
             }
         )
         splits = of_chips.groupby(self.index["split"]).sum()
-        splits["water"] /= splits["area_km2"]
+        splits["water"] /= splits["area_km2"] if self.info.labelled else float("nan")
         return splits.reindex([split for split in SPLITS if split in splits.index])
 
     def band_indexes(self, bands: Sequence[str | Band] | None) -> list[int]:

@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 2 * 2**30
 """Bytes of chips that are kept in memory while training."""
+_NO_VALIDATION = (
+    "%s has no validation chips%s: training does not stop early, the last weights are taken as the "
+    "best, and the halo is the exact one."
+)
 
 
 class Samples(NamedTuple):
@@ -139,8 +143,12 @@ class ChipReader:
         return found
 
 
-def usable_splits(folder: ChipSet) -> dict[str, list[str]]:
+def usable_splits(folder: ChipSet, *, by_label: bool = True) -> dict[str, list[str]]:
     """Return the chips of each split, none where nothing is known, and say what is missing.
+
+    Args:
+        folder: The chips.
+        by_label: Whether labels are learned; without, nothing has to be known but the bands.
 
     Raises:
         ChipsError: There is nothing to train on.
@@ -151,6 +159,15 @@ def usable_splits(folder: ChipSet) -> dict[str, list[str]]:
         raise ChipsError(
             f"{folder.path} has no chips to train on ({counts}). Run tile with other --val and "
             "--test shares, or another --seed."
+        )
+    if not by_label:
+        if not splits["val"]:
+            logger.warning(_NO_VALIDATION, folder.path, "")
+        return splits
+    if not folder.info.labelled:
+        raise ChipsError(
+            f"{folder.path} has no labels to learn classes from. Run tile with --labels, or train "
+            "an autoencoder, which needs none: --set network=autoencoder."
         )
     index = folder.index.set_index("chip")
     known = {split: bool((index.loc[names, "valid"] > 0).any()) for split, names in splits.items()}
@@ -165,12 +182,7 @@ def usable_splits(folder: ChipSet) -> dict[str, list[str]]:
             "No training chip of %s has any %s: the network will never find it.", folder.path, only
         )
     if not known["val"]:
-        logger.warning(
-            "%s has no validation chips%s: training does not stop early, the last weights are "
-            "taken as the best, and the halo is the exact one.",
-            folder.path,
-            " with known labels" if splits["val"] else "",
-        )
+        logger.warning(_NO_VALIDATION, folder.path, " with known labels" if splits["val"] else "")
     return {split: names if known[split] else [] for split, names in splits.items()}
 
 

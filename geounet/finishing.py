@@ -15,7 +15,9 @@ from geounet.judging import Judgement, judge_chips
 from geounet.metrics import THRESHOLDS, threshold_scores
 from geounet.model_card import CARD, write_card
 from geounet.model_file import ModelHeader, NetworkRecord, save_model
+from geounet.networks import Network
 from geounet.networks.halo import default_halo
+from geounet.reconstruction import draw_restored, judge_restored
 from geounet.report import (
     ChipPicture,
     ScoreFigures,
@@ -36,11 +38,11 @@ COAST_CHIPS = 8
 SHEET_CHIPS = 6
 """Of the contact sheet: half with the most coast, half with the most errors."""
 PICTURES = {
-    "validation.png": "Validation chips with the most coast and the most errors: image, label, "
-    "prediction, probability of water",
+    "validation.png": "Validation chips, those with the most errors among them, and what the "
+    "network makes of them",
     "scores.png": "How often a probability is right, what the threshold changes, and the scenes; "
     "validation chips",
-    "curves.png": "Losses, and IoUs on the validation chips, by epoch",
+    "curves.png": "Losses, and scores on the validation chips, by epoch",
     "augmented.png": "Training chips as they are, and as they were varied in the first steps",
 }
 """What lies beside a model file, for its card."""
@@ -49,6 +51,36 @@ PICTURES = {
 def finish_training(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: str | None) -> None:
     """Judge the best weights, draw the figures, and write the model file last."""
     network = plan.network.to(plan.device).eval()
+    finish = _finish_restoring if plan.restores else _finish_telling
+    header = finish(plan, log, network, out, licence=licence)
+    pictures = {name: shows for name, shows in PICTURES.items() if (out / name).is_file()}
+    write_card(header, out / CARD, model=MODEL, pictures=pictures)
+    save_model(out / MODEL, network, header)
+
+
+def _finish_restoring(
+    plan: TrainingPlan, log: EpochLog, network: Network, out: Path, *, licence: str | None
+) -> ModelHeader:
+    """Judge and draw a network that gives back its bands."""
+    device, batch, reader = plan.device, plan.config.batch, plan.reader
+    judged = {
+        split: judge_restored(network, reader, plan.splits[split], device=device, batch=batch)
+        for split in ("val", "test")
+    }
+    logger.info("best epoch %d", (log.best_row or log.rows[-1])["epoch"])
+    draw_curves(log.rows, (), out / "curves.png")
+    if names := plan.splits["val"]:
+        draw_restored(network, reader, names, judged["val"], out / "validation.png", device=device)
+    scores = {split: found.record() for split, found in judged.items() if found.pixels}
+    # A narrower halo is one that changes no probability, and there are none.
+    fields = _header_fields(plan, log, scores)
+    return ModelHeader(**fields, halo_default=plan.halo, halo_error=0.0, licence=licence)
+
+
+def _finish_telling(
+    plan: TrainingPlan, log: EpochLog, network: Network, out: Path, *, licence: str | None
+) -> ModelHeader:
+    """Judge and draw a network that tells classes."""
     judged = {
         split: judge_chips(
             network,
@@ -75,28 +107,32 @@ def finish_training(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: st
     if "val" in scores:
         figures = _score_figures(judged["val"], scores["val"]["by_scene"])
         draw_scores(figures, out / "scores.png")
-    info = plan.reader.folder.info
-    header = ModelHeader(
-        network=NetworkRecord(name=plan.config.network, settings=plan.network_settings),
-        bands=tuple(band.to_dict() for band in plan.reader.bands),
-        sensor=info.sensor,
-        level=info.level,
-        mean=tuple(plan.reader.mean.tolist()),
-        std=tuple(plan.reader.std.tolist()),
-        classes=info.classes,
-        stride=network.stride,
-        halo_exact=plan.halo,
+    return ModelHeader(
+        **_header_fields(plan, log, scores),
         halo_default=halo,
         halo_error=error,
-        res_m=info.res_m,
-        training=_record(plan, log, scores),
         position_u95_m=judged["val"].position_u95_m,
         suggested_threshold=judged["val"].suggested_threshold,
         licence=licence,
     )
-    pictures = {name: shows for name, shows in PICTURES.items() if (out / name).is_file()}
-    write_card(header, out / CARD, model=MODEL, pictures=pictures)
-    save_model(out / MODEL, network, header)
+
+
+def _header_fields(plan: TrainingPlan, log: EpochLog, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the header says of any network."""
+    info = plan.reader.folder.info
+    return {
+        "network": NetworkRecord(name=plan.config.network, settings=plan.network_settings),
+        "bands": tuple(band.to_dict() for band in plan.reader.bands),
+        "sensor": info.sensor,
+        "level": info.level,
+        "mean": tuple(plan.reader.mean.tolist()),
+        "std": tuple(plan.reader.std.tolist()),
+        "classes": info.classes,
+        "stride": plan.network.stride,
+        "halo_exact": plan.halo,
+        "res_m": info.res_m,
+        "training": _record(plan, log, scores),
+    }
 
 
 def _record(plan: TrainingPlan, log: EpochLog, scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -436,7 +436,10 @@ def _describe_chips(chips: ChipSet) -> dict[str, Any]:
         "path": str(chips.path),
         **chips.info.model_dump(mode="json"),
         "splits": {
-            str(split): {str(name): float(value) for name, value in row.items()}
+            str(split): {
+                str(name): None if math.isnan(value) else float(value)  # JSON has no NaN
+                for name, value in row.items()
+            }
             for split, row in chips.summary().iterrows()
         },
         "all_land": int((index["water"] == 0).sum()),

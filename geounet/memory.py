@@ -5,6 +5,7 @@ import gc
 import torch
 from torch import Tensor
 
+from geounet.dataset import Samples
 from geounet.errors import ConfigError
 from geounet.task import SegmentationTask
 
@@ -30,9 +31,8 @@ def fits(task: SegmentationTask, image: Tensor, *, bf16: bool) -> bool:
     try:
         moments = [torch.empty_like(p) for p in weights for _ in range(2)]  # of AdamW
         with torch.autocast(image.device.type, torch.bfloat16, enabled=bf16):
-            logits = task(image)
-            label = torch.zeros_like(logits[:, 0], dtype=torch.uint8)
-            loss = task.loss(logits, label)
+            label = torch.zeros_like(image[:, 0], dtype=torch.uint8)
+            loss = task.own_loss(task(image), Samples(image, label))
             torch.autograd.grad(loss, weights, allow_unused=True)
         del moments
     except RuntimeError as error:

@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geounet.aoi import aoi_mask
 from geounet.bands import Band
-from geounet.classes import IGNORE, LabelClass
+from geounet.classes import IGNORE, LAND_WATER, LabelClass
 from geounet.errors import SceneError
 from geounet.labels import LabelSource
 from geounet.progress import Progress
@@ -39,8 +39,9 @@ class LabelledScene:
     """Of the scene, unlike those of the others."""
     scene: Scene
     """Closed, unless `opened`; what it is can be asked for nevertheless."""
-    labels: LabelSource
-    labels_path: str
+    labels: LabelSource | None
+    """None where nobody knows anything of the ground."""
+    labels_path: str | None
     aoi: BaseGeometry | None
     """In the scene's CRS; None for all of it."""
     bands: tuple[Band, ...]
@@ -49,6 +50,11 @@ class LabelledScene:
     """What the user says about the scene."""
     told: Mapping[str, Any]
     """What `Scene.describe` said while the scene was open."""
+
+    @property
+    def classes(self) -> tuple[LabelClass, ...]:
+        """What the labels tell apart, or would."""
+        return LAND_WATER if self.labels is None else self.labels.classes
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
@@ -70,6 +76,8 @@ class LabelledScene:
 
     def read_label(self, window: Window, usable: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return the classes under a window of the scene, 255 where not `usable`."""
+        if self.labels is None:
+            return np.full(usable.shape, IGNORE, dtype=np.uint8)
         label = self.labels.read(self.grid(window))
         label[~usable] = IGNORE
         return label
@@ -103,7 +111,7 @@ class LabelledScene:
         return {
             "scene": self.name,
             "file": PurePosixPath(without_query(scene.source)).name,
-            "labels": PurePosixPath(without_query(self.labels_path)).name,
+            "labels": self.labels_path and PurePosixPath(without_query(self.labels_path)).name,
             "time": None if scene.time is None else scene.time.isoformat(),
             "crs": crs_name(scene.geobox),
             "shape": list(scene.geobox.shape),
@@ -124,7 +132,7 @@ class Survey(NamedTuple):
     within: Ints
     """Pixels of the core in the area of interest."""
     known: Ints
-    """Of these, with data and a known label."""
+    """Of these, with data and, where there are labels, a known one."""
     water: Ints
     """Of these, of a class that is water."""
     coast_m: Floats
@@ -152,7 +160,7 @@ def survey_chips(pair: LabelledScene, *, size: int, stride: int, progress: Progr
     rows, cols = (a.ravel() for a in np.meshgrid(*starts, indexing="ij"))
     within, known, water = np.zeros((3, len(rows)), dtype=np.int64)
     coast_m = np.zeros(len(rows))
-    is_water = water_table(pair.labels.classes)
+    is_water = water_table(pair.classes)
     any_data = False
     groups = list(read_groups(rows, cols, size=size, context=0))
     for window, chips in progress(groups, label=f"looking at {pair.name}", total=len(groups)):
@@ -165,7 +173,9 @@ def survey_chips(pair: LabelledScene, *, size: int, stride: int, progress: Progr
         for chip in chips:
             part = part_of(window, rows[chip], cols[chip], size)
             within[chip] = np.count_nonzero(asked[part])
-            known[chip] = np.count_nonzero(label[part] != IGNORE)
+            known[chip] = np.count_nonzero(
+                usable[part] if pair.labels is None else label[part] != IGNORE
+            )
             water[chip] = np.count_nonzero(is_water[label[part]])
             coast_m[chip] = coast_length(label[part], is_water, pair.scene.res_m)
     if not any_data:

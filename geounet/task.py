@@ -88,8 +88,9 @@ class SegmentationTask(LightningModule):
         self.loss = SegmentationLoss(config.loss, len(classes), water=water)
         self.augmenter = augmenter
         self.confusion = confusion_matrix(len(classes))
-        # Lightning's own mean over processes rounds the number of chips.
-        self.val_loss = MeanMetric(nan_strategy="disable")
+        # Lightning's own mean over processes rounds the number of chips. NaN is to stay NaN, and
+        # torchmetrics' "disable" forgets the weights.
+        self.val_loss = MeanMetric(nan_strategy=math.nan)
         self._unchecked: Tensor | None = None
         # Lightning's own mean over an epoch does not survive an interruption of it.
         self.register_buffer("_epoch", torch.zeros(3, dtype=torch.float64), persistent=False)

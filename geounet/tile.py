@@ -19,7 +19,7 @@ from geounet.chips import CHIPS_MARK, ChipFolder, ChipRecord, ChipWriter, open_c
 from geounet.chipset import SPLITS
 from geounet.classes import IGNORE
 from geounet.errors import ChipsError, LabelError, SceneError
-from geounet.labels import open_labels
+from geounet.labels import LabelSource, open_labels
 from geounet.outputs import stage_folder
 from geounet.progress import Progress, silent
 from geounet.scene import (
@@ -55,11 +55,24 @@ class LabelSettings:
     """Where the labels are and what they mean; see `open_labels`."""
 
     paths: tuple[str, ...]
-    """One for all scenes, or one for each."""
+    """One for all scenes, or one for each; none where nothing is known."""
     values: str | None = None
     water: bool | None = None
     layer: str | None = None
     where: str | None = None
+
+    def __post_init__(self) -> None:
+        given = {
+            "--label-values": self.values,
+            "--labels-are": self.water,
+            "--labels-layer": self.layer,
+            "--labels-where": self.where,
+        }
+        if not self.paths and (wrong := [name for name, v in given.items() if v is not None]):
+            raise LabelError(
+                f"{', '.join(wrong)} says what labels mean, and there are none. Give their file "
+                "with --labels."
+            )
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,8 @@ class TileSettings:
     context: int
     """Pixels of real neighbours around the core."""
     min_valid: float
-    """Least share of a chip's pixels, in the area of interest, with data and a known label."""
+    """Least share of a chip's pixels, in the area of interest, with data and, where there are
+    labels, a known one."""
     val: float
     """Share of the chips for validation."""
     test: float
@@ -115,7 +129,7 @@ def tile_scenes(
     overwrite: bool,
     progress: Progress = silent,
 ) -> ChipFolder:
-    """Cut scenes and their labels into chips.
+    """Cut scenes and their labels into chips; or scenes alone, to learn from without labels.
 
     Args:
         sources: The scenes, or collections of STAC items; all with the same bands, sensor, level
@@ -155,7 +169,8 @@ def tile_scenes(
         writer = ChipWriter(
             folder,
             bands=first.bands,
-            classes=pairs[0].labels.classes,
+            classes=pairs[0].classes,
+            labelled=bool(labels.paths),
             sensor=first.sensor,
             level=first.level,
             context=settings.context,
@@ -181,10 +196,10 @@ def _pair_up(
     options: SceneOptions,
 ) -> list[LabelledScene]:
     """Join scenes and labels, and find what is wrong with them before the long work."""
-    if len(labels.paths) not in (1, len(sources)):
+    if len(labels.paths) not in (0, 1, len(sources)):
         raise LabelError(
             f"There are {len(sources)} scenes and {len(labels.paths)} label files. Give --labels "
-            "once for all scenes, or once for each, in the same order."
+            "once for all scenes, or once for each, in the same order; or not at all."
         )
     opened = [
         open_labels(
@@ -194,24 +209,24 @@ def _pair_up(
     ]
     if len({source.classes for source in opened}) > 1:
         raise LabelError("Rasters and polygons have different classes here. Give one kind only.")
+    known: list[tuple[LabelSource, str] | tuple[None, None]] = [(None, None)]
+    if opened:
+        known = list(zip(opened, labels.paths, strict=True))
     pairs: list[LabelledScene] = []
     for i, source in enumerate(sources):
-        which = i % len(opened)
+        of_scene, path = known[i % len(known)]
         with open_scene(source, options) as scene:
             first = pairs[0].scene if pairs else scene
             _check_scene(scene, first, settings)
             scene.scaling(first.bands)  # raises where nothing says the scale
             told = scene.describe()
         name = _unlike_name(scene.name, [pair.name for pair in pairs])
-        opened[which].prepare(scene.geobox, scene=name)
+        if of_scene is not None:
+            of_scene.prepare(scene.geobox, scene=name)
         aoi = None
         if settings.aoi is not None:
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
-        pairs.append(
-            LabelledScene(
-                name, scene, opened[which], labels.paths[which], aoi, first.bands, options, told
-            )
-        )
+        pairs.append(LabelledScene(name, scene, of_scene, path, aoi, first.bands, options, told))
     return pairs
 
 
@@ -278,9 +293,10 @@ def _divide(
     outside = sum(int((s.within == 0).sum()) for s in surveys)
     too_little = sum(int((~which).sum()) for which in usable) - outside
     if not any(len(c.rows) for c in chips):
+        what = "data" if pairs[0].labels is None else "data and known labels"
         raise ChipsError(
-            f"None of {too_little} chips has data and known labels in {settings.min_valid:.0%} of "
-            "its pixels. Use a smaller --min-valid or --size."
+            f"None of {too_little} chips has {what} in {settings.min_valid:.0%} of its pixels. Use "
+            "a smaller --min-valid or --size."
         )
     res_m = max(max(pair.scene.res_m) for pair in pairs)
     # Wider than a chip with its context: neither what is trained on nor what surrounds it is
@@ -367,7 +383,10 @@ def _ground(
 
 
 def _amounts(pair: LabelledScene, chips: Survey) -> Ints:
-    """Return what is shared out evenly: land and water in square metres, coast in metres."""
+    """Return what is shared out evenly: land and water in square metres, coast in metres.
+
+    Without labels all ground with data passes for land.
+    """
     pixel_m2 = pair.scene.res_m[0] * pair.scene.res_m[1]
     land, water = (chips.known - chips.water) * pixel_m2, chips.water * pixel_m2
     return np.rint(np.column_stack([land, water, chips.coast_m])).astype(np.int64)
@@ -411,7 +430,7 @@ def _write(
     chips, geobox = kept.chips, pair.scene.geobox
     footprints = outline(geobox, chips.rows, chips.cols, shape=(size, size), per_edge=2).polygons()
     core = slice(context, context + size)
-    crs = crs_name(geobox)
+    crs, unlabelled = crs_name(geobox), pair.labels is None
     groups = list(read_groups(chips.rows, chips.cols, size=size, context=context))
     for window, members in progress(groups, label=f"writing {pair.name}", total=len(groups)):
         values, known = pair.read(window, context)
@@ -426,7 +445,7 @@ def _write(
                 row=row,
                 col=col,
                 crs=crs,
-                water=float(chips.water[i] / chips.known[i]),
+                water=float("nan" if unlabelled else chips.water[i] / chips.known[i]),
                 valid=float(chips.known[i] / size**2),
                 coast_m=float(chips.coast_m[i]),
                 geometry=footprints[i],

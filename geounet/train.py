@@ -45,6 +45,7 @@ from geounet.outputs import only_run, stage_file
 from geounet.preview import draw_preview
 from geounet.processes import Team, TeamEnvironment, find_team, helpers, unchanged_environment
 from geounet.progress import Progress, silent
+from geounet.reconstruction import ReconstructionTask
 from geounet.sampling import EvenBatches, Share
 from geounet.swed import is_swed, open_swed
 from geounet.task import (
@@ -205,7 +206,8 @@ def _fit(
 ) -> EpochLog:
     """Train the plan's network and leave it with its best weights; return what epochs came to."""
     log = EpochLog(out / "logs" / "epochs.csv", epochs=plan.config.epochs, progress=progress)
-    task = SegmentationTask(
+    kind = ReconstructionTask if plan.restores else SegmentationTask
+    task = kind(
         plan.network,
         plan.config,
         plan.reader.classes,

@@ -11,7 +11,7 @@ from torch import nn
 
 from geounet.augment import Augmenter
 from geounet.chipset import ChipSet
-from geounet.config import Config, SmpSettings, UNetSettings, load_network
+from geounet.config import Config, SmpSettings, UNetSettings, load_network, restores_bands
 from geounet.dataset import ChipReader, open_reader, usable_splits
 from geounet.engine import choose_device, choose_precision
 from geounet.errors import ConfigError
@@ -44,6 +44,11 @@ class TrainingPlan:
     """Training chips that are seen equally often, by their number; None sees each once an epoch."""
     start: Mapping[str, Any] | None = None
     """What the network starts from, as `start_network` records it; None where all is fresh."""
+
+    @property
+    def restores(self) -> bool:
+        """Whether the network gives back its bands, and tells no classes."""
+        return restores_bands(self.network_settings)
 
     @property
     def batches(self) -> int:
@@ -101,10 +106,11 @@ def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
         ChipsError: There is nothing to train on.
         ConfigError: They do not.
     """
-    splits = usable_splits(folder)
+    settings = load_network(config.network, config.network_settings)
+    splits = usable_splits(folder, by_label=not restores_bands(settings))
+    _check_sampling(folder, config)
     reader = open_reader(folder, config.bands)
     _check_class_weights(config, reader)
-    settings = load_network(config.network, config.network_settings)
     device = choose_device(config.device)
     torch.manual_seed(config.seed)  # of the weights that the network starts from
     network = build_network(
@@ -129,6 +135,14 @@ def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
     _check_sizes(plan)
     _check_steps(plan)
     return plan
+
+
+def _check_sampling(folder: ChipSet, config: Config) -> None:
+    if config.sampling == "balanced" and not folder.info.labelled:
+        raise ConfigError(
+            f"`sampling` is balanced, by the water and coast of labels, and {folder.path} has "
+            "none. Leave it out."
+        )
 
 
 def _groups(folder: ChipSet, names: list[str]) -> list[list[int]]:

@@ -209,7 +209,7 @@ def _show_raster(console: "Console", facts: dict[str, Any]) -> None:
 
 
 def _show_chips(console: "Console", facts: dict[str, Any]) -> None:
-    size, context = facts["size"], facts["context"]
+    size, context, known = facts["size"], facts["context"], facts["labelled"]
     _show_facts(
         console,
         f"Chips in {facts['path']}",
@@ -219,6 +219,7 @@ def _show_chips(console: "Console", facts: dict[str, Any]) -> None:
             "grids": ", ".join(_crs(crs) for crs in facts["crs"]) or "none",
             "sensor": f"{facts['sensor'] or '–'} {facts['level'] or ''}",
             "classes": ", ".join(f"{one['value']} {one['name']}" for one in facts["classes"]),
+            "labels": "yes" if known else "none: an autoencoder learns from such chips",
             "split": _split(facts["split"]),
             "sources": str(len(facts["sources"])),
             "made by": f"geounet {facts['geounet']}",
@@ -227,19 +228,24 @@ def _show_chips(console: "Console", facts: dict[str, Any]) -> None:
     table = _table("split", "chips", "water", "coast km", "area km²")
     for name, row in facts["splits"].items():
         table.add_row(
-            name, f"{row['chips']:.0f}", _percent(row["water"]), f"{row['coast_km']:.1f}",
+            name,
+            f"{row['chips']:.0f}",
+            "–" if row["water"] is None else _percent(row["water"]),
+            f"{row['coast_km']:.1f}" if known else "–",
             f"{row['area_km2']:.1f}",
-        )  # fmt: skip
+        )
     console.print(table)
     _show_bands(console, facts)
-    console.print(f"{facts['all_land']} chips are all land, {facts['all_water']} all water")
+    if known:
+        console.print(f"{facts['all_land']} chips are all land, {facts['all_water']} all water")
     lacking = facts["lacking_data"]
     if lacking:
         shown = ", ".join(
             f"{name} ({_percent(share)})" for name, share in list(lacking.items())[:5]
         )
         more = f", and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-        console.print(f"{len(lacking)} chips know less than 90 %: {shown}{more}", markup=False)
+        what = "know" if known else "have data in"
+        console.print(f"{len(lacking)} chips {what} less than 90 %: {shown}{more}", markup=False)
     if suspects := facts.get("suspects"):
         console.print(f"{len(suspects)} chips are suspect; as a list for train --exclude:")
         for name, why in suspects.items():
@@ -268,7 +274,9 @@ def _show_model(console: "Console", facts: dict[str, Any]) -> None:
         f"Model file {facts['path']}",
         {
             "network": f"{facts['network']['name']}, {facts['bytes'] / 2**20:.1f} MiB",
-            "classes": ", ".join(
+            "classes": "none: it gives back its bands"
+            if facts["network"]["settings"].get("target") == "bands"
+            else ", ".join(
                 f"{one['value']} {one['name']}{' (water)' if one['water'] else ''}"
                 for one in facts["classes"]
             ),
@@ -278,7 +286,6 @@ def _show_model(console: "Console", facts: dict[str, Any]) -> None:
             "stride": f"{facts['stride']} pixels",
             "halo": halo + (f"; exact {facts['halo_exact']}" if facts["halo_exact"] else ""),
             "position": "not known" if error is None else f"95 % of the line within {error:.1f} m",
-            "best threshold": _number(facts["suggested_threshold"] or "not known"),
             **{f"training {key}": str(value) for key, value in training.items()},
             "licence": facts["licence"] or "–",
             "made by": f"geounet {facts['geounet']}",

@@ -44,16 +44,17 @@ class SplitBy(StrEnum):
 
 def tile(
     scenes: Scenes,
+    out: Annotated[Path, typer.Option(help="Chip folder to write.", show_default=False)],
     labels: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="FILE",
             help="Raster, or polygons of water or land, of any format and CRS; 'x.gpkg|water' "
-            "names a layer. Once for all scenes, or once for each.",
+            "names a layer. Once for all scenes, or once for each. Without it chips have no "
+            "labels; an autoencoder learns from them.",
             show_default=False,
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="Chip folder to write.", show_default=False)],
+    ] = None,
     label_values: Annotated[
         str | None,
         typer.Option(
@@ -108,7 +109,7 @@ def tile(
         typer.Option(
             min=0,
             max=1,
-            help="Least share of a chip's pixels with data and a known label.",
+            help="Least share of a chip's pixels with data and, with --labels, a known one.",
             rich_help_panel="Chips",
         ),
     ] = 0.5,
@@ -209,7 +210,9 @@ def tile(
         aoi_buffer=aoi_buffer,
     )
     water = None if labels_are is None else labels_are is PolygonsAre.WATER
-    label_settings = LabelSettings(tuple(labels), label_values, water, labels_layer, labels_where)
+    label_settings = LabelSettings(
+        tuple(labels or ()), label_values, water, labels_layer, labels_where
+    )
     chips = tile_scenes(
         scenes,
         label_settings,
@@ -227,6 +230,7 @@ def _report(chips: "ChipFolder") -> None:
     from rich.console import Console  # half of the time that --help may take
     from rich.table import Table
 
+    known = chips.info.labelled
     table = Table("split", title=str(chips.path), title_justify="left")
     for column in ("chips", "water", "coast km", "area km²"):
         table.add_column(column, justify="right")
@@ -234,8 +238,8 @@ def _report(chips: "ChipFolder") -> None:
         table.add_row(
             str(split),
             f"{row['chips']:.0f}",
-            f"{row['water']:.2%}",
-            f"{row['coast_km']:.1f}",
+            f"{row['water']:.2%}" if known else "–",
+            f"{row['coast_km']:.1f}" if known else "–",
             f"{row['area_km2']:.1f}",
         )
     console = Console()

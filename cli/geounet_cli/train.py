@@ -132,9 +132,16 @@ def train(
 
 def _table(header: "ModelHeader") -> str:
     """Return the scores of a model, a line per split and class."""
+    found = header.training["scores"]
+    if any("rmse" in of_split for of_split in found.values()):
+        rows = [f"{'split':<8}{'band':<12}{'RMSE':>8}  reflectance"]
+        for split in ("val", "test"):
+            bands = found[split]["rmse"] if split in found else {}
+            rows += [f"{split:<8}{band:<12}{rmse:8.4f}" for band, rmse in bands.items()]
+        return "\n".join(rows)
     lines = [f"{'split':<8}{'class':<12}{'IoU':>8}{'F1':>8}"]
     for split in ("val", "test"):
-        scores = header.training["scores"].get(split, {"iou": {}})
+        scores = found.get(split, {"iou": {}})
         for name, iou in scores["iou"].items():
             numbers = (iou, scores["f1"][name])
             told = "".join("       –" if n is None else f"{n:8.4f}" for n in numbers)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from geounet.config import UNetSettings
+from geounet.config import restores_bands
 from geounet.engine import Precision
 from geounet.errors import ConfigError, ModelFileError
 from geounet.model_file import ModelHeader
@@ -115,8 +115,7 @@ def choose_halo(header: ModelHeader, wish: int | str, path: Path, *, margin: int
 
 def check_target(header: ModelHeader, path: Path) -> None:
     """Refuse a model that tells no classes."""
-    settings = header.network.settings
-    if isinstance(settings, UNetSettings) and settings.target != "classes":
+    if restores_bands(header.network.settings):
         raise ModelFileError(
             f"{path} holds a network ({header.network.name}) that gives back the bands it is "
             "given and tells no classes. Train one that starts from it with `geounet train --from "

@@ -185,3 +185,52 @@ def test_a_wrong_option_is_a_usage_error(geounet, place) -> None:
     line = ("tile", place / "scene.tif", "--labels", "x", "--out", "y")
     assert geounet(*line, "--size", 0).status == 2
     assert geounet(*line, "--split-by", "moon").status == 2
+
+
+def test_scenes_without_labels_teach_an_autoencoder(geounet, place, tmp_path) -> None:
+    """The whole way, from a scene that nobody labelled."""
+    chips, out = tmp_path / "chips", tmp_path / "run"
+    run = geounet("tile", place / "scene.tif", "--out", chips, *SMALL)
+    assert (run.status, run.err) == (0, "")
+    (line,) = (line for line in run.out.splitlines() if " train " in line)
+    count, water, coast, area = (cell.strip() for cell in line.split("│")[2:-1])
+    assert int(count) > 2
+    assert (water, coast) == ("–", "–")
+    assert float(area) > 0
+    told = geounet("info", chips)
+    assert "an autoencoder learns from such chips" in told.out
+    assert "all land" not in told.out
+    facts = json.loads(geounet("info", chips, "--json").out, parse_constant=pytest.fail)
+    assert not facts["labelled"]
+    assert facts["splits"]["train"]["water"] is None
+
+    tiny = ["--set", "network_settings.base_width=2", "--set", "network_settings.depth=1"]
+    quick = [*tiny, "--set", "epochs=2", "--set", "device=cpu", "--set", "precision=fp32"]
+    refused = geounet("train", chips, "--config", "coast", "--out", out, *quick)
+    assert refused.status == 1
+    assert "--labels" in refused.complaint
+    assert "autoencoder" in refused.complaint
+    assert not out.exists()
+
+    wanted = ["--set", "network=autoencoder", *quick]
+    trained = geounet("train", chips, "--config", "coast", "--out", out, *wanted)
+    assert trained.status == 0, trained.err
+    path, head, *rows = trained.out.splitlines()
+    assert head.split() == ["split", "band", "RMSE", "reflectance"]
+    names = [f"s2:{name}" for name in ("B02", "B03", "B04", "B08")]
+    assert [tuple(row.split()[:2]) for row in rows] == [
+        (split, name) for split in ("val", "test") for name in names
+    ]
+    model = geounet("info", path)
+    assert "autoencoder" in model.out
+    assert "none: it gives back its bands" in model.out
+    predicted = geounet("predict", place / "scene.tif", "--model", path, "--out", tmp_path / "p")
+    assert predicted.status == 1
+    assert "tells no classes" in predicted.complaint
+
+
+def test_what_labels_mean_is_refused_without_labels(geounet, place, tmp_path) -> None:
+    out = ["--out", tmp_path / "chips", *SMALL]
+    run = geounet("tile", place / "scene.tif", "--labels-are", "land", *out)
+    assert run.status == 1
+    assert "--labels-are" in run.complaint

@@ -185,3 +185,17 @@ def test_nothing_is_run_from_a_checkpoint(tmp_path, capsys):
     with pytest.raises(OutputError):
         read_resumable(path, "{}")
     assert capsys.readouterr().out == ""
+
+
+def test_each_chip_of_a_validation_counts_alike(monkeypatch):
+    """The last batch is smaller than the others; a loss that is no number is not passed over."""
+    task = small_task()
+    task.eval()
+    losses = iter([1.0, 4.0, math.nan])
+    monkeypatch.setattr(task, "own_loss", lambda *_: torch.tensor(next(losses)))
+    for chips in (3, 1):
+        batch = Samples(torch.zeros(chips, 2, 4, 4), torch.zeros(chips, 4, 4, dtype=torch.uint8))
+        task.validation_step(batch, 0)
+    assert task.val_loss.compute().item() == pytest.approx((3 * 1 + 4) / 4)
+    task.validation_step(batch, 0)
+    assert math.isnan(task.val_loss.compute().item())

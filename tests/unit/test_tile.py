@@ -489,3 +489,53 @@ def test_a_scene_of_nine_pixels_can_be_tiled(tmp_path) -> None:
     scene, label = write_scene(tmp_path / "s.tif", water), write_label(tmp_path / "l.tif", water)
     chips = run(scene, label, tmp_path / "c", size=3, stride=3, val=0.0, test=0.0, block=None)
     assert chips.read("s_00000_00000").label.tolist() == water.astype(int).tolist()
+
+
+def test_scenes_without_labels_give_chips_with_data_whose_labels_are_unknown(
+    place, tmp_path, caplog
+) -> None:
+    """Every place with data enough, whatever the labelled run found there."""
+    chips = run(place / "scene.tif", [], tmp_path / "c", min_valid=0.9, val=0.0, test=0.0)
+    _, valid = whole(place / "scene.tif")
+    starts = [(row, col) for row in [*range(0, 268, 32), 268] for col in [*range(0, 248, 32), 248]]
+    shares = {(row, col): valid[row : row + 32, col : col + 32].mean() for row, col in starts}
+    wanted = {place: share for place, share in shares.items() if share >= 0.9}
+    found = chips.index.set_index(["row", "col"])
+    assert 0 < len(wanted) < len(shares)  # the first rows have no data
+    assert dict(found["valid"]) == pytest.approx(wanted)
+    assert found["water"].isna().all()
+    assert (found["coast_m"] == 0).all()
+    for name in chips.names("train"):
+        assert (chips.read(name).label == 255).all()
+    assert not chips.info.labelled
+    assert [one["name"] for one in chips.info.classes] == ["land", "water"]
+    assert chips.info.sources[0]["labels"] is None
+    assert chips.summary()["water"].isna().all()
+    assert not caplog.records  # nobody expects both land and water of them
+    labelled = run(place / "scene.tif", place / "label.tif", tmp_path / "l")
+    assert labelled.info.labelled
+
+
+def test_chips_without_labels_hold_the_same_bands_and_are_divided_likewise(place, tmp_path) -> None:
+    bare = run(place / "scene.tif", [], tmp_path / "bare")
+    labelled = run(place / "scene.tif", place / "label.tif", tmp_path / "labelled")
+    both = set(bare.index["chip"]) & set(labelled.index["chip"])
+    assert len(both) > 10
+    for name in both:
+        np.testing.assert_array_equal(bare.read(name).values, labelled.read(name).values)
+    assert all(bare.names(split) for split in ("train", "val", "test"))
+    for split in ("val", "test"):
+        ours, theirs = (footprints(bare, one, context=0) for one in (split, "train"))
+        assert ours.distance(theirs) > 320  # metres: a chip
+
+
+def test_what_labels_mean_is_not_said_of_none(place, tmp_path) -> None:
+    with pytest.raises(LabelError, match=r"--labels-where.*--labels\."):
+        run(place / "scene.tif", [], tmp_path / "c", label_settings={"where": "a = 1"})
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_scene_without_labels_that_lacks_data_is_not_said_to_lack_labels(tmp_path) -> None:
+    scene = write_scene(tmp_path / "scene.tif", coast(64, 64), nodata_rows=20)
+    with pytest.raises(ChipsError, match=r"None of 1 chips has data in 100% of"):
+        run(scene, [], tmp_path / "c", min_valid=1.0, size=64, stride=64)
