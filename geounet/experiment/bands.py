@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geounet.chipset import read_exclusions
 from geounet.dataset import (
     ChipReader,
     ChipsInMemory,
@@ -103,7 +104,8 @@ def run_bands(
     """
     started = time.monotonic()
     header, network = load_model(model)
-    folder = open_chip_set(chips, exclude, progress)
+    excluded = [] if exclude is None else read_exclusions(exclude)
+    folder = open_chip_set(chips, excluded, progress)
     reader = reader_for(folder, header, network)
     test = known_chips(folder, "test")
     device = choose_device(settings.device)

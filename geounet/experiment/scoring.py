@@ -9,7 +9,7 @@ import torch
 
 from geounet.bands import list_bands
 from geounet.chips import CHIPS_MARK, open_chips
-from geounet.chipset import ChipSet, read_exclusions
+from geounet.chipset import ChipSet
 from geounet.classes import LabelClass
 from geounet.config import UNetSettings
 from geounet.dataset import ChipReader, Samples, open_reader
@@ -33,16 +33,15 @@ COMPARED = {
 """What the experiments compare, and how tables and figures call it."""
 
 
-def open_chip_set(chips: Path, exclude: Path | None, progress: Progress) -> ChipSet:
-    """Open a chip folder or SWED's, less the chips of a list.
+def open_chip_set(chips: Path, exclude: Sequence[str], progress: Progress) -> ChipSet:
+    """Open a chip folder or SWED's, less some chips.
 
     Raises:
         ChipsError: It is neither, or damaged.
     """
-    names = [] if exclude is None else read_exclusions(exclude)
     if not (chips / CHIPS_MARK).is_file() and is_swed(chips):
-        return open_swed(chips, exclude=names, progress=progress)
-    return open_chips(chips).without(names)
+        return open_swed(chips, exclude=exclude, progress=progress)
+    return open_chips(chips).without(exclude)
 
 
 def known_chips(folder: ChipSet, split: str) -> list[str]:

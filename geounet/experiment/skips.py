@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from geounet.chipset import ChipSet
+from geounet.chipset import ChipSet, read_exclusions
 from geounet.config import AugmentSettings, Config, UNetSettings, load_network
 from geounet.dataset import load_chips, scoring_batches
 from geounet.engine import choose_device
@@ -116,6 +116,8 @@ class Plan(NamedTuple):
     settings: SkipSettings
     runs: list[Run]
     test: list[str]
+    excluded: list[str]
+    """Names in the user's list of chips to leave out."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -165,9 +167,10 @@ def run_skips(
         raise ValueError("an experiment is either resumed or overwritten")
     with only_run(out.resolve().parent, out.resolve().name):
         _check_out(out, resume=resume, overwrite=overwrite)
-        folder = open_chip_set(chips, exclude, progress)
+        excluded = [] if exclude is None else read_exclusions(exclude)
+        folder = open_chip_set(chips, excluded, progress)
         with _quiet():
-            plan = plan_skips(folder, config, settings)
+            plan = plan_skips(folder, config, settings, excluded=excluded)
             _begin(out, plan, resume=resume)
             try:
                 rows, seconds = _do(chips, out, plan, progress)
@@ -189,8 +192,16 @@ def run_skips(
     return record
 
 
-def plan_skips(folder: ChipSet, config: Config, settings: SkipSettings) -> Plan:
+def plan_skips(
+    folder: ChipSet, config: Config, settings: SkipSettings, *, excluded: Sequence[str] = ()
+) -> Plan:
     """Return the trainings, all checked that can be before the first begins.
+
+    Args:
+        folder: The chips, less those that are left out.
+        config: How to train.
+        settings: Which trainings.
+        excluded: What was left out, which each training has to leave out again.
 
     Raises:
         ChipsError: There are too few chips.
@@ -230,7 +241,7 @@ def plan_skips(folder: ChipSet, config: Config, settings: SkipSettings) -> Plan:
         for varied in (False, True)
         for seed in seeds
     ]
-    plan = Plan(folder, config, settings, runs, test)
+    plan = Plan(folder, config, settings, runs, test, list(excluded))
     for run in {run.network: run for run in runs}.values():
         plan_training(folder, _recipe(plan, run))
     return plan
@@ -345,11 +356,12 @@ def _train_and_score(chips: Path, out: Path, plan: Plan, run: Run) -> tuple[dict
         done = json.loads((folder / SCORES).read_text(encoding="utf-8"))
         return done["row"], done["seconds"]
     started = time.monotonic()
-    unseen = sorted({*plan.folder.index["chip"]} - {*run.chips, *plan.test})
+    others = {*plan.folder.index["chip"]} - {*run.chips, *plan.test}
+    unseen = [*plan.excluded, *sorted(others)]
     listed = out / "lists" / f"{len(run.chips)}_{run.seed}.txt"
     if unseen and not listed.is_file():
         with stage_file(listed) as draft:
-            draft.write_text("".join(f"{name}\n" for name in unseen), encoding="utf-8")
+            draft.write_text("\n".join([*unseen, ""]), encoding="utf-8")
     begun = (folder / LAST).is_file()
     model = train_model(
         chips,

@@ -190,6 +190,20 @@ class TestSkips:
         assert after == before
         assert without_timings(again / "skips.json") == without_timings(out / "skips.json")
 
+    def test_chips_that_the_user_leaves_out_are_neither_trained_on_nor_tested(
+        self, tmp_path, chips, recipe
+    ):
+        folder = open_chips(chips)
+        train, test = folder.names("train"), folder.names("test")
+        (tmp_path / "bad.txt").write_text(f"{train[0]}.tif\n{test[0]}\n")
+        asked = SkipSettings(networks=("no-skip",), counts=(None,), seeds=1, steps=2)
+        out = tmp_path / "out"
+        record = run_skips(chips, out, recipe, asked, exclude=tmp_path / "bad.txt")
+        assert record["test_chips"] == len(test) - 1
+        assert {run["chips"] for run in record["runs"]} == {len(train) - 1}
+        for model in out.rglob("model.safetensors"):
+            assert load_model(model)[0].training["chips"]["train"] == len(train) - 1
+
     def test_checkpoints_of_finished_trainings_are_gone(self, finished):
         out, _ = finished
         assert not list(out.rglob("*.ckpt"))
