@@ -96,6 +96,9 @@ class SmpSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _settle_first_conv(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and isinstance(fields.get("weights_bands"), list):
+            # What comes out of here is no JSON any more, in which a list would do for a tuple.
+            fields = {**fields, "weights_bands": tuple(fields["weights_bands"])}
         if isinstance(fields, dict) and "first_conv" not in fields and fields.get("weights"):
             by_name = _weights_source(str(fields["weights"])) != "smp"
             return {**fields, "first_conv": "bands" if by_name else "rgb"}
