@@ -5,11 +5,12 @@ dealt with here and nowhere else.
 """
 
 from geounet.scene.clouds import CloudOptions
+from geounet.scene.kinds import check_scene_arguments
 from geounet.scene.product import SceneOptions
 from geounet.scene.raster import Pixels, gdal_environment
 from geounet.scene.reflectance import Scaling
 from geounet.scene.remote import without_query
-from geounet.scene.scene import Scene, check_scene_arguments, open_scene
+from geounet.scene.scene import Scene, open_scene
 from geounet.scene.stac_documents import expand_sources, is_there
 
 __all__ = [

@@ -1,6 +1,7 @@
 """What kind of product a source is, found by its content, and the reader for it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from geounet.errors import SceneError, UnrecognisedError
@@ -8,6 +9,7 @@ from geounet.scene import remote
 from geounet.scene.folder import read_folder, read_manifest, read_tree
 from geounet.scene.landsat import is_mtl
 from geounet.scene.product import Product, SceneOptions
+from geounet.scene.raster import open_raster
 from geounet.scene.safe import read_safe
 from geounet.scene.safe_layout import safe_of
 from geounet.scene.single import read_file
@@ -97,4 +99,27 @@ def _read_document(path: Path, source: str, options: SceneOptions) -> Product:
         return read_item(source, options)
     raise UnrecognisedError(
         f"{source} is JSON, but no STAC item. Give an item, a collection of items, or a raster."
+    )
+
+
+def check_scene_arguments(paths: Sequence[str | Path]) -> None:
+    """Check that the arguments are scenes each, not the band files of one.
+
+    Raises:
+        SceneError: They are single-band files of one folder.
+    """
+    files = [Path(path) for path in paths]
+    folders = {path.absolute().parent for path in files}
+    if len(files) < 2 or len(folders) > 1 or not all(path.is_file() for path in files):
+        return
+    for path in files:
+        try:
+            with open_raster(path) as dataset:
+                if dataset.count != 1:
+                    return
+        except SceneError:
+            return  # said better when it is its turn
+    raise SceneError(
+        f"The {len(files)} arguments are single-band files of one folder, but each argument is one "
+        f"scene. Give the folder: {files[0].parent}"
     )

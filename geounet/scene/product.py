@@ -18,6 +18,7 @@ from geounet.bands import LEVELS, Band, find_band, parse_level, parse_sensor
 from geounet.errors import BandError, SceneError
 from geounet.scene import names
 from geounet.scene.clouds import CloudOptions
+from geounet.scene.grid import finest_grid
 from geounet.scene.quality import QualityLayer
 from geounet.scene.raster import Layer, mask_of
 from geounet.scene.reflectance import LayerScaling, from_gdal
@@ -371,3 +372,30 @@ def refuse_duplicates(named: Iterable[tuple[Band, str]], source: str) -> None:
                 "with - in --bands, or by a YAML file that names the bands and files to take."
             )
         first[band.id] = place
+
+
+def is_reflective(band: Band) -> bool:
+    """Whether a band's values can be reflectance: extra layers and the thermal bands' are not."""
+    return band.sensor is not None and not (band.common_name or "").startswith("lwir")
+
+
+def grid_of(layers: Sequence[Layer], options: SceneOptions) -> GeoBox:
+    """Return the grid of the finest layer, or of `--res`; a height or radar decides none."""
+    grids = [layer.geobox for layer in layers if is_reflective(layer.band)]
+    return finest_grid(grids or [layer.geobox for layer in layers], res=options.res)
+
+
+def with_nodata_said(product: Product) -> Product:
+    """Return a product with the user's nodata in the bands of sensors, or in all where none is.
+
+    An extra layer keeps its own: 0 is a height, and no decibel is none.
+    """
+    nodata = product.options.nodata
+    if nodata is None:
+        return product
+    only_extra = all(layer.band.sensor is None for layer in product.layers)
+    layers = tuple(
+        replace(layer, nodata=nodata) if only_extra or layer.band.sensor else layer
+        for layer in product.layers
+    )
+    return replace(product, layers=layers)

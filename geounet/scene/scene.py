@@ -4,9 +4,7 @@ import copy
 import logging
 import math
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -19,11 +17,18 @@ from geounet.bands import Band, find_band
 from geounet.errors import BandError, GeounetError, SceneError
 from geounet.scene import advice
 from geounet.scene.clouds import Clouds
-from geounet.scene.grid import finest_grid, reaches_beyond, res_in_metres, same_grid
+from geounet.scene.grid import reaches_beyond, res_in_metres, same_grid
+from geounet.scene.hearing import heard, unheard
 from geounet.scene.kinds import read_product
-from geounet.scene.product import Product, SceneOptions
+from geounet.scene.product import (
+    Product,
+    SceneOptions,
+    grid_of,
+    is_reflective,
+    with_nodata_said,
+)
 from geounet.scene.quality import Codes, QualityLayer
-from geounet.scene.raster import Handles, Layer, Pixels, open_raster, read_layers
+from geounet.scene.raster import Handles, Layer, Pixels, read_layers
 from geounet.scene.reflectance import (
     BRIGHTEST_MEDIAN,
     LayerScaling,
@@ -64,7 +69,7 @@ def open_scene(
     """
     shown = without_query(str(source))
     try:
-        with _heard() if advise or first else _unheard() as said:
+        with heard() if advise or first else unheard() as said:
             scene = Scene(read_product(str(source), options))
     except GeounetError as error:
         said_of_it = scrub(str(error).replace(str(source), shown))
@@ -83,58 +88,6 @@ def open_scene(
     return scene
 
 
-def _grid_of(layers: Sequence[Layer], options: SceneOptions) -> GeoBox:
-    """Return the grid of the finest layer, or of `--res`; a height or radar decides none."""
-    grids = [layer.geobox for layer in layers if _is_reflective(layer.band)]
-    return finest_grid(grids or [layer.geobox for layer in layers], res=options.res)
-
-
-def _with_nodata_said(product: Product) -> Product:
-    """Return a product with the user's nodata in the bands of sensors, or in all where none is.
-
-    An extra layer keeps its own: 0 is a height, and no decibel is none.
-    """
-    nodata = product.options.nodata
-    if nodata is None:
-        return product
-    only_extra = all(layer.band.sensor is None for layer in product.layers)
-    layers = tuple(
-        replace(layer, nodata=nodata) if only_extra or layer.band.sensor else layer
-        for layer in product.layers
-    )
-    return replace(product, layers=layers)
-
-
-@contextmanager
-def _unheard() -> Iterator[Sequence[str]]:
-    """Keep readers from saying again what they said when the scene was opened first."""
-    readers = logging.getLogger("geounet.scene")
-    level = readers.level
-    readers.setLevel(logging.ERROR)
-    try:
-        yield ()
-    finally:
-        readers.setLevel(level)
-
-
-@contextmanager
-def _heard() -> Iterator[Sequence[str]]:
-    """Note what readers warn of, so that it stands in the record of what is made of the scene."""
-    readers, said, thread = logging.getLogger("geounet.scene"), list[str](), threading.get_ident()
-
-    def note(record: logging.LogRecord) -> None:
-        if record.thread == thread:  # others may open scenes at the same time
-            said.append(record.getMessage())
-
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = note  # type: ignore[method-assign]
-    readers.addHandler(handler)
-    try:
-        yield said
-    finally:
-        readers.removeHandler(handler)
-
-
 class Scene:
     """An acquisition on disk, as reflectance by band name on one grid.
 
@@ -149,7 +102,7 @@ class Scene:
         clouds: Clouds | None = None,
         notes: list[str] | None = None,
     ) -> None:
-        self._product = product = _with_nodata_said(product)
+        self._product = product = with_nodata_said(product)
         self._handles = handles or Handles()
         self._scalings: dict[tuple[int, ...], Scaling] = {}
         self._scaling_lock = threading.Lock()
@@ -160,7 +113,7 @@ class Scene:
         self.address = product.source
         """To open it again."""
         self.bands: tuple[Band, ...] = tuple(layer.band for layer in product.layers)
-        self.geobox = geobox or _grid_of(product.layers, product.options)
+        self.geobox = geobox or grid_of(product.layers, product.options)
         """The grid that all bands are read on."""
         self.level = product.identity.level
         """`L1C`, `L2A`, `L1`, `L2`, or None where it is not known."""
@@ -201,7 +154,7 @@ class Scene:
         """Close the files, of all threads and of all grids."""
         self._handles.close()
 
-    def on_grid_of(self, bands: Sequence[str | Band]) -> Self:
+    def ongrid_of(self, bands: Sequence[str | Band]) -> Self:
         """Return this scene on the grid of the finest of some bands, or of `--res`.
 
         Extra layers have a say only among themselves.
@@ -211,7 +164,7 @@ class Scene:
         Raises:
             BandError: A band is missing.
         """
-        geobox = _grid_of(self._layers(bands), self._product.options)
+        geobox = grid_of(self._layers(bands), self._product.options)
         if same_grid(geobox, self.geobox):
             return self
         clouds = self.clouds.on(geobox)
@@ -353,7 +306,7 @@ class Scene:
                 f"{', '.join(layer.band.name for layer in integers)} and nothing says their scale. "
                 f"{self._scale_advice(integers[0].dtype)}"
             )
-        self._refuse_large_floats([layer for layer in bare if _is_reflective(layer.band)])
+        self._refuse_large_floats([layer for layer in bare if is_reflective(layer.band)])
         plain = LayerScaling(scale=1, source="float values, taken as reflectance")
         facts = [plain if fact.scale is None else fact for fact in facts]
         settled = self._settled(layers, facts)
@@ -374,7 +327,7 @@ class Scene:
         They are for reflectance, so a temperature or a height keeps its own; unless there is
         nothing else.
         """
-        return _is_reflective(layer.band) or not any(map(_is_reflective, self.bands))
+        return is_reflective(layer.band) or not any(map(is_reflective, self.bands))
 
     def _settled(self, layers: Sequence[Layer], facts: Sequence[LayerScaling]) -> Scaling | None:
         options = self._product.options
@@ -524,34 +477,6 @@ class Scene:
         return "not known" if settled is None else settled.source
 
 
-def _is_reflective(band: Band) -> bool:
-    """Whether a band's values can be reflectance: extra layers and the thermal bands' are not."""
-    return band.sensor is not None and not (band.common_name or "").startswith("lwir")
-
-
 def json_number(value: float | None) -> float | str | None:
     """Return a number as JSON can have it, which knows no NaN."""
     return value if value is None or math.isfinite(value) else str(value)
-
-
-def check_scene_arguments(paths: Sequence[str | Path]) -> None:
-    """Check that the arguments are scenes each, not the band files of one.
-
-    Raises:
-        SceneError: They are single-band files of one folder.
-    """
-    files = [Path(path) for path in paths]
-    folders = {path.absolute().parent for path in files}
-    if len(files) < 2 or len(folders) > 1 or not all(path.is_file() for path in files):
-        return
-    for path in files:
-        try:
-            with open_raster(path) as dataset:
-                if dataset.count != 1:
-                    return
-        except SceneError:
-            return  # said better when it is its turn
-    raise SceneError(
-        f"The {len(files)} arguments are single-band files of one folder, but each argument is one "
-        f"scene. Give the folder: {files[0].parent}"
-    )
