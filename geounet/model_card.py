@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from geounet.config import Config
+from geounet.config import Config, restores_bands
 from geounet.line_errors import STRAY_PX
 from geounet.model_file import ModelHeader
 from geounet.outputs import stage_file
@@ -40,22 +40,27 @@ def write_card(header: ModelHeader, path: Path, *, model: str, pictures: Mapping
 
 def describe_model(header: ModelHeader, *, model: str, pictures: Mapping[str, str]) -> str:
     """Return the text of the card, in Markdown; as `write_card`."""
+    restores = restores_bands(header.network.settings)
     sections = {
         "What it takes": _input(header),
-        "What counts as water": _classes(header),
+        "What counts as water": () if restores else _classes(header),
         "Data": _data(header),
         "Licence": _licence(header),
         "Network and training": _training(header),
-        "Scores": _scores(header),
-        "The line": _line(header),
-        "Known failures": _failures(header),
+        "Errors": _errors(header) if restores else (),
+        "Scores": () if restores else _scores(header),
+        "The line": () if restores else _line(header),
+        "Known failures": () if restores else _failures(header),
         "Pictures": (f"![{shows}]({name})\n\n{shows}.\n" for name, shows in pictures.items()),
     }
-    names = " and ".join(one.name for one in header.label_classes)
+    tells = " and ".join(one.name for one in header.label_classes)
+    if restores:
+        tells = "its own bands, to start others from"
+    use = "train CHIPS --from" if restores else "predict SCENE --model"
     parts = [
-        f"# {header.network.name}: {names}\n",
+        f"# {header.network.name}: {tells}\n",
         f"What is in `{model}`, written by geounet {header.geounet} when it was trained.\n",
-        f"    geounet predict SCENE --model {model} --out out/\n",
+        f"    geounet {use} {model} --out out/\n",
     ]
     for title, lines in sections.items():
         text = "\n".join(lines)
@@ -125,6 +130,8 @@ def _training(header: ModelHeader) -> Iterator[str]:
         f"; predicted with a halo of {header.halo_default} pixels, which changes no probability by "
         f"more than {header.halo_error:.2g}"
     )
+    if restores_bands(header.network.settings):
+        predicted = "; gives back the bands that it is given, and looked at no label"
     yield f"{header.network.name}: {halo} around, stride {header.stride}{predicted}.\n"
     if "epochs" in record:
         judged = record.get("loss", {}).get("val") is not None
@@ -153,6 +160,26 @@ def _differing(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
         elif key not in defaults or value != default:
             found[key] = value
     return found
+
+
+def _errors(header: ModelHeader) -> Iterator[str]:
+    scores = header.training.get("scores", {})
+    if not scores:
+        yield "Not known: there were neither validation nor test chips.\n"
+        return
+    yield (
+        "Root mean squared difference between a band and what the network gives back, in "
+        "reflectance, beside the band's own spread.\n"
+    )
+    rows = [
+        (
+            band.name,
+            f"{spread:.4f}",
+            *(f"{of_split['rmse'][band.id]:.4f}" for _, of_split in _by_split(scores)),
+        )
+        for band, spread in zip(header.band_list, header.std, strict=True)
+    ]
+    yield from _table(("band", "spread", *(split for split, _ in _by_split(scores))), rows)
 
 
 def _scores(header: ModelHeader) -> Iterator[str]:

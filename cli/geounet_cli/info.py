@@ -286,6 +286,7 @@ def _show_model(console: "Console", facts: dict[str, Any]) -> None:
             "stride": f"{facts['stride']} pixels",
             "halo": halo + (f"; exact {facts['halo_exact']}" if facts["halo_exact"] else ""),
             "position": "not known" if error is None else f"95 % of the line within {error:.1f} m",
+            "best threshold": _number(facts["suggested_threshold"] or "not known"),
             **{f"training {key}": str(value) for key, value in training.items()},
             "licence": facts["licence"] or "–",
             "made by": f"geounet {facts['geounet']}",
