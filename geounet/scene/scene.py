@@ -154,7 +154,7 @@ class Scene:
         """Close the files, of all threads and of all grids."""
         self._handles.close()
 
-    def ongrid_of(self, bands: Sequence[str | Band]) -> Self:
+    def on_grid_of(self, bands: Sequence[str | Band]) -> Self:
         """Return this scene on the grid of the finest of some bands, or of `--res`.
 
         Extra layers have a say only among themselves.
