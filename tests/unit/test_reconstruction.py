@@ -9,6 +9,7 @@ import pytest
 import torch
 from training_chips import write_chips
 
+from geounet import reconstruction
 from geounet.augment import derived_seed
 from geounet.chips import open_chips
 from geounet.config import Config, UNetSettings
@@ -16,9 +17,11 @@ from geounet.dataset import Samples
 from geounet.errors import ChipsError, ConfigError, ModelFileError
 from geounet.model_file import load_model
 from geounet.networks import build_network
+from geounet.networks.unet import UNet
 from geounet.predict.plan import check_target
 from geounet.reconstruction import ReconstructionTask, judge_restored, squared_error
 from geounet.report import RestoredChip, draw_curves, draw_restored_sheet
+from geounet.sampling import Share
 from geounet.train import train_model
 from geounet.training_plan import plan_training
 
@@ -113,6 +116,36 @@ def test_a_step_asks_for_what_the_network_is_given_and_no_label_matters(chips, p
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
     unknown = torch.full_like(label, UNKNOWN)
     assert task.training_step(Samples(image, unknown), 0).item() == pytest.approx(loss.item())
+
+
+def test_processes_together_have_the_error_of_the_whole_batch(chips, monkeypatch):
+    """Whose parts have unlike shares of data: a mean of their means would be another."""
+    _, task = small_task(chips)
+    generator = torch.Generator().manual_seed(1)
+    whole = torch.randn(5, 4, 16, 16, generator=generator)
+    whole[3:, :, 2:] = 0
+    restored = torch.randn(5, 4, 16, 16, generator=generator)
+    label = torch.zeros(5, 16, 16, dtype=torch.uint8)
+    expected, chips_there = task.whole_loss(restored, Samples(whole, label))
+    others = iter([restored[3:], whole[3:]])
+    task.share = Share(0, 2)
+    monkeypatch.setattr(reconstruction, "gathered", lambda own: torch.cat([own, next(others)]))
+    loss, count = task.whole_loss(restored[:3], Samples(whole[:3], label[:3]))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert count == chips_there == 5
+
+
+def test_a_batch_that_does_not_fit_is_told_with_one_that_does(chips, tmp_path, monkeypatch):
+    whole = UNet.forward
+
+    def forward(network, image):
+        if len(image) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(network, image)
+
+    monkeypatch.setattr(UNet, "forward", forward)
+    with pytest.raises(ConfigError, match=r"6 chips do not fit.*batch=3 "):
+        train_model(chips, recipe(batch=6), tmp_path / "run")
 
 
 def test_each_pixel_of_a_validation_counts_alike(chips):
