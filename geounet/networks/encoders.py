@@ -181,8 +181,11 @@ def _nearest(word: str, known: Sequence[str], prefix: str = "") -> str:
 def _create(settings: SmpSettings, *, bands: int, classes: int, weights: str | None) -> Any:
     """Return smp's module; it does not say of which types its parts are."""
     timm_encoder = settings.encoder.startswith("tu-")
-    # The one decoder for vision transformers; else they take images of 224 × 224 alone.
-    any_size = {"dynamic_img_size": True} if settings.decoder == "dpt" else {}
+    any_size = {}  # else transformers take images of one size alone
+    if settings.encoder.startswith("tu-swinv2_"):
+        any_size = {"strict_img_size": False}
+    elif settings.decoder == "dpt":  # the one decoder for vision transformers
+        any_size = {"dynamic_img_size": True}
     try:
         return smp.create_model(
             settings.decoder,

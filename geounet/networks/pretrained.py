@@ -21,6 +21,7 @@ from geounet.bands import COMMON_NAMES, Band, parse_band
 from geounet.config import SmpSettings, nearest
 from geounet.errors import BandError, ConfigError
 from geounet.networks.inputs import match_names
+from geounet.networks.swin import timm_names
 
 _ENCODERS: Mapping[str, tuple[str, ...]] = {
     "ResNet18": ("resnet18", "tu-resnet18"),
@@ -32,10 +33,11 @@ _ENCODERS: Mapping[str, tuple[str, ...]] = {
     "ViTHuge14": ("tu-vit_huge_patch14_224",),
     "ViTSmall14_DINOv2": ("tu-vit_small_patch14_dinov2",),
     "ViTBase14_DINOv2": ("tu-vit_base_patch14_dinov2",),
+    "Swin_V2_T": ("tu-swinv2_tiny_window8_256",),
+    "Swin_V2_B": ("tu-swinv2_base_window8_256",),
 }
 """Encoders of smp that are what torchgeo's weights are of, by the class of the weights. Its own
-`meta["model"]` is wrong for some. Its Swin is torchvision's, whose tensors smp's encoders do not
-have."""
+`meta["model"]` is wrong for some."""
 _SENSORS = {"SENTINEL2": "s2", "TM": "l5", "ETM": "l7", "OLI": "l8", "LANDSAT": "l8"}
 """By what names of weights have in them; the last is Satlas', of Landsat 8 and 9."""
 _LEVELS = {"SSL4EO-S12": "L1C", "SatlasPretrain": "L1C", "CrisisLandMark": "L1C"}
@@ -124,14 +126,15 @@ def _described(weights: Any, fetch: Callable[[], Mapping[str, Any]]) -> EncoderW
     level = _LEVELS.get(dataset) if sensor == "s2" else f"L{2 if surface else 1}"
     units = [_unit(band, dataset, surface=surface) for band in bands]
     taken = _normalisation(weights.transforms, len(bands))
+    kind = type(weights).__name__.removesuffix("_Weights")
     return EncoderWeights(
         name=str(weights),
-        encoders=_ENCODERS[type(weights).__name__.removesuffix("_Weights")],
+        encoders=_ENCODERS[kind],
         bands=bands,
         level=level,
         mean=tuple(u and m * u[0] + u[1] for u, (m, _) in zip(units, taken, strict=True)),
         std=tuple(u and s * u[0] for u, (_, s) in zip(units, taken, strict=True)),
-        fetch=fetch,
+        fetch=(lambda: timm_names(fetch())) if kind.startswith("Swin") else fetch,
     )
 
 

@@ -57,7 +57,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
         ("unet", "resnet18"), ("unetplusplus", "resnet18"), ("linknet", "mobilenet_v2"),
         ("manet", "mobilenet_v2"), ("fpn", "efficientnet-b0"), ("unet", "mobileone_s0"),
         ("deeplabv3plus", "mobilenet_v2"), ("unet", "tu-convnext_atto"), ("unet", "mit_b0"),
-        ("dpt", "tu-vit_tiny_patch16_224"),
+        ("dpt", "tu-vit_tiny_patch16_224"), ("unet", "tu-swinv2_tiny_window8_256"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("bands", [1, 12])
@@ -161,7 +161,9 @@ def test_unknown_weights_are_answered_with_what_there_is() -> None:
 
 def test_what_does_not_go_together_is_one_line() -> None:
     assert "does not go with encoder mit_b0" in complaint("smp/linknet/mit_b0")
-    assert "does not take images of any size" in complaint("smp/unet/tu-swinv2_tiny_window8_256")
+    assert "does not take images of any size" in complaint(
+        "smp/unet/tu-swin_tiny_patch4_window7_224"
+    )
 
 
 def test_weights_that_cannot_be_fetched_say_how_to_do_without(monkeypatch) -> None:

@@ -131,6 +131,26 @@ def test_vision_transformers_start_where_their_decoder_takes_them() -> None:
     assert all(torch.equal(ours[f"model.{key}"], tensor) for key, tensor in theirs.items())
 
 
+def test_swin_answers_as_torchgeo_s_own_though_its_tensors_have_other_names(monkeypatch) -> None:
+    torch.manual_seed(4)
+    donor = torchgeo.models.swin_v2_t()
+    for parameter in donor.parameters():  # no ones and zeros, which would hide a mix-up
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    state = donor.state_dict()
+    state["features.0.0.weight"] = 0.1 * torch.randn(96, 9, 4, 4)
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: dict(state))
+    weights = torchgeo.models.Swin_V2_T_Weights.SENTINEL2_SI_MS_SATLAS
+    theirs = torchgeo.models.swin_v2_t(weights=weights).eval()
+    name = "smp/unet/tu-swinv2_tiny_window8_256"
+    order = ["blue", "green", "red", *L2A[4:8], "swir16", "swir22"]
+    ours = build(order, name=name, weights=str(weights)).network.encoder.eval()
+    x = torch.randn(1, 9, 256, 256)  # in Satlas' order: red, green, blue, …
+    with torch.inference_mode():
+        expected = theirs.features(x).movedim(-1, 1)
+        got = ours(x[:, [2, 1, 0, *range(3, 9)]])[-1]
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+
 # What torchgeo says of its weights
 
 
@@ -140,13 +160,15 @@ def test_all_weights_of_sentinel_2_and_landsat_are_understood() -> None:
     assert {"ResNet50_Weights.SENTINEL2_ALL_MOCO", MOCO} <= known.keys()
     assert not [name for name in known if "SENTINEL1" in name or "NAIP" in name or "FMOW" in name]
     for name, weights in known.items():
-        encoder = {"R": "resnet", "V": "tu-vit"}[name[0]]
-        number = "".join(c for c in name.partition("_")[0] if c.isdigit())
-        candidates = {
-            "resnet": f"resnet{number}",
-            "tu-vit": f"tu-{weights.meta['model']}",
-        }
-        one = found(f"smp/unet/{candidates[encoder]}", weights=name)
+        kind = name.partition("_Weights")[0]
+        encoder = {
+            "R": kind.lower(),
+            "V": f"tu-{weights.meta['model']}",
+            "S": {"T": "tu-swinv2_tiny_window8_256", "B": "tu-swinv2_base_window8_256"}.get(
+                kind[-1]
+            ),
+        }[name[0]]
+        one = found(f"smp/unet/{encoder}", weights=name)
         assert len(one.bands) == weights.meta["in_chans"] == len(one.mean) == len(one.std), name
         for band in one.bands:
             assert band.name == "NDVI" or band in SENSORS[str(band.sensor)]
@@ -179,6 +201,7 @@ def bytes_of(full: float):
         ("ResNet50_Weights.SENTINEL2_ALL_SOFTCON", thousands, "L1C"),
         ("ResNet50_Weights.SENTINEL2_ALL_SECO_ECO", thousands, None),
         ("ResNet50_Weights.SENTINEL2_SI_MS_SATLAS", satlas_s2, "L1C"),
+        ("Swin_V2_B_Weights.LANDSAT_SI_SATLAS", collection_2, "L1"),
         ("ResNet18_Weights.LANDSAT_OLI_SR_MOCO", bytes_of(0.3), "L2"),
         ("ResNet18_Weights.LANDSAT_TM_TOA_MOCO", bytes_of(0.4), "L1"),
     ],
@@ -186,7 +209,8 @@ def bytes_of(full: float):
 def test_reflectance_is_standardised_to_what_torchgeo_s_transforms_make_of_its_numbers(
     name, number, level
 ) -> None:
-    one = found(f"smp/unet/{name.partition('_')[0].lower()}", weights=name)
+    encoder = "tu-swinv2_base_window8_256" if name[0] == "S" else name.partition("_")[0].lower()
+    one = found(f"smp/unet/{encoder}", weights=name)
     assert one.level == level
     reflectance = [0.02 + 0.03 * i for i in range(len(one.bands))]
     pairs = zip(reflectance, one.bands, strict=True)
