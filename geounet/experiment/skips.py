@@ -231,6 +231,11 @@ def plan_skips(
         if isinstance(known, UNetSettings) and known.target == "bands":
             raise ConfigError(f"Network {network} finds no classes. Leave it out of --networks.")
     most = plan_length(counts[-1], config.batch, settings.steps)
+    if most.steps != settings.steps:
+        logger.info(
+            "%d steps of each training, not %d: that is %d whole epochs of %d chips.",
+            *(most.steps, settings.steps, most.epochs, counts[-1]),
+        )
     lengths = {count: plan_length(count, config.batch, most.steps) for count in counts}
     seeds = range(config.seed, config.seed + settings.seeds)
     drawn = {seed: draw_chips(folder, train, seed) for seed in seeds}
