@@ -141,6 +141,10 @@ def _training(header: ModelHeader) -> Iterator[str]:
             f"{record.get('precision')}; the weights are those of epoch {record['best_epoch']}, "
             f"{why if judged else 'the last: there were no validation chips'}.\n"
         )
+    if start := record.get("start"):
+        source = start.get("weights") or f"{start['model']} (SHA-256 {start['sha256'][:12]} …)"
+        new = f"; it had not seen {', '.join(start['new_bands'])}" if start["new_bands"] else ""
+        yield f"Started from {source}{new}.\n"
     network = header.network.settings.model_dump(mode="json", exclude_defaults=True)
     settings = {"network": {"kind": header.network.settings.kind, **network}}
     if "config" in record:
@@ -177,7 +181,7 @@ def _errors(header: ModelHeader) -> Iterator[str]:
             f"{spread:.4f}",
             *(f"{of_split['rmse'][band.id]:.4f}" for _, of_split in _by_split(scores)),
         )
-        for band, spread in zip(header.band_list, header.std, strict=True)
+        for band, spread in zip(header.band_list, header.chip_statistics[1], strict=True)
     ]
     yield from _table(("band", "spread", *(split for split, _ in _by_split(scores))), rows)
 

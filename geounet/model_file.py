@@ -4,6 +4,7 @@ One `.safetensors`, whose header is JSON under a single key. Nothing is ever run
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -110,6 +111,16 @@ class ModelHeader(BaseModel):
     def input_names(self) -> list[str]:
         """What `build_network` calls the bands: common names where there are some."""
         return [band.common_name or band.name for band in self.band_list]
+
+    @property
+    def chip_statistics(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Mean and standard deviation by band of the training chips, reflectance.
+
+        They are not what the network is standardised by where it started from weights that were
+        used to something else.
+        """
+        start = self.training.get("start") or {}
+        return start.get("chips_mean", self.mean), start.get("chips_std", self.std)
 
     @property
     def band_list(self) -> tuple[Band, ...]:

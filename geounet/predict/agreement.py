@@ -72,7 +72,7 @@ def compare_means(
     """
     far = [
         f"{band.name} {there:.3g} ({mean:.3g} ± {std:.2g})"
-        for band, there, mean, std in zip(bands, means, header.mean, header.std, strict=False)
+        for band, there, mean, std in zip(bands, means, *header.chip_statistics, strict=False)
         if abs(there - mean) > FAR * std
     ]
     if not far:

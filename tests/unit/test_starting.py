@@ -19,6 +19,7 @@ from geounet.classes import LAND_WATER, LabelClass
 from geounet.config import Config
 from geounet.errors import ConfigError
 from geounet.model_file import ModelHeader, NetworkRecord, load_model, read_header, save_model
+from geounet.predict.agreement import compare_means
 from geounet.training_plan import TrainingPlan, plan_training
 
 TINY = {"base_width": 4, "depth": 2}
@@ -197,6 +198,11 @@ def test_the_command_trains_from_a_model_and_records_it(chips, model, tmp_path) 
     start = header.training["start"]
     assert start["model"] == "model.safetensors"
     assert start["bands"] == ["s2:B03", "s2:B04", "s2:B08"]
+    card = (out / "MODEL.md").read_text()
+    assert (
+        f"Started from model.safetensors (SHA-256 {start['sha256'][:12]} …); it had not seen"
+        in card
+    )
     at = [band.name for band in header.band_list].index("B08")
     assert header.mean[at] == pytest.approx(read_header(Path(model)).mean[0])
 
@@ -257,6 +263,18 @@ def test_without_a_known_normalisation_the_chips_own_is_kept(chips, caplog) -> N
     assert started.reader.mean.tolist() == pytest.approx(info.mean)
     assert "how s2:B02, s2:B03, s2:B04, s2:B08 were scaled" in caplog.text
     assert "has not seen s2:B08" in caplog.text
+
+
+@pytest.mark.usefixtures("hub")
+def test_prediction_still_knows_what_the_training_chips_were_like(chips, tmp_path) -> None:
+    started = plan(chips, **pretrained("ResNet18_Weights.SENTINEL2_ALL_MOCO"))
+    header = read_header(Path(save(tmp_path, started)))
+    assert header.std == pytest.approx((1, 1, 1, 1))  # by which 0.9 is nothing unusual
+    header = header.model_copy(update={"training": {"start": dict(started.start)}})
+    info = open_chips(chips).info
+    assert not compare_means(started.reader.bands, info.mean, header, scaled_by="--scale")
+    (text,) = compare_means(started.reader.bands, [0.9] * 4, header, scaled_by="--scale")
+    assert f"B08 0.9 ({info.mean[3]:.3g}" in text
 
 
 def test_nothing_is_said_or_changed_where_all_is_fresh(chips, caplog) -> None:
