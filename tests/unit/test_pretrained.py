@@ -121,6 +121,14 @@ def test_landsat_s_bands_are_found_behind_the_names_of_earth_engine() -> None:
 
 
 @pytest.mark.usefixtures("hub")
+def test_the_two_gains_of_landsat_7_s_thermal_band_are_taken_in_order() -> None:
+    bands = ["lwir", "red", "lwir"]
+    encoder = build(bands, weights="ResNet18_Weights.LANDSAT_ETM_TOA_MOCO").network.encoder
+    all_of_them = random_state("resnet18", 9)["conv1.weight"]
+    assert torch.equal(encoder.conv1.weight, all_of_them[:, [5, 2, 6]])
+
+
+@pytest.mark.usefixtures("hub")
 def test_vision_transformers_start_where_their_decoder_takes_them() -> None:
     name = "smp/dpt/tu-vit_small_patch16_224"
     network = build(FOUR, name=name, weights="ViTSmall16_Weights.SENTINEL2_ALL_MOCO")
