@@ -11,7 +11,7 @@ from geounet.bands import list_bands
 from geounet.chips import CHIPS_MARK, open_chips
 from geounet.chipset import ChipSet
 from geounet.classes import LabelClass
-from geounet.config import UNetSettings
+from geounet.config import restores_bands
 from geounet.dataset import ChipReader, Samples, open_reader
 from geounet.errors import BandError, ChipsError, ConfigError
 from geounet.metrics import BOUNDARY_PX, Counts, Figures, count_chips
@@ -69,8 +69,7 @@ def reader_for(folder: ChipSet, header: ModelHeader, network: Network) -> ChipRe
             knows no classes.
     """
     info = folder.info
-    settings = header.network.settings
-    if isinstance(settings, UNetSettings) and settings.target == "bands":
+    if restores_bands(header.network.settings):
         raise ConfigError(
             f"The model is an autoencoder ({header.network.name}), which finds no classes. Give "
             "one that `geounet train` made of a network with classes."

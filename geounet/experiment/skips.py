@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from geounet.chipset import ChipSet, read_exclusions
-from geounet.config import AugmentSettings, Config, UNetSettings, load_network
+from geounet.config import AugmentSettings, Config, load_network, restores_bands
 from geounet.dataset import load_chips, scoring_batches
 from geounet.engine import choose_device
 from geounet.errors import ConfigError, OutputError
@@ -227,8 +227,7 @@ def plan_skips(
     # Equally many in each step, however few there are in all.
     config = config.model_copy(update={"batch": min(config.batch, counts[0])})
     for network in settings.networks:
-        known = load_network(network, config.network_settings)
-        if isinstance(known, UNetSettings) and known.target == "bands":
+        if restores_bands(load_network(network, config.network_settings)):
             raise ConfigError(f"Network {network} finds no classes. Leave it out of --networks.")
     most = plan_length(counts[-1], config.batch, settings.steps)
     if most.steps != settings.steps:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from training_chips import write_chips
 
+from geounet import train as train_module
 from geounet.chips import open_chips
 from geounet.config import AugmentSettings, load_config, load_network
 from geounet.dataset import Samples
@@ -54,6 +55,10 @@ def without_timings(path):
     return record
 
 
+def planned(chips, recipe, asked):
+    return plan_skips(open_chips(chips), recipe, asked).runs
+
+
 class TestSkips:
     def test_every_training_of_one_count_has_the_same_steps_and_nearly_so_have_all(self):
         for chips, batch, steps in ((5, 5, 1000), (20, 5, 987), (703, 5, 1000), (3, 2, 500)):
@@ -82,11 +87,11 @@ class TestSkips:
         assert {chips for _, _, chips, _ in kinds} == {2, 6}
 
     def test_more_chips_include_the_fewer_and_other_seeds_have_others(self, chips, recipe):
-        plan = plan_skips(open_chips(chips), recipe, ASKED)
-        given = {(run.seed, len(run.chips)): set(run.chips) for run in plan.runs}
+        runs = planned(chips, recipe, ASKED)
+        given = {(run.seed, len(run.chips)): set(run.chips) for run in runs}
         assert all(given[seed, 2] < given[seed, 6] for seed in (0, 1))
         everything = SkipSettings(counts=(2,), seeds=8, steps=4)
-        drawn = {run.chips for run in plan_skips(open_chips(chips), recipe, everything).runs}
+        drawn = {run.chips for run in planned(chips, recipe, everything)}
         assert len(drawn) > 1
 
     def test_chips_with_coast_come_first(self, tmp_path):
@@ -155,40 +160,43 @@ class TestSkips:
             assert (spread["min"], spread["max"]) == (min(values), max(values))
 
     def test_interrupted_it_goes_on_and_gives_what_it_would_have_given(
-        self, tmp_path, monkeypatch, chips, recipe, finished, caplog
+        self, tmp_path, monkeypatch, chips, recipe, caplog
     ):
-        out, _ = finished
-        trained = []
+        asked = SkipSettings(networks=("no-skip",), counts=(2,), seeds=2, steps=2)
+        run_skips(chips, tmp_path / "whole", recipe, asked)
+        begun, ended = [], []
 
-        def train_three(*args, **kwargs):
-            if len(trained) == 3:
+        def begin(*args, **kwargs):
+            begun.append((args[2].name, kwargs["resume"]))
+            return train_model(*args, **kwargs)
+
+        def end(*args, **kwargs):
+            if len(ended) == 1:  # of the second training: its steps are done, it is not
+                ended.append("interrupted")
                 raise KeyboardInterrupt
-            trained.append(args[2].name)
-            return original(*args, **kwargs)
+            ended.append("finished")
+            return finish_training(*args, **kwargs)
 
-        original = skips_module.train_model
-        monkeypatch.setattr(skips_module, "train_model", train_three)
+        train_model, finish_training = skips_module.train_model, train_module.finish_training
+        monkeypatch.setattr(skips_module, "train_model", begin)
+        monkeypatch.setattr(train_module, "finish_training", end)
         again = tmp_path / "again"
         with pytest.raises(KeyboardInterrupt):
-            run_skips(chips, again, recipe, ASKED)
+            run_skips(chips, again, recipe, asked)
         assert not (again / "skips.json").exists()
         assert "--resume goes on" in caplog.records[-1].getMessage()
-        before = {
-            name: (again / "runs" / name / "scores.json").stat().st_mtime_ns for name in trained
-        }
-
-        rest = []
-        monkeypatch.setattr(
-            skips_module, "train_model", lambda *a, **k: rest.append(a[2].name) or original(*a, **k)
+        run_skips(chips, again, recipe, asked, resume=True)
+        first, second, third, fourth = (run.name for run in planned(chips, recipe, asked))
+        assert begun == [
+            (first, False),
+            (second, False),
+            (second, True),
+            (third, False),
+            (fourth, False),
+        ]
+        assert without_timings(again / "skips.json") == without_timings(
+            tmp_path / "whole" / "skips.json"
         )
-        run_skips(chips, again, recipe, ASKED, resume=True)
-        assert len(rest) == 13
-        assert not set(rest) & set(trained)
-        after = {
-            name: (again / "runs" / name / "scores.json").stat().st_mtime_ns for name in trained
-        }
-        assert after == before
-        assert without_timings(again / "skips.json") == without_timings(out / "skips.json")
 
     def test_chips_that_the_user_leaves_out_are_neither_trained_on_nor_tested(
         self, tmp_path, chips, recipe
