@@ -249,9 +249,11 @@ def _check_scene(scene: Scene, first: Scene, settings: TileSettings) -> None:
         sizes = [f"{x:.4g} × {y:.4g} m" for x, y in (scene.res_m, first.res_m)]
         differences.append(f"pixels of {sizes[0]} against {sizes[1]}")
     if differences:
+        coarser = max(max(s.res_m) for s in (scene, first))
         raise SceneError(
             f"{scene.source} is not like {first.source}: {'; '.join(differences)}. Chips of one "
-            "folder have the same bands: tile them apart, or choose with --bands."
+            "folder have the same bands and pixels: tile them apart, choose with --bands, or bring "
+            f"them to one size with --res {coarser:.4g}."
         )
     height, width = scene.geobox.shape
     if min(height, width) < settings.size:
