@@ -44,8 +44,8 @@ class ChipFolderInfo(BaseModel):
     classes: tuple[dict[str, Any], ...]
     """`LabelClass.to_dict` by value."""
     labelled: bool = True
-    """Whether anything was known of the ground; if not, all labels are unknown, and a chip's `valid`
-    is the share of its pixels that have data."""
+    """Whether anything was known of the ground; if not, all labels are unknown, and `valid` of a
+    chip is the share of its pixels that have data."""
     size: int
     """Side of a chip's core, in pixels; images and labels have `size` + 2 × `context`."""
     context: int
