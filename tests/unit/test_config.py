@@ -68,10 +68,15 @@ def test_no_name_is_both_a_recipe_and_a_network() -> None:
 def test_shipped_files_are_found_in_a_wheel_too(tmp_path: Path) -> None:
     # In a wheel, configs/ is inside the package; here one is put together by hand, in a zip, where
     # nothing but importlib.resources finds it.
-    root = Path(config_module.__file__).parents[1]
+    root = Path(config_module.__file__).parents[2]
     wheel = tmp_path / "geounet.zip"
     with zipfile.ZipFile(wheel, "w") as archive:
-        for module in ("__init__", "config", "errors"):
+        parts = (
+            "__init__",
+            "errors",
+            *(f"config/{n}" for n in ("__init__", "settings", "loading")),
+        )
+        for module in parts:
             archive.write(root / "geounet" / f"{module}.py", f"geounet/{module}.py")
         for file in (root / "configs").rglob("*.yaml"):
             archive.write(file, Path("geounet/configs") / file.relative_to(root / "configs"))
