@@ -50,7 +50,8 @@ def info(
     Example: geounet info scene.tif
     """
     from geounet.errors import OutputError
-    from geounet.info import describe_file, write_quicklook  # imports rasterio: only when needed
+    from geounet.info import describe_file  # imports rasterio: only when needed
+    from geounet.quicklook import write_quicklook
     from geounet.scene import SceneOptions
 
     scene_options = SceneOptions.from_text(

@@ -9,7 +9,8 @@ import rasterio
 from matplotlib.image import imread
 from serving import serving
 
-from geounet.info import describe_file, write_quicklook
+from geounet.info import describe_file
+from geounet.quicklook import write_quicklook
 from geounet.scene import SceneOptions, advice, gdal_environment, open_scene
 from geounet.scene.advice import find_advice
 from geounet.scene.glance import glance

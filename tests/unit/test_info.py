@@ -16,9 +16,10 @@ from odc.geo.geobox import GeoBox
 from geounet.baseline import BaselineSettings, baseline_scene
 from geounet.config import load_network
 from geounet.errors import GeounetError, ModelFileError, OutputError, ResultError, SceneError
-from geounet.info import describe_file, draw, footprint, write_quicklook
+from geounet.info import describe_file, footprint
 from geounet.model_file import ModelHeader, NetworkRecord, save_model
 from geounet.networks import build_network
+from geounet.quicklook import draw, write_quicklook
 from geounet.scene import SceneOptions
 from geounet.tile import LabelSettings, TileSettings, tile_scenes
 
