@@ -224,7 +224,7 @@ def _help(
     except GeounetError as error:
         tell.send(error)
         raise SystemExit(1) from None
-    except Exception as error:
+    except Exception as error:  # whatever it is: nobody else would hear of it
         tell.send(f"{type(error).__name__}: {error}")
         raise SystemExit(1) from error
     finally:

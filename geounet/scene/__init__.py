@@ -7,11 +7,11 @@ dealt with here and nowhere else.
 from geounet.scene.clouds import CloudOptions
 from geounet.scene.kinds import check_scene_arguments
 from geounet.scene.product import SceneOptions
-from geounet.scene.raster import Pixels, gdal_environment
+from geounet.scene.raster import Pixels, gdal_environment, is_there
 from geounet.scene.reflectance import Scaling
 from geounet.scene.remote import without_query
 from geounet.scene.scene import Scene, open_scene
-from geounet.scene.stac_documents import expand_sources, is_there
+from geounet.scene.stac_documents import expand_sources
 
 __all__ = [
     "CloudOptions",

@@ -185,8 +185,8 @@ def _judged_pixels(seen: Glance) -> NDArray[np.bool_]:
     return without_zeros if int(without_zeros.sum()) >= FEWEST_PIXELS else judged
 
 
-def is_reflective(band: Band) -> bool:
-    """Whether a band's values are reflectance of the ground: not an extra layer's or a thermal."""
+def sees_ground(band: Band) -> bool:
+    """Whether a band shows the ground by its reflectance: nothing thermal, extra, or in the air."""
     return band.sensor is not None and band.common_name not in NOT_JUDGED
 
 
@@ -199,7 +199,7 @@ def _medians(seen: Glance, judged: NDArray[np.bool_]) -> dict[int, float]:
     return {
         i: float(np.median(values))
         for i, band in enumerate(seen.bands)
-        if is_reflective(band) and (values := seen.reflectance(i, judged)) is not None
+        if sees_ground(band) and (values := seen.reflectance(i, judged)) is not None
     }
 
 
@@ -257,7 +257,7 @@ def wrong_offset(
     rule = offset_rule(seen, sensor, level)
     dark: dict[int, float] = {}
     for i, band in enumerate(seen.bands):
-        if is_reflective(band) and (values := seen.reflectance(i, judged)) is not None:
+        if sees_ground(band) and (values := seen.reflectance(i, judged)) is not None:
             dark[i] = float(np.percentile(values, DARKEST_PERCENT))
     telling = [i for i in dark if seen.bands[i].common_name in DARK_OVER_WATER]
     if not telling and level in {"L2A", "L2"}:

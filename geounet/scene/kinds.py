@@ -9,12 +9,12 @@ from geounet.scene import remote
 from geounet.scene.folder import read_folder, read_manifest, read_tree
 from geounet.scene.landsat import is_mtl
 from geounet.scene.product import Product, SceneOptions
-from geounet.scene.raster import open_raster
+from geounet.scene.raster import is_there, open_raster
 from geounet.scene.safe import read_safe
 from geounet.scene.safe_layout import safe_of
 from geounet.scene.single import read_file
 from geounet.scene.stac import read_item
-from geounet.scene.stac_documents import is_stac, is_there, split_source
+from geounet.scene.stac_documents import is_stac, split_source
 from geounet.scene.tree import is_archive, open_tree
 
 START = 512

@@ -175,7 +175,7 @@ def open_raster(path: str | Path, *, placed: bool = False) -> rasterio.DatasetRe
         SceneError: It is not there, not a raster, or damaged.
     """
     path = str(path)
-    if not _DRIVER_PREFIX.match(path) and not _is_there(path):
+    if not _DRIVER_PREFIX.match(path) and not is_there(path):
         raise SceneError(f"{path} is not there. Check the path.")
     # Over a network a sidecar is a request, and what comes as a scene has none.
     alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
@@ -224,10 +224,11 @@ def _open(path: str) -> rasterio.DatasetReader:
     return dataset
 
 
-def _is_there(path: str) -> bool:
+def is_there(path: str) -> bool:
+    """Return whether there is a file or folder; no, where it cannot be, its name being too long."""
     try:
         return Path(path).exists()
-    except OSError:  # a name too long, as a file that names others may have it
+    except (OSError, ValueError):
         return False
 
 
@@ -281,11 +282,11 @@ def read_layers(
     inside_rows, pick_rows = _inside(*rows, geobox.height)
     inside_cols, pick_cols = _inside(*cols, geobox.width)
     inner = Window.from_slices(inside_rows, inside_cols)
-    files: dict[tuple[str, bool, float | None], list[int]] = {}
+    files: dict[tuple[str, bool, str], list[int]] = {}
     for position, layer in enumerate(layers):
         in_place = same_grid(layer.geobox, geobox)
-        # A view on another grid knows one nodata only.
-        key = layer.path, in_place, None if in_place else layer.nodata
+        # A view on another grid knows one nodata only; as text, NaN is itself.
+        key = layer.path, in_place, "" if in_place else str(layer.nodata)
         files.setdefault(key, []).append(position)
     values: NDArray[Any] | None = None
     valid: NDArray[np.bool_] | None = None

@@ -26,7 +26,7 @@ from geounet.scene.product import (
     nodata_source,
 )
 from geounet.scene.quality import QualityCandidate, QualityLayer, choose_quality, quality_kind
-from geounet.scene.raster import Layer, open_raster
+from geounet.scene.raster import Layer, is_there, open_raster
 from geounet.scene.reflectance import from_gdal
 from geounet.scene.remote import is_remote, scrub, to_gdal, without_query
 from geounet.scene.stac_assets import (
@@ -42,7 +42,6 @@ from geounet.scene.stac_documents import (
     expand_sources,
     find_item,
     is_stac,
-    is_there,
 )
 
 __all__ = ["expand_sources", "is_stac", "read_item"]

@@ -15,6 +15,7 @@ import pystac
 from pystac.utils import str_to_datetime
 
 from geounet.errors import SceneError, reason
+from geounet.scene.raster import is_there
 from geounet.scene.remote import DOCUMENT_LIMIT, fetch, fetch_start, is_remote
 
 _DOCUMENT = re.compile(rb"^(?:\xef\xbb\xbf)?\s*\{")
@@ -91,14 +92,6 @@ def split_source(source: str) -> tuple[str, str]:
     ends = [i for i, char in enumerate(source) if char == "#"]
     places = ((source, ""), *((source[:end], source[end + 1 :]) for end in ends))
     return next((parts for parts in places if is_there(parts[0])), (source, ""))
-
-
-def is_there(path: str) -> bool:
-    """Return whether there is a file or folder; no, where it cannot be, its name being too long."""
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return False
 
 
 def _may_be_document(source: str) -> bool:

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from scipy.ndimage import map_coordinates
 
 from geounet.errors import SceneError
-from geounet.scene import SceneOptions, open_scene
+from geounet.scene import SceneOptions, open_scene, raster
 from geounet.scene.grid import finest_grid, same_grid
 
 CRS = "EPSG:32633"
@@ -382,3 +382,21 @@ def test_a_pixel_is_not_made_of_more_than_can_be_held(tmp_path):
         pytest.raises(SceneError, match=r"B03\.tif has pixels 50 times smaller .* smaller --res"),
     ):
         scene.read(["B03"], Window(0, 0, 2, 2))
+
+
+def test_bands_of_one_file_are_interpolated_in_one_reading_whatever_their_nodata(
+    tmp_path, monkeypatch
+):
+    """NaN is not equal to itself: each band was warped by itself, and the file decoded anew."""
+    path = write(
+        *(tmp_path / "stack.tif", grid((20, 20), 20), np.ones((3, 20, 20))),
+        dtype="float32",
+        nodata=math.nan,
+    )
+    with rasterio.open(path, "r+") as dst:
+        dst.descriptions = ("B05", "B06", "B07")
+    readings, warped = [], raster._read_warped
+    monkeypatch.setattr(raster, "_read_warped", lambda *a: readings.append(a) or warped(*a))
+    with open_scene(path, SceneOptions(sensor="s2", scale=1, res=10), advise=False) as scene:
+        assert scene.read(["B05", "B06", "B07"], Window(0, 0, 40, 40)).valid.all()
+    assert len(readings) == 1
