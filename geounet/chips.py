@@ -277,8 +277,6 @@ class ChipWriter:
             "dtype": "float32",
             "nodata": math.nan,
             "interleave": "band",
-            # Differences of neighbours: as reflectance was integers once, this is small and quick.
-            "predictor": 2,
         }
         with MemoryFile() as memory:
             with memory.open(**profile) as dst:
@@ -341,7 +339,10 @@ def _profile(geobox: GeoBox) -> dict[str, Any]:
         "width": width,
         "crs": str(geobox.crs),
         "transform": geobox.transform,
-        "compress": "deflate",
+        # Unpacked in a third of the time that DEFLATE takes, in one piece for each band; as
+        # reflectance was integers once, its values repeat and need no predictor.
+        "compress": "zstd",
+        "blockysize": height,
     }
 
 

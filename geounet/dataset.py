@@ -7,13 +7,13 @@ numbers from 0, and 255 where the class is unknown or the pixel has no data.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, default_collate
 
 from geounet.bands import Band, find_band
 from geounet.chipset import SPLITS, ChipSet
@@ -226,8 +226,8 @@ class ChipsOnDisk(Dataset[Samples]):
 
     def __getitems__(self, indexes: Sequence[int]) -> Samples:
         """Return a batch."""
-        images, labels = zip(*(self[index] for index in indexes), strict=True)
-        return Samples(torch.stack(images), torch.stack(labels))
+        # In a worker, straight into the memory that it shares.
+        return cast(Samples, default_collate([self[index] for index in indexes]))
 
 
 class ChipsInMemory(Dataset[Samples]):
