@@ -17,6 +17,7 @@ from geounet.model_card import CARD, write_card
 from geounet.model_file import ModelHeader, NetworkRecord, save_model
 from geounet.networks import Network
 from geounet.networks.halo import default_halo
+from geounet.progress import Progress, silent
 from geounet.reconstruction import draw_restored, judge_restored
 from geounet.report import (
     ChipPicture,
@@ -48,23 +49,49 @@ PICTURES = {
 """What lies beside a model file, for its card."""
 
 
-def finish_training(plan: TrainingPlan, log: EpochLog, out: Path, *, licence: str | None) -> None:
-    """Judge the best weights, draw the figures, and write the model file last."""
+def finish_training(
+    plan: TrainingPlan,
+    log: EpochLog,
+    out: Path,
+    *,
+    licence: str | None,
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+) -> None:
+    """Judge the best weights, draw the figures, and write the model file last.
+
+    Args:
+        plan: What was trained, with its best weights.
+        log: What the epochs came to.
+        out: The training's folder.
+        licence: Of the weights.
+        notes: What users should know.
+        progress: Told of the chips that are judged.
+    """
     network = plan.network.to(plan.device).eval()
     finish = _finish_restoring if plan.restores else _finish_telling
-    header = finish(plan, log, network, out, licence=licence)
+    header = finish(plan, log, network, out, progress)
+    header = header.model_copy(update={"licence": licence, "notes": tuple(notes)})
     pictures = {name: shows for name, shows in PICTURES.items() if (out / name).is_file()}
     write_card(header, out / CARD, model=MODEL, pictures=pictures)
     save_model(out / MODEL, network, header)
 
 
 def _finish_restoring(
-    plan: TrainingPlan, log: EpochLog, network: Network, out: Path, *, licence: str | None
+    plan: TrainingPlan, log: EpochLog, network: Network, out: Path, progress: Progress
 ) -> ModelHeader:
     """Judge and draw a network that gives back its bands."""
     device, batch, reader = plan.device, plan.config.batch, plan.reader
     judged = {
-        split: judge_restored(network, reader, plan.splits[split], device=device, batch=batch)
+        split: judge_restored(
+            network,
+            reader,
+            plan.splits[split],
+            device=device,
+            batch=batch,
+            progress=progress,
+            split=split,
+        )
         for split in ("val", "test")
     }
     logger.info("best epoch %d", (log.best_row or log.rows[-1])["epoch"])
@@ -74,11 +101,11 @@ def _finish_restoring(
     scores = {split: found.record() for split, found in judged.items() if found.pixels}
     # A narrower halo is one that changes no probability, and there are none.
     fields = _header_fields(plan, log, scores)
-    return ModelHeader(**fields, halo_default=plan.halo, halo_error=0.0, licence=licence)
+    return ModelHeader(**fields, halo_default=plan.halo, halo_error=0.0)
 
 
 def _finish_telling(
-    plan: TrainingPlan, log: EpochLog, network: Network, out: Path, *, licence: str | None
+    plan: TrainingPlan, log: EpochLog, network: Network, out: Path, progress: Progress
 ) -> ModelHeader:
     """Judge and draw a network that tells classes."""
     judged = {
@@ -88,6 +115,8 @@ def _finish_telling(
             plan.splits[split],
             device=plan.device,
             batch=plan.config.batch,
+            progress=progress,
+            split=split,
         )
         for split in ("val", "test")
     }
@@ -113,7 +142,6 @@ def _finish_telling(
         halo_error=error,
         position_u95_m=judged["val"].position_u95_m,
         suggested_threshold=judged["val"].suggested_threshold,
-        licence=licence,
     )
 
 

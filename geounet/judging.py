@@ -13,6 +13,7 @@ from geounet.dataset import ChipReader, ChipsOnDisk, scoring_batches
 from geounet.line_errors import LineErrors, measure_lines
 from geounet.metrics import Counts, all_figures, as_record, best_threshold, count_chips, spread
 from geounet.networks import Network
+from geounet.progress import Progress, silent
 from geounet.task import supervised
 
 WORST = 5
@@ -104,7 +105,14 @@ class Judgement:
 
 @torch.inference_mode()
 def judge_chips(
-    network: Network, reader: ChipReader, names: Sequence[str], *, device: str, batch: int
+    network: Network,
+    reader: ChipReader,
+    names: Sequence[str],
+    *,
+    device: str,
+    batch: int,
+    progress: Progress = silent,
+    split: str = "chips",
 ) -> Judgement:
     """Judge a network on chips, in float32.
 
@@ -114,12 +122,15 @@ def judge_chips(
         names: The chips; may be none.
         device: Where it runs.
         batch: Chips at a time.
+        progress: Told of the batches.
+        split: What they are called meanwhile.
     """
     info = reader.folder.info
     water = [one.water for one in reader.classes]
     counts, lines = [Counts.none(len(water))], []
     chips = ChipsOnDisk(reader, names)
-    for image, whole in scoring_batches(chips, batch=batch, workers=0, pin=False):
+    batches = scoring_batches(chips, batch=batch, workers=0, pin=False)
+    for image, whole in progress(batches, label=f"judging {split}", total=len(batches)):
         label = supervised(whole, network)
         logits = network(image.to(device, memory_format=torch.channels_last)).float()
         counts.append(count_chips(logits, label.to(device), water=water))

@@ -25,6 +25,11 @@ THRESHOLDS = torch.arange(1, 100) / 100
 """Probabilities of water from which a pixel may be taken for water."""
 REPLICATES = 1000
 """Of the bootstrap."""
+LEAST_BLOCKS = 3
+"""Of two blocks there are three different draws, and the outer 2.5 % of them are no estimate."""
+ALL_WATER = "all water"
+"""What scores call the classes of water taken as one, where there are more than two classes: where
+their probabilities come to 0.5 together, as the line is drawn."""
 
 Figures = dict[tuple[str, ...], Tensor]
 """Scores by name, ("iou", "water") for instance; each has the leading axes of the counts, and NaN
@@ -46,10 +51,11 @@ class Counts(NamedTuple):
     confusion: Tensor
     """(..., C, C), pixels by true and predicted class."""
     near: Tensor
-    """(..., distances, C, 2), pixels of a class near its boundary in both label and prediction, and
-    in either; for boundary IoU."""
+    """(..., distances, C or C + 1, 2), pixels of a class near its boundary in both label and
+    prediction, and in either; for boundary IoU. Of more than two classes, of `ALL_WATER` at last
+    too."""
     contours: Tensor
-    """(..., distances, C, 4), pixels on the predicted contour of a class, those of them with the
+    """(..., distances, C or C + 1, 4), likewise pixels on the predicted contour of a class, those of them with the
     true one near, pixels on the true contour, those of them with the predicted one near."""
     sure: Tensor
     """(..., CALIBRATION_BINS, 3), pixels by the probability of the class that they are taken for;
@@ -105,10 +111,14 @@ def count_chips(logits: Tensor, label: Tensor, *, water: Sequence[bool]) -> Coun
     p_water = probs[:, is_water].sum(dim=1).contiguous()
     reached = torch.bucketize(p_water, THRESHOLDS.to(p_water), right=True)
     pairs, reached_by = label * count + predicted, 2 * reached + truth
+    # Three classes may have 0.4, 0.3 and 0.3 of a pixel: the greatest does not tell what is water.
+    together = count > 2
+    said = _by_class(predicted, known, count, water=p_water >= 0.5 if together else None)
+    true = _by_class(label, known, count, water=truth > 0 if together else None)
     counts = Counts(
         confusion=_histogram(pairs, known, count**2).unflatten(-1, (count, -1)),
-        near=_near_boundaries(predicted, label, known, count),
-        contours=_on_contours(predicted, label, known, count),
+        near=_near_boundaries(said, true),
+        contours=_on_contours(said, true),
         sure=_calibration(sure, predicted == label, known),
         water=_histogram(reached_by, known, 2 * len(THRESHOLDS) + 2).unflatten(-1, (-1, 2)),
     )
@@ -133,14 +143,23 @@ def _calibration(sure: Tensor, right: Tensor, known: Tensor) -> Tensor:
     return torch.stack(columns, dim=-1)
 
 
-def _by_class(numbers: Tensor, known: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return where each class is, and where another known one is; (B, C, H, W) booleans."""
-    classes = torch.arange(count, device=numbers.device)[:, None, None]
-    inside = (numbers[:, None] == classes) & known[:, None]
-    return inside, known[:, None] & ~inside
+class _Places(NamedTuple):
+    """Where each class is, and where another known one is; (B, C or C + 1, H, W) booleans."""
+
+    inside: Tensor
+    other: Tensor
 
 
-def _near_boundaries(predicted: Tensor, label: Tensor, known: Tensor, count: int) -> Tensor:
+def _by_class(numbers: Tensor, known: Tensor, count: int, *, water: Tensor | None) -> _Places:
+    """Return where the classes are, and the water of several where it is given, (B, H, W)."""
+    planes = numbers[:, None] == torch.arange(count, device=numbers.device)[:, None, None]
+    if water is not None:
+        planes = torch.cat([planes, water[:, None]], dim=1)
+    inside = planes & known[:, None]
+    return _Places(inside, known[:, None] & ~inside)
+
+
+def _near_boundaries(said: _Places, true: _Places) -> Tensor:
     """Return `Counts.near`, after Cheng et al. (2021), "Boundary IoU", arXiv:2103.16562.
 
     A pixel is near the boundary if one of another class is in the square of 2 d + 1 pixels around
@@ -148,16 +167,16 @@ def _near_boundaries(predicted: Tensor, label: Tensor, known: Tensor, count: int
     """
     near_said, near_true = (
         [inside & reached for reached in _widened(other, square=True)]
-        for inside, other in (_by_class(of, known, count) for of in (predicted, label))
+        for inside, other in (said, true)
     )
     found = [
-        torch.stack([_pixels(said & true), _pixels(said | true)], dim=-1)
-        for said, true in zip(near_said, near_true, strict=True)
+        torch.stack([_pixels(one & other), _pixels(one | other)], dim=-1)
+        for one, other in zip(near_said, near_true, strict=True)
     ]
     return torch.stack(found, dim=1)
 
 
-def _on_contours(predicted: Tensor, label: Tensor, known: Tensor, count: int) -> Tensor:
+def _on_contours(said: _Places, true: _Places) -> Tensor:
     """Return `Counts.contours`, after Csurka et al. (2013) [1]_.
 
     A contour is made of the pixels of a class beside one of another; near is a distance between
@@ -167,14 +186,11 @@ def _on_contours(predicted: Tensor, label: Tensor, known: Tensor, count: int) ->
         .. [1] "What is a good evaluation measure for semantic segmentation?", BMVC,
            doi:10.5244/C.27.32.
     """
-    said, true = (
-        inside & next(_widened(other, square=False))
-        for inside, other in (_by_class(of, known, count) for of in (predicted, label))
-    )
-    near = zip(_widened(said, square=False), _widened(true, square=False), strict=True)
+    drawn, label = (inside & next(_widened(other, square=False)) for inside, other in (said, true))
+    near = zip(_widened(drawn, square=False), _widened(label, square=False), strict=True)
     found = [
-        [_pixels(said), _pixels(said & by_true), _pixels(true), _pixels(true & by_said)]
-        for by_said, by_true in near
+        [_pixels(drawn), _pixels(drawn & by_label), _pixels(label), _pixels(label & by_drawn)]
+        for by_drawn, by_label in near
     ]
     return torch.stack([torch.stack(of, dim=-1) for of in found], dim=1)
 
@@ -232,8 +248,12 @@ def all_figures(counts: Counts, names: Sequence[str]) -> Figures:
     Those of `pixel_figures`; boundary_iou and boundary_f1 by distance in pixels and class; and
     calibration_error, the expected one of Guo et al. (2017), "On calibration of modern neural
     networks", arXiv:1706.04599: how far, on average, a probability is from how often it is right.
+    Of more than two classes `ALL_WATER` has scores as if it were one.
     """
     figures = pixel_figures(counts.confusion, names)
+    if len(names) > 2:
+        figures |= _water_figures(counts)
+        names = [*names, ALL_WATER]
     boundary_iou = counts.near[..., 0] / counts.near[..., 1]  # (..., distances, C)
     said, said_met, true, true_met = counts.contours.unbind(dim=-1)
     precision, recall = (said_met / said).nan_to_num(), (true_met / true).nan_to_num()
@@ -246,6 +266,15 @@ def all_figures(counts: Counts, names: Sequence[str]) -> Figures:
     pixels, sure, right = counts.sure.unbind(dim=-1)  # (..., bins)
     figures["calibration_error",] = (sure - right).abs().sum(dim=-1) / pixels.sum(dim=-1)
     return figures
+
+
+def _water_figures(counts: Counts) -> Figures:
+    """Return iou, f1, precision and recall of `ALL_WATER`."""
+    half = int((THRESHOLDS <= 0.5).sum())  # so many are reached where it is 0.5 or more
+    said = counts.water[..., half:, :].sum(dim=-2)  # (..., 2), by what the label says
+    confusion = torch.stack([counts.water.sum(dim=-2) - said, said], dim=-1)  # (..., 2, 2)
+    figures = pixel_figures(confusion, ("land", ALL_WATER))
+    return {name: values for name, values in figures.items() if name[-1] == ALL_WATER}
 
 
 def spread(
@@ -264,10 +293,10 @@ def spread(
         seed: Of the draws.
 
     Returns:
-        None where there is one block only, or none, and so nothing is known of the spread.
+        None where there are fewer than `LEAST_BLOCKS`, and so nothing is known of the spread.
     """
     kinds = {block: number for number, block in enumerate(sorted(set(blocks)))}
-    if len(kinds) < 2:
+    if len(kinds) < LEAST_BLOCKS:
         return None
     member = torch.tensor([kinds[block] for block in blocks])
     of_blocks = counts.weighted(F.one_hot(member, len(kinds)).T)

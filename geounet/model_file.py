@@ -91,6 +91,8 @@ class ModelHeader(BaseModel):
     when asked for."""
     licence: str | None = None
     """Of the weights, where the one who trained them says so."""
+    notes: tuple[str, ...] = ()
+    """What the one who trained them wants users to know: where they fail, whom to ask."""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:

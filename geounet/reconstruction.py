@@ -20,6 +20,7 @@ from geounet.bands import Band
 from geounet.dataset import ChipReader, ChipsOnDisk, Samples, scoring_batches
 from geounet.networks import Network
 from geounet.processes import gathered
+from geounet.progress import Progress, silent
 from geounet.report import RestoredChip, draw_restored_sheet, picture_bands
 from geounet.task import SegmentationTask, supervised
 
@@ -105,12 +106,20 @@ class Restoration:
 
 @torch.inference_mode()
 def judge_restored(
-    network: Network, reader: ChipReader, names: Sequence[str], *, device: str, batch: int
+    network: Network,
+    reader: ChipReader,
+    names: Sequence[str],
+    *,
+    device: str,
+    batch: int,
+    progress: Progress = silent,
+    split: str = "chips",
 ) -> Restoration:
     """Judge a network on chips, in float32; as `judging.judge_chips`."""
     errors, counts = [torch.zeros(0, len(reader.bands), dtype=torch.float64)], [torch.zeros(0)]
     chips = ChipsOnDisk(reader, names)
-    for image, _ in scoring_batches(chips, batch=batch, workers=0, pin=False):
+    batches = scoring_batches(chips, batch=batch, workers=0, pin=False)
+    for image, _ in progress(batches, label=f"judging {split}", total=len(batches)):
         restored = network(image.to(device, memory_format=torch.channels_last)).cpu()
         squares, valid = _squares(restored, supervised(image, network))
         pixels = valid.sum(dim=(1, 2, 3))

@@ -84,6 +84,7 @@ def _from_weights(source: EncoderWeights, settings: SmpSettings, reader: ChipRea
         )
     record = {
         "weights": source.name,
+        "level": source.level,
         "bands": [b.id for b, at in zip(reader.bands, places, strict=True) if at is not None],
         "new_bands": [b.id for b, at in zip(reader.bands, places, strict=True) if at is None],
         "standardised_as_before": adopted,
@@ -129,6 +130,7 @@ def _from_model(
     record = {
         "model": path.name,
         "sha256": digest,
+        "level": header.level,
         "taken": transfer.part(transfer.taken),
         "new": transfer.part(transfer.fresh),
         "bands": [b.id for b, at in zip(reader.bands, places, strict=True) if at is not None],

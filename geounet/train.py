@@ -14,7 +14,7 @@ OUT/logs/               epochs.csv, and what TensorBoard shows
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -87,6 +87,7 @@ def train_model(
     overwrite: bool = False,
     exclude: Path | None = None,
     licence: str | None = None,
+    notes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Path:
     """Train a network on a chip folder.
@@ -100,7 +101,8 @@ def train_model(
         overwrite: Whether to replace a training that is in `out`.
         exclude: A list of chips to leave out; see `read_exclusions`.
         licence: Of the weights, to be recorded.
-        progress: Told of chips read and of the steps of each epoch.
+        notes: What users of the weights should know, likewise.
+        progress: Told of chips read, of the steps of each epoch, and of chips judged.
 
     Returns:
         The model file, `out`/model.safetensors.
@@ -128,7 +130,7 @@ def train_model(
         try:
             with helpers(team, _help_train, chips, config, out, resume, exclude):
                 log = _fit(plan, batches, out, resume=resume, progress=progress, team=team)
-            finish_training(plan, log, out, licence=licence)
+            finish_training(plan, log, out, licence=licence, notes=notes, progress=progress)
         except KeyboardInterrupt:
             kept = (out / LAST).is_file()
             logger.warning(_HOW_TO_GO_ON if kept else _NOTHING_TO_GO_ON_FROM)

@@ -105,6 +105,22 @@ def test_blocks_give_an_interval_and_one_block_none(reader):
     assert judge(reader, split="test").record()["interval"] is None
 
 
+def test_progress_is_told_of_every_batch(reader):
+    told = []
+
+    def watched(items, *, label, total):
+        told.append((label, total, 0))
+        for done, item in enumerate(items, start=1):
+            yield item
+            told[-1] = (label, total, done)
+
+    names = reader.folder.names("val")
+    asked = {"device": "cpu", "batch": 3, "progress": watched, "split": "val"}
+    judged = judge_chips(Ruler(reader, 2.0), reader, names, **asked)
+    assert told == [("judging val", 2, 2)]
+    assert judged.record() == judge(reader).record()
+
+
 def test_no_chips_are_judged_as_nothing(reader):
     judged = judge_chips(Ruler(reader, 0.0), reader, [], device="cpu", batch=4)
     assert judged.pixels == 0

@@ -5,6 +5,7 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from torchmetrics.functional import classification as tm
 
 from geounet.metrics import (
+    ALL_WATER,
     THRESHOLDS,
     Counts,
     all_figures,
@@ -126,13 +127,15 @@ def test_boundary_scores_are_those_of_erosions_and_distances(seed):
     found = all_figures(counted(seed).total(), THREE)
     predicted = logits.argmax(dim=1).numpy()
     known = label.numpy() != 255
-    for number, name in enumerate(THREE):
+    planes = [(n, predicted == i, label.numpy() == i) for i, n in enumerate(THREE)]
+    wet = logits.softmax(dim=1)[:, 1:].sum(dim=1).numpy() >= 0.5
+    for name, said, true in [*planes, (ALL_WATER, wet, label.numpy() > 0)]:
         for distance in (1, 2, 3):
             both = either = 0
             met = [0, 0, 0, 0]
-            for said_numbers, numbers, there in zip(predicted, label.numpy(), known, strict=True):
+            for of_said, of_true, there in zip(said, true, known, strict=True):
                 near, contours = [], []
-                for mask in (said_numbers == number, numbers == number):
+                for mask in (of_said, of_true):
                     inside = mask & there
                     solid = inside | ~there  # nothing is known of a boundary there
                     square = binary_erosion(
@@ -151,6 +154,23 @@ def test_boundary_scores_are_those_of_erosions_and_distances(seed):
             precision, recall = met[1] / met[0], met[3] / met[2]
             f1 = 2 * precision * recall / (precision + recall)
             assert found["boundary_f1", *key].item() == pytest.approx(f1)
+
+
+def test_classes_of_water_are_scored_as_one_too():
+    label = torch.tensor([[[1, 2, 0, 0]]], dtype=torch.uint8)
+    # Land is never the greatest in the third, and yet the two waters are the greater part of it.
+    p = torch.tensor([[0.2, 0.45, 0.35], [0.1, 0.8, 0.1], [0.4, 0.35, 0.25], [0.8, 0.1, 0.1]])
+    logits = p.log().T[None, :, None]
+    figures = all_figures(count_chips(logits, label, water=[False, True, True]).total(), THREE)
+    scores = as_record(figures)
+    assert scores["iou"]["land"] == 1  # by the greatest of each pixel
+    assert scores["iou"]["water"] == 0.5
+    assert scores["iou"][ALL_WATER] == pytest.approx(2 / 3, abs=1e-6)
+    assert scores["precision"][ALL_WATER] == pytest.approx(2 / 3, abs=1e-6)
+    assert scores["recall"][ALL_WATER] == 1
+    assert scores["f1"][ALL_WATER] == pytest.approx(0.8, abs=1e-6)
+    two = count_chips(logits[:, :2], label.clamp(max=1), water=[False, True]).total()
+    assert ("iou", ALL_WATER) not in all_figures(two, THREE[:2])
 
 
 def test_boundaries_know_how_far_a_line_is_off():
@@ -253,8 +273,10 @@ def test_chips_of_one_block_are_drawn_together():
     assert by_block.diff() == pytest.approx(2 * apart.diff().item(), rel=0.2)
 
 
-def test_of_one_block_or_none_no_spread_is_known():
+def test_of_fewer_than_three_blocks_no_spread_is_known():
     assert spread(chips_of([90, 80]), ["a", "a"], THREE[:2]) is None
+    assert spread(chips_of([90, 80, 70]), ["a", "b", "b"], THREE[:2]) is None
+    assert spread(chips_of([90, 80, 70]), ["a", "b", "c"], THREE[:2]) is not None
     assert spread(Counts.none(2), [], THREE[:2]) is None
 
 
@@ -263,6 +285,6 @@ def test_scores_that_nothing_defines_are_none_in_records():
     record = as_record(figures)
     assert record["accuracy"] is record["calibration_error"] is None
     assert record["boundary_f1"]["2"]["water"] is None
-    interval = as_record(spread(chips_of([90, 80]), ["a", "b"], THREE[:2]))
+    interval = as_record(spread(chips_of([90, 80, 70]), ["a", "b", "c"], THREE[:2]))
     assert interval["recall"]["water"] is None  # there is no water
-    assert interval["accuracy"] == [0.8, 0.9]
+    assert interval["accuracy"] == [0.7, 0.9]
