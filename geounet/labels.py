@@ -23,6 +23,7 @@ from rasterio.windows import Window
 from shapely import STRtree, box
 
 from geounet.classes import IGNORE, LAND, LAND_WATER, WATER, LabelClass
+from geounet.coverage import coverage
 from geounet.errors import LabelError, SceneError
 from geounet.scene.raster import one_line, open_raster
 from geounet.vectors import (
@@ -75,6 +76,14 @@ class LabelSource(Protocol):
 
     def read(self, geobox: GeoBox) -> NDArray[np.uint8]:
         """Return the classes of the pixels of a grid, (height, width); 255 is unknown."""
+        ...
+
+    def read_shares(self, geobox: GeoBox) -> NDArray[np.float32]:
+        """Return how much of each pixel of a grid is water, (height, width), NaN unknown.
+
+        Raises:
+            LabelError: They cannot tell, because they are no finer than the grid.
+        """
         ...
 
 
@@ -278,6 +287,26 @@ class RasterLabels:
             ) as warped:
                 return self._to_classes(warped.read(1))
 
+    def read_shares(self, geobox: GeoBox) -> NDArray[np.float32]:
+        """See `LabelSource.read_shares`; a pixel is known if all label pixels in it are."""
+        with _reading(self.path) as src:
+            to_raster = ~src.transform @ geobox.transform
+        times = round(to_raster.a)
+        height, width = geobox.shape
+        finer = geobox.transform @ Affine.scale(1 / max(times, 1))
+        fine = GeoBox((height * times, width * times), finer, geobox.crs)
+        fits = self._same_crs(geobox) and times > 1
+        if not fits or _whole_offset(src.transform, fine) is None:
+            raise LabelError(
+                f"--water-shares needs polygons, or a raster whose pixels part those of the scene "
+                f"into whole numbers, 10 m into 2 m for instance; {self.path} does not. Give "
+                "polygons, or leave it out."
+            )
+        parts = self.read(fine).reshape(height, times, width, times)
+        share = (parts == WATER.value).mean(axis=(1, 3), dtype=np.float32)
+        share[(parts == IGNORE).any(axis=(1, 3))] = np.nan
+        return share
+
     def _same_crs(self, geobox: GeoBox) -> bool:
         return self.crs.equals(crs_of(geobox), ignore_axis_order=True)
 
@@ -362,13 +391,22 @@ class PolygonLabels:
 
     def read(self, geobox: GeoBox) -> NDArray[np.uint8]:
         """See `LabelSource.read`."""
+        outside = WATER if self.inside == LAND else LAND
+        inside = covered(self._near(geobox), geobox)
+        return np.where(inside, self.inside.value, outside.value).astype(np.uint8)
+
+    def read_shares(self, geobox: GeoBox) -> NDArray[np.float32]:
+        """See `LabelSource.read_shares`."""
+        inside = coverage(self._near(geobox), geobox).astype(np.float32)
+        return inside if self.inside == WATER else 1 - inside
+
+    def _near(self, geobox: GeoBox) -> Geometries:
+        """Return the polygons around a grid, in its CRS."""
         if self._around is None or not _contains(self._around, geobox):
             # All of a scene at once, not window by window.
             known = (whole for whole in self._scenes if _contains(whole, geobox))
             self._load(next(known, geobox))
-        near = self._pieces[self._tree.query(box(*grid_bounds(geobox)))]
-        outside = WATER if self.inside == LAND else LAND
-        return np.where(covered(near, geobox), self.inside.value, outside.value).astype(np.uint8)
+        return self._pieces[self._tree.query(box(*grid_bounds(geobox)))]
 
     def _load(self, geobox: GeoBox) -> None:
         """Bring what lies around a grid into memory: cut to it, in its CRS, in small pieces."""

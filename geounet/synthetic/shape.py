@@ -15,6 +15,7 @@ from contourpy import FillType, LineType
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from geounet.coverage import enclosed_area
 from geounet.synthetic.noise import (
     derive_key,
     derive_rng,
@@ -250,8 +251,7 @@ def ramp(values: NDArray[np.float64], start: float, stop: float) -> NDArray[np.f
 def _covered_area(samples: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
     """Return how much of each pixel lies where linearly interpolated samples are positive.
 
-    Signed areas under the edges are added up, as font rasterisers do. Every edge lies within one
-    square of samples and so within one pixel.
+    Every edge lies within one square of samples and so within one pixel.
 
     Args:
         samples: (height × FINENESS + 1, width × FINENESS + 1), at the corners of the sub-pixels.
@@ -260,7 +260,6 @@ def _covered_area(samples: NDArray[np.float64], shape: tuple[int, int]) -> NDArr
     Returns:
         (height, width), 0 to 1.
     """
-    height, width = shape
     generator = contourpy.contour_generator(z=samples, fill_type=FillType.ChunkCombinedOffset)
     filled = generator.filled(0.0, np.inf)
     if filled[0][0] is None:
@@ -269,16 +268,4 @@ def _covered_area(samples: NDArray[np.float64], shape: tuple[int, int]) -> NDArr
     ring_ends = cast("NDArray[np.uint32]", filled[1][0])[1:].astype(np.intp)
     starts = np.delete(np.arange(len(points)), ring_ends - 1)
     start, end = points[starts] / FINENESS, points[starts + 1] / FINENESS
-    # What lies on the right or lower border of the cell belongs to its last pixels.
-    middle = (start + end) / 2
-    col = np.minimum(np.floor(middle[:, 0]), width - 1).astype(int)
-    row = np.minimum(np.floor(middle[:, 1]), height - 1).astype(int)
-    drop = end[:, 1] - start[:, 1]
-    pixel = row * (width + 1) + col
-    size = height * (width + 1)
-    # To the right of an edge, the area of its own pixel and then all of the pixels after it.
-    own = np.bincount(pixel, drop * (col + 1 - middle[:, 0]), minlength=size)
-    later = np.bincount(pixel + 1, drop * (middle[:, 0] - col), minlength=size + 1)[:size]
-    area = (own + later).reshape(height, width + 1).cumsum(axis=1)[:, :width]
-    # What is covered whole is whole, whatever the sums were rounded to on the way.
-    return np.abs(area).round(9).clip(0, 1)
+    return enclosed_area(start, end, shape)

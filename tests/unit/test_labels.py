@@ -421,3 +421,60 @@ def test_a_polygon_that_is_turned_and_widened_is_the_same_in_a_shapefile(tmp_pat
     b = open_labels(write_polygons(tmp_path / "p.fgb", [shape])).read(GRID)
     np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(a, shapely.contains_xy(shape, *centres(GRID)))
+
+
+# Shares of water
+
+
+@pytest.mark.parametrize("are_water", [True, False])
+def test_shares_are_the_areas_of_polygons_in_any_window(tmp_path, are_water) -> None:
+    # West of a line that leans: x = 500 313.7 + 0.4 (y − 5 000 000), in metres.
+    south, north = 4_999_000, 5_000_500
+    line = [(500_313.7 + 0.4 * (y - 5_000_000), y) for y in (south, north)]
+    shape = shapely.Polygon([(490_000, south), *line, (490_000, north)])
+    path = write_polygons(tmp_path / "west.gpkg", [shape])
+    labels = open_labels(path, water=are_water)
+    labels.prepare(GRID, scene="scene")
+    rows, cols = np.indices(GRID.shape)
+    within = (np.arange(1000) + 0.5) / 1000  # in rows of a pixel
+    edge = 31.37 - 0.4 * (rows[..., None] + within)  # columns from the left
+    west = (edge - cols[..., None]).clip(0, 1).mean(axis=-1)
+    expected = west if are_water else 1 - west
+    np.testing.assert_allclose(labels.read_shares(GRID), expected, atol=1e-5)
+    part = labels.read_shares(window(7, 9, 20, 30))
+    np.testing.assert_allclose(part, expected[7:27, 9:39], atol=1e-5)
+    np.testing.assert_array_equal(labels.read(GRID) == 1, expected >= 0.5)
+
+
+def test_shares_of_a_finer_raster_are_counts_of_its_pixels(tmp_path) -> None:
+    fine = blobs((200, 320), seed=3)  # of 2.5 m; ends before the grid does
+    fine[17, 30] = 255
+    transform = GRID.transform @ Affine.scale(0.25)
+    labels = open_labels(write_raster(tmp_path / "fine.tif", fine, transform=transform))
+    labels.prepare(GRID, scene="scene")
+    found = labels.read_shares(GRID)
+    assert np.isnan(found[50:]).all()
+    for row, col in np.ndindex(50, 80):
+        part = fine[4 * row : 4 * row + 4, 4 * col : 4 * col + 4]
+        if (row, col) == (4, 7):
+            assert np.isnan(found[row, col])
+        else:
+            assert found[row, col] == np.sum(part == 1) / 16
+    np.testing.assert_array_equal(labels.read_shares(window(3, 4, 20, 20)), found[3:23, 4:24])
+
+
+@pytest.mark.parametrize(
+    ("transform", "crs"),
+    [
+        (GRID.transform, UTM),
+        (GRID.transform @ Affine.scale(0.3), UTM),
+        (GRID.transform @ Affine.translation(0.05, 0) @ Affine.scale(0.5), UTM),
+        (GRID.transform @ Affine.rotation(3) @ Affine.scale(0.5), UTM),
+        (GRID.transform @ Affine.scale(2), UTM),
+        (GRID.transform @ Affine.scale(0.5), "EPSG:32633"),
+    ],
+)
+def test_rasters_that_do_not_part_pixels_evenly_tell_no_shares(tmp_path, transform, crs) -> None:
+    path = write_raster(tmp_path / "l.tif", blobs((300, 300)), transform=transform, crs=crs)
+    with pytest.raises(LabelError, match="--water-shares needs polygons, or a raster whose pixels"):
+        open_labels(path).read_shares(GRID)
