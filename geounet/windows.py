@@ -81,6 +81,58 @@ def plan_windows(
             )
 
 
+def plan_overlapping(
+    height: int, width: int, *, window: int, overlap: int, stride: int = 1
+) -> Iterator[HaloWindow]:
+    """Cover a raster with windows of one size that overlap, for results that are to be blended.
+
+    The grid of windows is regular and lies over the middle of the raster, so that what it reaches
+    beyond is the same on opposite sides, to a stride, and half an overlap at least: at the
+    raster's edge, too, there is something around what counts.
+
+    Args:
+        height: Rows of the raster.
+        width: Columns of the raster.
+        window: Side of every window, in pixels.
+        overlap: Pixels that neighbours share.
+        stride: Origins are multiples of it.
+
+    Yields:
+        Windows in row-major order. `core` is what of a window lies inside the raster; cores
+        overlap, and every pixel is in one at least.
+
+    Raises:
+        ValueError: `overlap` is not within 1 and `window` - 1, or the step between windows is no
+            multiple of `stride`.
+    """
+    step = window - overlap
+    if not 0 < overlap < window or step % stride:
+        raise ValueError(
+            f"windows of {window} that overlap by {overlap} do not go with the stride {stride}"
+        )
+
+    def spans(size: int) -> list[tuple[int, int, int]]:
+        """(origin, start of what lies inside, its end) along one side."""
+        rim = round_up(overlap // 2, stride)
+        count = 1 + max(0, -(-(size + 2 * rim - window) // step))
+        beyond = window + (count - 1) * step - size
+        first = -(beyond // 2 // stride) * stride
+        origins = range(first, first + count * step, step)
+        return [(at, max(at, 0), min(at + window, size)) for at in origins]
+
+    for row, top, bottom in spans(height):
+        for col, left, right in spans(width):
+            yield HaloWindow(
+                read=Window(col_off=col, row_off=row, width=window, height=window),
+                core=Window(col_off=left, row_off=top, width=right - left, height=bottom - top),
+            )
+
+
+def blend_overlap(window: int, stride: int) -> int:
+    """Return by how much windows that are blended overlap: a quarter of them, in whole strides."""
+    return round_up(-(-window // 4), stride)
+
+
 def round_up(number: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is not below `number`."""
     return -(-number // multiple) * multiple

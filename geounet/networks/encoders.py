@@ -32,16 +32,17 @@ RGB = ("red", "green", "blue")
 class SmpNetwork(Network):
     """A network of segmentation-models-pytorch that refuses sizes it cannot take."""
 
-    def __init__(self, network: nn.Module, *, stride: int) -> None:
+    def __init__(self, network: nn.Module, *, stride: int, least: int = 0) -> None:
         super().__init__()
         self.network = network
         self.stride = stride
+        self.least = least
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes, H, W) for standardised bands `x` (B, bands, H, W).
 
         Raises:
-            ValueError: H or W is not a multiple of the stride.
+            ValueError: H or W is not a multiple of the stride, or too small.
         """
         self.check_size(x)
         return self.network(x)
@@ -67,7 +68,11 @@ def build_smp_network(
     network = _create(settings, bands=len(bands), classes=classes, weights=None)
     if pretrained:
         _start_encoder(network, settings, bands)
-    return SmpNetwork(network, stride=network.encoder.output_stride)
+    stride = network.encoder.output_stride
+    if settings.decoder == "dpt":
+        stride *= 2  # it halves the grid of patches, and joins the halves with the whole
+    # PAN pools what the encoder gives three times more.
+    return SmpNetwork(network, stride=stride, least=8 * stride if settings.decoder == "pan" else 0)
 
 
 def _start_encoder(network: Any, settings: SmpSettings, bands: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,25 @@ _ALIGNABLE = ("upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d
 """Resizing; with `align_corners` it depends on the window's size."""
 
 
+class View(NamedTuple):
+    """How far a network sees."""
+
+    halo: int | None
+    """Pixels around a window that matter, as `exact_halo` gives them."""
+    obstacle: str | None
+    """Why there is no such number, for people."""
+
+
 def exact_halo(network: Network, bands: int) -> int | None:
     """Return how many pixels around a window matter, at most, for what the network says inside it.
+
+    As `measure_view`, which says besides why there is none.
+    """
+    return measure_view(network, bands).halo
+
+
+def measure_view(network: Network, bands: int) -> View:
+    """Find how many pixels around a window matter, at most, for what the network says inside it.
 
     A window read with this halo, and on to a size that the network takes, gets exactly the answer
     of one pass over the whole scene, if its origin is a multiple of the stride away from that
@@ -54,26 +71,24 @@ def exact_halo(network: Network, bands: int) -> int | None:
         bands: How many bands it takes.
 
     Returns:
-        Pixels, the margin and a multiple of the stride; None where the whole scene matters, where
+        Pixels, the margin and a multiple of the stride; none where the whole scene matters, where
         the answer depends on the window's size, or where the halo is wider than 48 strides.
     """
     probed = _positive_copy(network)
     jump, obstacle = _look_once(probed, bands)
     if obstacle:
         logger.info("The network has no exact halo: it uses %s.", obstacle)
-        return None
+        return View(None, obstacle)
     halos = []
     for axis in (2, 3):
         halo = _reach(probed, bands, axis=axis, jump=jump)
         if halo is None:
-            logger.info(
-                "The network has no exact halo: none is found up to %d pixels.",
-                network.stride * PROBE_STRIDES[-1] - jump,
-            )
-            return None
+            widest = network.stride * PROBE_STRIDES[-1] - jump
+            logger.info("The network has no exact halo: none is found up to %d pixels.", widest)
+            return View(None, f"a view wider than {widest} pixels")
         halos.append(halo)
     beyond = max(0, max(halos) - network.margin)
-    return network.margin + -(-beyond // network.stride) * network.stride
+    return View(network.margin + -(-beyond // network.stride) * network.stride, None)
 
 
 def default_halo(

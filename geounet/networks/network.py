@@ -17,10 +17,12 @@ class Network(nn.Module):
     """Pixels by which the output is smaller than the input, on each side; 0 with same padding."""
     remainder: int = 0
     """What heights and widths leave when they are divided by the stride."""
+    least: int = 0
+    """Pixels below which it takes no height or width, where its margin and stride do not say so."""
 
     def fit(self, side: int) -> int:
         """Return the smallest height or width that it takes and that is not below `side`."""
-        side = max(side, 2 * self.margin + 1)
+        side = max(side, 2 * self.margin + 1, self.least)
         return side + (self.remainder - side) % self.stride
 
     def nearest_sizes(self, side: int) -> tuple[int, ...]:
@@ -39,7 +41,7 @@ class Network(nn.Module):
         height, width = x.shape[-2:]
         if self.fit(height) != height or self.fit(width) != width:
             more = f" plus {self.remainder}" * bool(self.remainder)
-            least = f", from {self.fit(0)} on" * bool(self.margin)
+            least = f", from {self.fit(0)} on" * bool(self.margin or self.least)
             raise ValueError(
                 f"This network takes heights and widths that are multiples of {self.stride}{more}"
                 f"{least}, not {height} × {width}; nearest are {self._nearest(height)} × "

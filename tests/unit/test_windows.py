@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.windows import Window
 
-from geounet.windows import HaloWindow, mirror_indexes, plan_windows, round_up
+from geounet.windows import (
+    HaloWindow,
+    blend_overlap,
+    mirror_indexes,
+    plan_overlapping,
+    plan_windows,
+    round_up,
+)
 
 sides = st.integers(1, 90)
 strides = st.integers(1, 16)
@@ -127,3 +134,50 @@ def test_rounding_up_goes_to_the_next_multiple(number, multiple):
     rounded = round_up(number, multiple)
     assert rounded % multiple == 0
     assert 0 <= rounded - number < multiple
+
+
+@given(data=st.data(), height=sides, width=sides, stride=strides)
+def test_overlapping_windows_are_of_one_size_and_share_what_was_asked_for(
+    data, height, width, stride
+):
+    strides_wide = data.draw(st.integers(2, 6))
+    window = strides_wide * stride
+    overlap = blend_overlap(window, stride)
+    plan = list(plan_overlapping(height, width, window=window, overlap=overlap, stride=stride))
+    seen = np.zeros((height, width), dtype=int)
+    for place in plan:
+        assert (place.read.height, place.read.width) == (window, window)
+        assert place.read.row_off % stride == place.read.col_off % stride == 0
+        assert place.core.height > 0
+        assert place.core.width > 0
+        rows, cols = place.keep  # what of it lies inside, found another way
+        inside = np.zeros((window, window), dtype=bool)
+        inside[rows, cols] = True
+        for r, c in [(0, 0), (window - 1, window - 1), (window // 2, window // 2)]:
+            row, col = place.read.row_off + r, place.read.col_off + c
+            assert inside[r, c] == (0 <= row < height and 0 <= col < width)
+        seen[place.core.toslices()] += 1
+    assert (seen >= 1).all()
+    rows_at = sorted({place.read.row_off for place in plan})
+    assert (np.diff(rows_at) == window - overlap).all()
+    rim = overlap // 2
+    for offsets, size in [(rows_at, height), ([p.read.col_off for p in plan], width)]:
+        before, after = -min(offsets), max(offsets) + window - size
+        if len(set(offsets)) > 1 or size + 2 * rim <= window:
+            assert min(before, after) >= rim
+        assert 0 <= after - before < 2 * stride
+    places = [(place.read.row_off, place.read.col_off) for place in plan]
+    assert places == sorted(set(places))
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(64, 0), (64, 64), (64, 24)])
+def test_overlaps_that_do_not_go_with_the_windows_are_told(window, overlap):
+    with pytest.raises(ValueError, match=f"{window} that overlap by {overlap}"):
+        list(plan_overlapping(90, 90, window=window, overlap=overlap, stride=16))
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "overlap"), [(256, 32, 64), (64, 32, 32), (96, 32, 32), (100, 1, 25)]
+)
+def test_windows_overlap_by_a_quarter_in_whole_strides(window, stride, overlap):
+    assert blend_overlap(window, stride) == overlap
