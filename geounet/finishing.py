@@ -10,9 +10,10 @@ from torch import Tensor
 
 from geounet import __version__
 from geounet.bands import Band
-from geounet.chipset import SPLITS
+from geounet.chipset import SPLITS, ChipSet
+from geounet.classes import WATER
 from geounet.judging import Judgement, judge_chips
-from geounet.metrics import THRESHOLDS, threshold_scores
+from geounet.metrics import ALL_WATER, THRESHOLDS, threshold_scores
 from geounet.model_card import CARD, write_card
 from geounet.model_file import ModelHeader, NetworkRecord, save_model
 from geounet.networks import Network
@@ -134,7 +135,7 @@ def _finish_telling(
         _draw_sheet(plan, coast, judged["val"].wrong, out / "validation.png")
     scores = {split: found.record() for split, found in judged.items() if found.pixels}
     if "val" in scores:
-        figures = _score_figures(judged["val"], scores["val"]["by_scene"])
+        figures = _score_figures(plan, judged["val"], scores["val"]["by_scene"])
         draw_scores(figures, out / "scores.png")
     return ModelHeader(
         **_header_fields(plan, log, scores),
@@ -181,17 +182,33 @@ def _record(plan: TrainingPlan, log: EpochLog, scores: Mapping[str, Any]) -> dic
         "data": {
             "size": info.size,
             "split": info.split,
-            "sources": [
-                {key: source.get(key) for key in ("scene", "time", "labels")}
-                for source in info.sources
-            ],
+            "splits": {split: _contents(plan.reader.folder, split) for split in SPLITS},
+            "sources": [_source(plan.reader.folder, source) for source in info.sources],
         },
         "scores": scores,
         "versions": {"geounet": __version__, "torch": torch.__version__},
     }
 
 
-def _score_figures(judged: Judgement, by_scene: dict[str, Any]) -> ScoreFigures:
+def _contents(folder: ChipSet, split: str) -> dict[str, Any]:
+    """Return what the chips of a split show; None of chips without labels."""
+    index = folder.index[folder.index["split"] == split]
+    water = index["water"].mean()  # of what is known of each chip
+    return {
+        "chips": len(index),
+        "water_share": None if water != water else round(float(water), 4),
+        "coast_km": round(float(index["coast_m"].sum()) / 1000, 1),
+    }
+
+
+def _source(folder: ChipSet, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a scene that chips are from, and how many of them are in which split."""
+    index = folder.index[folder.index["scene"] == source.get("scene")]
+    told = {key: source.get(key) for key in ("scene", "time", "labels")}
+    return told | {"chips": {split: int((index["split"] == split).sum()) for split in SPLITS}}
+
+
+def _score_figures(plan: TrainingPlan, judged: Judgement, by_scene: dict[str, Any]) -> ScoreFigures:
     """Return what the figure of the scores shows."""
     total = judged.counts.total()
     return ScoreFigures(
@@ -200,6 +217,7 @@ def _score_figures(judged: Judgement, by_scene: dict[str, Any]) -> ScoreFigures:
         by_threshold=threshold_scores(total).numpy(),
         suggested=judged.suggested_threshold,
         by_scene=by_scene,
+        colors={one.name: one.color for one in plan.reader.classes} | {ALL_WATER: WATER.color},
     )
 
 

@@ -55,8 +55,9 @@ class Counts(NamedTuple):
     prediction, and in either; for boundary IoU. Of more than two classes, of `ALL_WATER` at last
     too."""
     contours: Tensor
-    """(..., distances, C or C + 1, 4), likewise pixels on the predicted contour of a class, those of them with the
-    true one near, pixels on the true contour, those of them with the predicted one near."""
+    """(..., distances, C or C + 1, 4), likewise pixels on the predicted contour of a class,
+    those of them with the true one near, pixels on the true contour, those of them with the
+    predicted one near."""
     sure: Tensor
     """(..., CALIBRATION_BINS, 3), pixels by the probability of the class that they are taken for;
     the sum of these probabilities; and how many are right."""

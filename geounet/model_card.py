@@ -11,6 +11,7 @@ import yaml
 
 from geounet.config import Config, restores_bands
 from geounet.line_errors import STRAY_PX
+from geounet.metrics import ALL_WATER, LEAST_BLOCKS
 from geounet.model_file import ModelHeader
 from geounet.outputs import stage_file
 
@@ -20,6 +21,8 @@ FEW_BLOCKS = 10
 MOST_ROWS = 40
 """Of a table of scenes."""
 SPLITS = {"val": "validation", "test": "test"}
+ODD_THRESHOLD = 0.2
+"""A suggested threshold that is further than this from 0.5 says that probabilities are not true."""
 
 
 def write_card(header: ModelHeader, path: Path, *, model: str, pictures: Mapping[str, str]) -> None:
@@ -101,16 +104,36 @@ def _data(header: ModelHeader) -> Iterator[str]:
         return
     side = f" of {data['size']} × {data['size']} pixels" if "size" in data else ""
     yield f"Chips{side}: {', '.join(counts)}. Fingerprint `{chips['fingerprint']}`.\n"
+    if contents := data.get("splits"):
+        rows = [
+            (
+                split,
+                str(of["chips"]),
+                _percent(of["water_share"]),
+                _number(of["coast_km"], "{:g}"),
+            )
+            for split, of in contents.items()
+        ]
+        yield from _table(("split", "chips", "water", "coast, km"), rows)
     if split := data.get("split"):
         rest = {name: value for name, value in split.items() if _plain(value) and name != "by"}
-        told = ", ".join(f"{name} {value}" for name, value in sorted(rest.items()))
+        told = ", ".join(f"{name} {_short(value)}" for name, value in sorted(rest.items()))
         yield f"Divided by {split.get('by', '?')}: {told}.\n"
-    if sources := data.get("sources"):
-        rows = [
-            tuple(str(source.get(key) or "–") for key in ("scene", "time", "labels"))
-            for source in sources
-        ]
-        yield from _table(("scene", "seen at", "labels"), rows, most=MOST_ROWS)
+    yield from _sources(data.get("sources") or ())
+
+
+def _sources(sources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a table of the scenes that chips are from."""
+    if not sources:
+        return
+    keys = ("scene", "time", "labels")
+    rows = [[str(source.get(key) or "–") for key in keys] for source in sources]
+    titles = ["scene", "seen at", "labels"]
+    if all("chips" in source for source in sources):
+        titles += [f"{split} chips" for split in sources[0]["chips"]]
+        for row, source in zip(rows, sources, strict=True):
+            row += [str(count) for count in source["chips"].values()]
+    yield from _table(titles, rows, most=MOST_ROWS)
 
 
 def _licence(header: ModelHeader) -> Iterator[str]:
@@ -130,6 +153,8 @@ def _training(header: ModelHeader) -> Iterator[str]:
         f"; predicted with a halo of {header.halo_default} pixels, which changes no probability by "
         f"more than {header.halo_error:.2g}"
     )
+    if header.halo_default == header.halo_exact:
+        predicted = ", and is predicted with all of them"
     if restores_bands(header.network.settings):
         predicted = "; gives back the bands that it is given, and looked at no label"
     yield f"{header.network.name}: {halo} around, stride {header.stride}{predicted}.\n"
@@ -193,7 +218,8 @@ def _scores(header: ModelHeader) -> Iterator[str]:
         return
     yield (
         "In brackets, between what a score lies in 95 % of all draws of blocks of chips "
-        "(bootstrap). Boundary scores are those at 2 pixels.\n"
+        f"(bootstrap); none where there are fewer than {LEAST_BLOCKS} blocks. Boundary scores are "
+        "those at 2 pixels; all are in the model file, at 1 and 3 too.\n"
     )
     kinds = [("IoU", "iou"), ("F1", "f1"), ("precision", "precision"), ("recall", "recall")]
     names = [one.name for one in header.label_classes]
@@ -210,7 +236,7 @@ def _scores(header: ModelHeader) -> Iterator[str]:
                 *(_with_spread(of_split, key, name) for _, key in kinds),
                 *(_with_spread(of_split, f"boundary_{key}", "2", name) for key in ("iou", "f1")),
             )
-            for name in names
+            for name in (*names, *([ALL_WATER] if ALL_WATER in of_split["iou"] else []))
         ]
         titles = [title for title, _ in kinds]
         yield from _table(("class", *titles, "boundary IoU", "boundary F1"), rows)
@@ -242,7 +268,8 @@ def _by_scene(scores: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
 
 
 def _line(header: ModelHeader) -> Iterator[str]:
-    lines = header.training.get("scores", {}).get("val", {}).get("lines")
+    scores = header.training.get("scores", {})
+    lines = scores.get("val", {}).get("lines")
     if header.position_u95_m is not None:
         yield (
             f"95 % of the line drawn on the validation chips lies within "
@@ -254,11 +281,22 @@ def _line(header: ModelHeader) -> Iterator[str]:
             "How far 95 % of the line are from the labels' cannot be said: there is none on the "
             "validation chips, or more than 5 % of it is where the labels have nothing like it.\n"
         )
-    if lines and lines["drawn_m"]:
+    rows = [
+        (
+            called,
+            *(_number(of["lines"][key], "{:.1f}") for key in ("median_m", "u95_m")),
+            _side(of["lines"]["mean_seaward_m"]),
+            *(_percent(of["lines"][key]) for key in ("stray_share", "missed_share")),
+        )
+        for called, of in _by_split(scores)
+        if of["lines"]["drawn_m"]
+    ]
+    if rows:
+        titles = ("chips", "median m", "95 % m", "on average", "stray", "missed")
+        yield from _table(titles, rows)
         yield (
-            f"Median {_number(lines['median_m'], '{:.1f}')} m{_side(lines['mean_seaward_m'])}; "
-            f"{_percent(lines['stray_share'])} of it has no line of the labels within "
-            f"{STRAY_PX:g} pixels, and {_percent(lines['missed_share'])} of theirs none of it.\n"
+            f"Stray: of the line that is drawn, what has none of the labels within {STRAY_PX:g} "
+            "pixels; missed: of the labels', what has none that is drawn.\n"
         )
     if header.suggested_threshold is not None:
         yield (
@@ -271,13 +309,14 @@ def _line(header: ModelHeader) -> Iterator[str]:
 def _side(seaward_m: float | None) -> str:
     """Say to which side of the labels' line it lies."""
     if seaward_m is None:
-        return ""
+        return "–"
     side = "water" if seaward_m >= 0 else "land"
-    return f", on average {abs(seaward_m):.1f} m towards the {side}"
+    return f"{abs(seaward_m):.1f} m towards the {side}"
 
 
 def _failures(header: ModelHeader) -> Iterator[str]:
     scores = header.training.get("scores", {})
+    yield from (f"- {note}" for note in header.notes)
     for split, of_split in _by_split(scores):
         if worst := of_split.get("worst"):
             told = ", ".join(f"`{one['chip']}` ({_percent(one['wrong_share'])})" for one in worst)
@@ -288,20 +327,41 @@ def _failures(header: ModelHeader) -> Iterator[str]:
             iou = _number(_mean_iou(by_scene[scene]), "{:.4f}")
             yield f"- Of its scenes it does worst on `{scene}`: mean IoU {iou}."
         for one in header.label_classes:
-            if of_split["iou"][one.name] is None:
-                yield f"- No {one.name} is in the {split} chips: nothing is known."
-        if of_split.get("blocks", FEW_BLOCKS) < FEW_BLOCKS:
+            if of_split["recall"][one.name] is None:
+                yield f"- No {one.name} is in the {split} chips: whether it is found is not known."
+        if (blocks := of_split.get("blocks", FEW_BLOCKS)) < FEW_BLOCKS:
+            why = "and the brackets are too narrow" if blocks >= LEAST_BLOCKS else "no brackets"
+            plural = "block" if blocks == 1 else "blocks"
             yield (
-                f"- The {split} chips are from {of_split['blocks']} blocks: too "
-                "few to say how scores spread, and the brackets are too narrow."
+                f"- The {split} chips are from {blocks} {plural}: too few to say how scores "
+                f"spread, {why}."
             )
     if "test" not in scores:
         yield "- There were no test chips: what it does on other ground is not known."
+    yield from _doubts(header)
     yield (
         f"- Other sensors than {header.sensor or 'that of its chips'}, other levels, and coasts "
         "unlike those of its scenes were not tried."
     )
-    yield "- Add here what you have seen go wrong.\n"
+    if not header.notes:
+        yield "- Whoever trained it has noted nothing else (`geounet train --note`).\n"
+
+
+def _doubts(header: ModelHeader) -> Iterator[str]:
+    """Yield what the training itself gives reason to fear."""
+    training = header.training
+    water = training.get("data", {}).get("splits", {}).get("train", {}).get("water_share")
+    if (only := {0: "water", 1: "land"}.get(water)) is not None:
+        yield f"- No {only} was in the training chips: it cannot find any."
+    suggested = header.suggested_threshold
+    if suggested is not None and abs(suggested - 0.5) > ODD_THRESHOLD:
+        yield (
+            f"- Its probabilities are not to be taken at their word: on the validation chips "
+            f"{suggested:g} tells land and water apart best, not 0.5."
+        )
+    theirs = (training.get("start") or {}).get("level")
+    if None not in (theirs, header.level) and theirs != header.level:
+        yield f"- It started from weights that were trained on {theirs}, and is for {header.level}."
 
 
 def _table(
@@ -325,7 +385,7 @@ def _with_spread(scores: Mapping[str, Any], *keys: str) -> str:
 
 
 def _mean_iou(scores: Mapping[str, Any]) -> float:
-    known = [iou for iou in scores["iou"].values() if iou is not None]
+    known = [iou for name, iou in scores["iou"].items() if iou is not None and name != ALL_WATER]
     return sum(known) / len(known) if known else 1.0
 
 
@@ -335,6 +395,11 @@ def _number(value: Any, form: str) -> str:
 
 def _percent(share: float | None) -> str:
     return _number(share, "{:.1%}")
+
+
+def _short(value: Any) -> str:
+    """Return a setting for people: blocks are of a size that was computed."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _plain(value: Any) -> bool:

@@ -93,6 +93,8 @@ class ScoreFigures:
     by_scene: Mapping[str, Mapping[str, Any]]
     """Scores of each scene, as the model file has them: `iou` by class and its `interval`. One at
     least."""
+    colors: Mapping[str, str]
+    """Of what `iou` has, `#rrggbb`."""
 
 
 def draw_scores(figures: ScoreFigures, path: Path) -> None:
@@ -106,24 +108,33 @@ def draw_scores(figures: ScoreFigures, path: Path) -> None:
     middles = (np.arange(10)[there] + 0.5) / 10
     sure.plot([0, 1], [0, 1], color="0.7", linestyle=":")
     sure.plot(middles, pixels[there, 1] / pixels[there].sum(axis=1), marker="o", color="C0")
-    sure.set(title="How often it is water", xlabel="p(water)", ylabel="share of pixels")
+    sure.bar(middles, pixels[there].sum(axis=1) / pixels.sum(), width=0.08, color="0.85", zorder=0)
+    sure.set(title="How often it is water", xlabel="p(water)", ylabel="share that is water")
+    sure.legend(
+        handles=[Patch(color="0.85", label="share of all pixels with that p(water)")], fontsize=7
+    )
     levels.plot(figures.thresholds, figures.by_threshold, color="C0")
     levels.axvline(0.5, color="0.7", linestyle=":")
     if figures.suggested is not None:
         levels.axvline(figures.suggested, color="C1", label=f"best: {figures.suggested:g}")
         levels.legend()
     levels.set(title="Mean IoU of land and water", xlabel="threshold")
+    named: set[str] = set()
     for row, (_, scores) in enumerate(shown):
-        for number, (name, iou) in enumerate(scores["iou"].items()):
+        for name, iou in scores["iou"].items():
             if iou is None:
                 continue
+            color = _ink(figures.colors[name])
             interval = ((scores["interval"] or {}).get("iou") or {}).get(name)
             if interval:
-                scenes.plot(interval, [row, row], color=f"C{number}", linewidth=3, alpha=0.3)
-            scenes.plot(iou, row, marker="o", color=f"C{number}", label=None if row else name)
+                scenes.plot(interval, [row, row], color=color, linewidth=3, alpha=0.3)
+            label = None if name in named else name
+            scenes.plot(iou, row, marker="o", linestyle="", color=color, label=label)
+            named.add(name)
     scenes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=7)
     scenes.set(title="IoU by scene, the worst first", ylim=(len(shown) - 0.5, -0.5))
-    scenes.legend()
+    if named:
+        scenes.legend()
     for axes in (sure, levels, scenes):
         axes.grid(alpha=0.3)
     _save(figure, path)

@@ -7,6 +7,7 @@ import pytest
 from geounet.bands import Band
 from geounet.classes import LAND_WATER
 from geounet.config import Config, UNetSettings
+from geounet.metrics import ALL_WATER
 from geounet.model_card import MOST_ROWS, describe_model, write_card
 from geounet.model_file import ModelHeader, NetworkRecord
 
@@ -127,8 +128,7 @@ def test_scenes_come_worst_first():
 def test_the_line_and_the_threshold_are_told_as_they_are():
     text = section(card(position_u95_m=12.34, suggested_threshold=0.42), "The line")
     assert "within 12.3 m" in text
-    assert "1.5 m towards the land" in text
-    assert "12.5%" in text
+    assert "| validation | 4.2 | – | 1.5 m towards the land | 12.5% | 6.2% |" in text
     assert "0.42 is the best" in text
     assert "takes 0.5 unless" in text
     unknown = section(card(), "The line")
@@ -144,8 +144,60 @@ def test_without_validation_the_weights_are_the_last():
 
 def test_too_few_blocks_are_said_to_be_few():
     assert "too few" not in card()
-    few = {"val": whole() | {"blocks": 3}}
-    assert "from 3 blocks: too few" in card(training=training(scores=few))
+    for blocks, words in {
+        1: "from 1 block: too few to say how scores spread, no brackets.",
+        2: "from 2 blocks: too few to say how scores spread, no brackets.",
+        3: "from 3 blocks: too few to say how scores spread, and the brackets are too narrow.",
+    }.items():
+        few = {"val": whole() | {"blocks": blocks}}
+        assert words in card(training=training(scores=few))
+
+
+def test_what_the_trainer_knows_comes_first_of_the_failures():
+    text = section(card(notes=("Blind to ice.", "Ask the survey.")), "Known failures")
+    assert text.strip().startswith("- Blind to ice.\n- Ask the survey.\n")
+    assert "noted nothing" not in text
+    assert "noted nothing" in section(card(), "Known failures")
+
+
+def test_what_the_training_gives_reason_to_fear_is_a_failure():
+    dry = {"train": {"chips": 9, "water_share": 0.0, "coast_km": 0.0}}
+    data = training()["data"] | {"splits": dry}
+    start = {"weights": "W", "level": "L1C", "new_bands": []}
+    doubtful = card(training=training(data=data, start=start), suggested_threshold=0.12)
+    for words in ("No water was in the training", "0.12 tells land and water", "trained on L1C"):
+        assert words in section(doubtful, "Known failures")
+        assert words not in card(suggested_threshold=0.45)
+
+
+def test_a_class_that_no_chip_shows_is_told_though_it_was_predicted():
+    absent = whole() | {"recall": {"land": 0.9, "water": None}}
+    text = section(card(training=training(scores={"val": absent})), "Known failures")
+    assert "No water is in the validation chips" in text
+    assert "No land" not in text
+
+
+def test_splits_and_scenes_are_told_with_their_chips():
+    counts = {"train": 5, "val": 0, "test": 4}
+    data = training()["data"] | {
+        "splits": {"train": {"chips": 5, "water_share": 0.25, "coast_km": 12.5}},
+        "sources": [{"scene": "a", "time": None, "labels": None, "chips": counts}],
+    }
+    text = section(card(training=training(data=data)), "Data")
+    assert "| train | 5 | 25.0% | 12.5 |" in text
+    assert "| a | – | – | 5 | 0 | 4 |" in text
+
+
+def test_water_of_several_classes_has_a_row_of_its_own():
+    together = whole()
+    for score in ("iou", "f1", "precision", "recall"):
+        together[score] = together[score] | {ALL_WATER: 0.77}
+    for score in ("boundary_iou", "boundary_f1"):
+        together[score] = {d: of | {ALL_WATER: 0.66} for d, of in together[score].items()}
+    text = section(card(training=training(scores={"val": together})), "Scores")
+    row = "| all water | 0.7700 | 0.7700 | 0.7700 | 0.7700 | 0.6600 | 0.6600 |"
+    assert row in text
+    assert ALL_WATER not in card()
 
 
 @pytest.mark.parametrize(

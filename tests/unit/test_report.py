@@ -157,6 +157,7 @@ def figures(*, right=0.9, scenes=2, interval=True):
         by_threshold=np.linspace(0, 1, 99),
         suggested=0.99 if interval else None,
         by_scene={f"scene {number}": scores for number in range(scenes)},
+        colors={"land": "#decba4", "water": "#1f77b4"},
     )
 
 
