@@ -4,20 +4,31 @@ One `.safetensors`, whose header is JSON under a single key. Nothing is ever run
 """
 
 import json
+import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from geounet import __version__
 from geounet.bands import Band
-from geounet.classes import LabelClass
-from geounet.config import NetworkSettings
+from geounet.classes import IGNORE, LabelClass
+from geounet.config import NetworkSettings, UNetSettings
 from geounet.errors import ConfigError, ModelFileError
 from geounet.networks import Network, build_network
 from geounet.outputs import stage_file
@@ -39,6 +50,25 @@ class NetworkRecord(BaseModel):
     """As the recipe called it, for people."""
     settings: NetworkSettings
     """All that is needed to build it again."""
+
+
+class BlendRecord(BaseModel):
+    """How windows are put together where no halo makes them agree."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window: int = Field(ge=2)
+    """Side of the windows, in pixels: that of the chips that the network was trained on."""
+    overlap: int = Field(ge=1)
+    """Pixels that neighbours share."""
+    why: str
+    """What keeps the network from having an exact halo, for people."""
+
+    @model_validator(mode="after")
+    def _leaves_a_step(self) -> Self:
+        if 2 * self.overlap > self.window:
+            raise ValueError(f"windows of {self.window} overlap by {self.overlap}, over half")
+        return self
 
 
 class ModelHeader(BaseModel):
@@ -77,9 +107,13 @@ class ModelHeader(BaseModel):
     halo_exact: int | None = Field(ge=0)
     """Pixels around a window beyond which nothing matters; null where everything does."""
     halo_default: int = Field(ge=0)
-    """Pixels around a window that keep the error of tiling at `halo_error`."""
+    """Pixels around a window that keep the error of tiling at `halo_error`; 0 where windows are
+    blended."""
     halo_error: float = Field(ge=0)
-    """Largest difference of a probability at the default halo from that at the exact one."""
+    """Largest difference of a probability at the default halo from that at the exact one; 0 where
+    windows are blended: how far they disagree is measured on every scene."""
+    blend: BlendRecord | None = None
+    """How windows are blended where there is no exact halo; in the file only then."""
     res_m: tuple[float, float]
     """Pixel size (x, y) of the training chips, in metres."""
     training: dict[str, Any] = Field(default_factory=dict)
@@ -101,12 +135,17 @@ class ModelHeader(BaseModel):
                 f"{len(self.bands)} bands, {len(self.mean)} means and {len(self.std)} standard "
                 "deviations do not go together"
             )
+        if self.blend is not None and self.halo_exact is not None:
+            raise ValueError("an exact halo and blended windows do not go together")
         if min(self.std) <= 0:
             raise ValueError("a standard deviation is not positive")
-        for band in self.bands:
-            _BAND.validate_python(band)
-        for one in self.classes:
-            _CLASS.validate_python(one)
+        if min(self.res_m) <= 0:
+            raise ValueError("a pixel size is not positive")
+        if self.halo_exact is not None and self.halo_default > self.halo_exact:
+            raise ValueError("the default halo is wider than the exact one")
+        _check_bands(self.bands)
+        _check_classes(self.classes)
+        _check_start(self.training.get("start"), len(self.bands))
         return self
 
     @property
@@ -136,6 +175,49 @@ class ModelHeader(BaseModel):
 
 
 _BAND, _CLASS = TypeAdapter(Band), TypeAdapter(LabelClass)
+_NUMBERS = TypeAdapter(list[FiniteFloat])
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
+
+
+def _check_bands(bands: Sequence[dict[str, Any]]) -> None:
+    """Raise ValueError where `bands` are not each one of its own, as `Band.to_dict` writes it."""
+    for fields in bands:
+        if _BAND.validate_python(fields).to_dict() != fields:
+            raise ValueError(f"a band is not as geounet writes it, with {', '.join(fields)}")
+        nm = fields["wavelength_nm"]
+        if nm is not None and not 0 < nm < math.inf:
+            raise ValueError(f"band {fields['name']} has no such wavelength as {nm} nm")
+    ids = [Band.from_dict(fields).id for fields in bands]
+    if twice := [id_ for id_, times in Counter(ids).items() if times > 1]:
+        raise ValueError(f"band {twice[0]} is there twice")
+
+
+def _check_classes(classes: Sequence[dict[str, Any]]) -> None:
+    """Raise ValueError where a mask could not hold `classes`, or a legend not tell them apart."""
+    for fields in classes:
+        one = _CLASS.validate_python(fields)
+        if one.to_dict() != fields:
+            raise ValueError(f"a class is not as geounet writes it, with {', '.join(fields)}")
+        if not 0 <= one.value < IGNORE:
+            raise ValueError(f"class {one.name} has the value {one.value}, not one of 0 to 254")
+        if not _COLOR.fullmatch(one.color):
+            raise ValueError(f"class {one.name} has the color {one.color!r}, which is no #rrggbb")
+        if not one.name.isprintable():
+            raise ValueError(f"a class is called {one.name!r}, which cannot be shown")
+    for key in ("value", "name"):
+        if len({fields[key] for fields in classes}) < len(classes):
+            raise ValueError(f"two classes have the same {key}")
+
+
+def _check_start(start: Any, bands: int) -> None:
+    """Raise ValueError where `chip_statistics` could not be had from what training started from."""
+    if start is None:
+        return
+    if not isinstance(start, dict):
+        raise ValueError("`training.start` is no record")
+    for key in ("chips_mean", "chips_std"):
+        if key in start and len(_NUMBERS.validate_python(start[key])) != bands:
+            raise ValueError(f"`training.start.{key}` is not of {bands} bands")
 
 
 def save_model(path: Path, network: nn.Module, header: ModelHeader) -> None:
@@ -145,9 +227,9 @@ def save_model(path: Path, network: nn.Module, header: ModelHeader) -> None:
         ValueError: The header holds a number that is not finite, which JSON does not have.
         OutputError: The file cannot be written.
     """
-    text = json.dumps(
-        header.model_dump(mode="json"), sort_keys=True, allow_nan=False, ensure_ascii=False
-    )
+    # Older versions know no `blend`, and can read what has none.
+    fields = header.model_dump(mode="json", exclude={"blend"} if header.blend is None else None)
+    text = json.dumps(fields, sort_keys=True, allow_nan=False, ensure_ascii=False)
     weights = {
         name: tensor.detach().to("cpu", copy=True).contiguous()
         for name, tensor in network.state_dict().items()
@@ -179,16 +261,18 @@ def read_header(path: Path) -> ModelHeader:
         ) from error
     if version > FORMAT:
         raise ModelFileError(
-            f"{path} is of format {version}, written by geounet {fields.get('geounet', '?')}; this "
-            f"is geounet {__version__}, which reads up to format {FORMAT}. Upgrade geounet."
+            f"{path} is of format {version}, written by geounet "
+            f"{_one_line(fields.get('geounet', '?'))}; this is geounet {__version__}, which reads "
+            f"up to format {FORMAT}. Upgrade geounet."
         )
     try:
         return ModelHeader.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "it"
+        problem = _one_line(f"{place}: {first['msg']}")
         raise ModelFileError(
-            f"{path} has a damaged header ({place}: {first['msg']}). Get the file again."
+            f"{path} has a damaged header ({problem}). Get the file again."
         ) from error
 
 
@@ -199,23 +283,40 @@ def load_model(path: Path) -> tuple[ModelHeader, Network]:
         ModelFileError: As `read_header`; or the weights are not those of the network it names.
     """
     header = read_header(path)
+    weights = load_file(path)
+    if isinstance(header.network.settings, UNetSettings):
+        # A few digits of a damaged header ask for a network of a hundred gigabytes: first one
+        # without values.
+        with torch.device("meta"):
+            _check_fit(path, _build(path, header), header, weights)
+    network = _build(path, header)
+    _check_fit(path, network, header, weights)
+    network.load_state_dict(weights)
+    return header, network.eval()
+
+
+def _build(path: Path, header: ModelHeader) -> Network:
+    """Return the network that a model file names, its weights drawn at random."""
     try:
-        network = build_network(
+        return build_network(
             header.network.settings,
             bands=header.input_names,
             classes=len(header.classes),
             pretrained=False,
         )
     except ConfigError as error:
-        raise ModelFileError(f"{path}: {error}") from error
-    weights = load_file(path)
+        raise ModelFileError(f"{path}: {_one_line(error)}.") from error
+
+
+def _check_fit(
+    path: Path, network: Network, header: ModelHeader, weights: dict[str, Tensor]
+) -> None:
+    """Raise ModelFileError where the weights are not those of `network`."""
     if problem := _why_unfit(network, header, weights):
         raise ModelFileError(
-            f"{path} does not fit the network {header.network.name} that it names ({problem}). Get "
-            "the file again, or train anew."
+            f"{path} does not fit the network {_one_line(header.network.name)} that it names "
+            f"({_one_line(problem)}). Get the file again, or train anew."
         )
-    network.load_state_dict(weights)
-    return header, network.eval()
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -275,10 +376,10 @@ def _why_unfit(network: Network, header: ModelHeader, weights: dict[str, Tensor]
             return f"{name} is {tuple(there.shape)}, not {tuple(tensor.shape)}"
         if there.is_floating_point() != tensor.is_floating_point():
             return f"{name} is {there.dtype}, not {tensor.dtype}"
-        if not torch.isfinite(there).all():
+        if not torch.isfinite(there.to(tensor.dtype)).all():  # some have more digits than it
             return f"{name} holds values that are not finite"
     return None
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+def _one_line(said: object) -> str:
+    return " ".join(str(said).split()).rstrip(".")

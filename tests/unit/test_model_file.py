@@ -27,7 +27,9 @@ from geounet.model_file import (
 from geounet.networks import Network, build_network
 
 BANDS = (Band("B04", "s2", 664.6, "red"), Band("B08", "s2", 832.8, "nir"))
+CLASSES = tuple(one.to_dict() for one in LAND_WATER)
 TINY = UNetSettings(depth=1, base_width=2)
+NAN = float("nan")
 
 
 def header(**changes: object) -> ModelHeader:
@@ -210,6 +212,20 @@ def test_a_number_that_is_none_is_the_caller_s_mistake(tmp_path: Path, number: f
         ({"bands": ()}, "at least 1"),
         ({"halo_default": -1}, "greater than or equal"),
         ({"author": "me"}, "Extra"),
+        ({"bands": (BANDS[0].to_dict(),) * 2}, "s2:B04 is there twice"),
+        ({"bands": (BANDS[0].to_dict() | {"gain": 2}, BANDS[1].to_dict())}, "gain"),
+        ({"bands": (BANDS[0].to_dict() | {"wavelength_nm": NAN}, BANDS[1].to_dict())}, "nan nm"),
+        ({"classes": (CLASSES[0], CLASSES[0] | {"name": "ice"})}, "the same value"),
+        ({"classes": (CLASSES[0], CLASSES[1] | {"name": "land"})}, "the same name"),
+        ({"classes": (CLASSES[0], CLASSES[1] | {"value": 255})}, "255, not one of 0 to 254"),
+        ({"classes": (CLASSES[0], CLASSES[1] | {"value": "1"})}, "as geounet writes it"),
+        ({"classes": (CLASSES[0], CLASSES[1] | {"color": "blue"})}, "no #rrggbb"),
+        ({"classes": (CLASSES[0], CLASSES[1] | {"name": "sea\n"})}, "cannot be shown"),
+        ({"res_m": (10.0, 0.0)}, "pixel size"),
+        ({"halo_exact": 5}, "wider than the exact"),
+        ({"training": {"start": "a model"}}, "no record"),
+        ({"training": {"start": {"chips_mean": [0.1]}}}, "2 bands"),
+        ({"training": {"start": {"chips_std": ["wide", 1]}}}, "number"),
     ],
 )
 def test_a_header_that_does_not_agree_with_itself_is_refused(changes, said) -> None:
@@ -359,6 +375,37 @@ def test_weights_that_do_not_fit_say_which(model: Path, tmp_path: Path) -> None:
     assert "head.bias is torch.int64, not torch.float32" in with_weights(
         **{"head.bias": torch.tensor([1, 2])}
     )
+    # A double that is finite is infinite as the single that it is loaded into.
+    assert "head.bias holds values that are not finite" in with_weights(
+        **{"head.bias": torch.tensor([0.0, 1e300], dtype=torch.float64)}
+    )
+    assert "a name has no place" in with_weights(**{"a\nname": torch.zeros(1)})
+
+
+def test_a_header_of_a_network_that_fills_the_memory_is_refused_before_it_does(
+    model: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("geounet.networks.unet._start", lambda network, _: _on_no_device(network))
+    settings = {"kind": "unet", "depth": 6, "base_width": 512}
+    text = complaint(with_header(model, network={"name": "x", "settings": settings}, stride=64))
+    assert "is missing" in text
+
+
+def _on_no_device(network: torch.nn.Module) -> None:
+    assert {weights.device.type for weights in network.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": {"name": "a\nb", "settings": {"kind": "unet", "depth": 1, "base_width": 4}}},
+        {"network": {"name": "x", "settings": {"kind": "a\nb"}}},
+        {"a\nb": 1},
+        {"format": 2, "geounet": "9\n1"},
+    ],
+)
+def test_what_a_header_says_is_told_in_one_line(model: Path, changes) -> None:
+    complaint(with_header(model, **changes))
 
 
 def test_a_network_that_there_is_not_is_one_line(model: Path) -> None:
