@@ -5,6 +5,6 @@ came before.
 """
 
 from geounet.augment.augmenter import Augmenter
-from geounet.augment.chance import derived_seed
+from geounet.augment.chance import derived_seed, send
 
-__all__ = ["Augmenter", "derived_seed"]
+__all__ = ["Augmenter", "derived_seed", "send"]

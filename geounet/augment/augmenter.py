@@ -83,11 +83,14 @@ class Augmenter:
             image = take_values(image, valid, places)
             label = take_nearest(label, places, outside=unknown(label))
             valid = take_nearest(valid, places, outside=False)
-        device = image.device
+        # Once: to send them at each step is to wait for the GPU at each step.
+        self.dark, self.lit, self.spread = (
+            of_bands.to(image.device) for of_bands in (self.dark, self.lit, self.spread)
+        )
         if settings.gain or settings.shadows:
-            image = shade(image, settings, self.dark.to(device), self.lit.to(device), chance)
+            image = shade(image, settings, self.dark, self.lit, chance)
         if settings.offset or settings.noise:
-            image = disturb(image, settings, self.spread.to(device), chance)
+            image = disturb(image, settings, self.spread, chance)
         if settings.band_dropout:
             image = lose_bands(image, settings, chance)
         if settings.holes:

@@ -1,7 +1,9 @@
 """Where chance comes from: functions of seed, step and sample, and of nothing that came before.
 
-So a run that was interrupted and resumed draws what it would have drawn. All is drawn on the CPU,
-so that it is the same anywhere.
+So a run that was interrupted and resumed draws what it would have drawn. A few numbers for each
+sample are drawn on the CPU, the same anywhere; what has a number for each pixel is drawn on the
+device that wants it, as a GPU would wait for the CPU to draw millions: there such numbers are
+others than on the CPU, and always the same.
 """
 
 from collections.abc import Callable
@@ -28,6 +30,10 @@ class Drawn(IntEnum):
     SHADOW_SHAPE = 11
     HOLE = 12
     HOLE_SHAPE = 13
+
+
+_FIELDS = (Drawn.ELASTIC_FIELD, Drawn.NOISE)
+"""What has a number for each pixel."""
 
 
 class Chance:
@@ -61,12 +67,21 @@ class Chance:
         return torch.randint(ways, (self.count,), generator=generator).tolist()
 
     def _draw(self, draw: Callable[..., Tensor], drawn: Drawn, shape: tuple[int, ...]) -> Tensor:
-        out = torch.empty(self.count, *shape)
+        device = torch.device(self.device if drawn in _FIELDS else "cpu")
+        out = torch.empty(self.count, *shape, device=device)
         for sample, row in enumerate(out):
-            generator = torch.Generator()
+            generator = torch.Generator(device)
             generator.manual_seed(derived_seed(self.seed, self.step, sample, drawn))
-            draw(shape, generator=generator, out=row)
-        return out.to(self.device)
+            draw(shape, generator=generator, out=row, device=device)
+        return send(out, self.device)
+
+
+def send(values: Tensor, device: torch.device | str) -> Tensor:
+    """Return values on a device, without waiting for what a GPU still has to do."""
+    if torch.device(device).type == "cuda" and not values.is_cuda:
+        # From memory that is not pinned, the copy would wait until all before it is done.
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

@@ -227,12 +227,30 @@ def test_half_the_digits_in_the_network_are_not_half_the_digits_here():
 @pytest.mark.gpu
 def test_a_gpu_varies_chips_as_the_cpu_does():
     image, label = some_chips()
-    expected = augmenter(**EVERYTHING)(image, label, seed=0, step=0)
-    found = augmenter(**EVERYTHING)(image.cuda(), label.cuda(), seed=0, step=0)
+    drawn_on_the_cpu = EVERYTHING | {"elastic_field": 0, "noise": 0}
+    expected = augmenter(**drawn_on_the_cpu)(image, label, seed=0, step=0)
+    found = augmenter(**drawn_on_the_cpu)(image.cuda(), label.cuda(), seed=0, step=0)
     same = found[1].cpu() == expected[1]
     assert same.float().mean() > 0.999  # half-way between two pixels, the last digit decides
     apart = (found[0].cpu() - expected[0]).abs().amax(dim=1)
     assert (apart[same] < 1e-2).float().mean() > 0.999
+
+
+@pytest.mark.gpu
+def test_what_is_drawn_on_a_gpu_depends_on_seed_step_and_sample_alone():
+    image, label = (stack.cuda() for stack in some_chips())
+    torch.manual_seed(0)
+    once = augmenter(**EVERYTHING)(image, label, seed=3, step=7)
+    torch.rand(5, device="cuda")  # what others draw
+    again = augmenter(**EVERYTHING)(image[:4], label[:4], seed=3, step=7)
+    other = augmenter(**EVERYTHING)(image, label, seed=3, step=8)
+    assert all(torch.equal(a[:4], b) for a, b in zip(once, again, strict=True))
+    assert not torch.equal(once[0], other[0])
+    chance = Chance(0, 0, 4, "cuda")
+    noise = chance.normal(Drawn.NOISE, 3, 64, 64)
+    assert noise.mean().abs() < 0.03
+    assert noise.std() == pytest.approx(1, abs=0.03)
+    assert not torch.equal(noise[0], noise[1])
 
 
 def test_a_batch_of_unknown_labels_and_of_no_data_is_taken():
