@@ -2,6 +2,7 @@
 
     images/NAME.tif   float32 reflectance, NaN where there is no data, bands named
     labels/NAME.tif   uint8 classes on the same grid, 255 unknown
+    shares/NAME.tif   where asked for: how much of each pixel is water, coded as probabilities are
     index.parquet     GeoParquet, one row per chip: footprint, split, block, source, shares
     dataset.json      `ChipFolderInfo`: bands, classes, settings, statistics of the training split
 
@@ -43,6 +44,7 @@ from geounet.chipset import (
     match_names,
 )
 from geounet.classes import IGNORE, LabelClass
+from geounet.cog import PROBABILITY_STEPS, decode_probability, encode_probability
 from geounet.errors import ChipsError, reason
 from geounet.split import block_squares
 
@@ -74,6 +76,26 @@ class ChipFolder(ChipSet):
                 f"Chip {name} of {self.path} is missing or damaged ({error}). Run tile again."
             ) from error
         return Chip(values, np.isfinite(values).all(axis=0), classes)
+
+    def read_shares(self, name: str) -> NDArray[np.float32]:
+        """Return how much of each pixel of a chip is water; as `ChipSet.read_shares`."""
+        if not self.info.shares:
+            return super().read_shares(name)
+        try:
+            with rasterio.open(self.path / _shares_path(name)) as src:
+                steps = src.read(1)
+        except RasterioIOError as error:
+            raise ChipsError(
+                f"The shares of chip {name} of {self.path} are missing or damaged ({error}). Run "
+                "tile again."
+            ) from error
+        strange = (steps > PROBABILITY_STEPS) & (steps != IGNORE)
+        if steps.dtype != np.uint8 or strange.any():
+            raise ChipsError(
+                f"The shares of chip {name} of {self.path} are no uint8 from 0 to "
+                f"{PROBABILITY_STEPS}, or {IGNORE} for unknown. Run tile again."
+            )
+        return decode_probability(steps)
 
     def blocks(self, split: str) -> gpd.GeoSeries:
         """Return the ground of a split: what none of the other splits' chips has seen.
@@ -194,14 +216,15 @@ class ChipWriter:
         level: str | None,
         context: int,
         labelled: bool = True,
+        shares: bool = False,
     ) -> None:
-        self.folder, self.labelled = folder, labelled
+        self.folder, self.labelled, self.shares = folder, labelled, shares
         self.bands, self.classes = tuple(bands), tuple(classes)
         self.sensor, self.level, self.context = sensor, level, context
         self.records: list[ChipRecord] = []
         self._hashes: dict[str, str] = {}
         self._statistics = BandStatistics(len(bands))
-        for part in ("images", "labels"):
+        for part in ("images", "labels", *(["shares"] if shares else [])):
             (folder / part).mkdir()
 
     def write(
@@ -210,6 +233,7 @@ class ChipWriter:
         values: NDArray[np.float32],
         label: NDArray[np.uint8],
         geobox: GeoBox,
+        shares: NDArray[np.float32] | None = None,
     ) -> None:
         """Write one chip.
 
@@ -218,9 +242,15 @@ class ChipWriter:
             values: (bands, height, width), reflectance, NaN where not valid, context included.
             label: (height, width), 255 in the ring of context and where not valid.
             geobox: Grid of both.
+            shares: (height, width), how much of each pixel is water, NaN where the label is 255;
+                in a folder that has shares.
         """
+        if (shares is not None) != self.shares:
+            raise ValueError("all chips of a folder have shares, or none")
         self._save(_image_path(record.chip), self._image(values, geobox, record.time))
         self._save(_label_path(record.chip), self._label(label, geobox))
+        if shares is not None:
+            self._save(_shares_path(record.chip), _shares(shares, geobox))
         self.records.append(record)
         if record.split == "train":
             core = slice(self.context, values.shape[1] - self.context or None)
@@ -252,6 +282,7 @@ class ChipWriter:
             crs=tuple(sorted({record.crs for record in self.records})),
             classes=tuple(one.to_dict() for one in self.classes),
             labelled=self.labelled,
+            shares=self.shares,
             size=size,
             context=self.context,
             stride=stride,
@@ -329,6 +360,20 @@ def _image_path(name: str) -> str:
 
 def _label_path(name: str) -> str:
     return f"labels/{name}.tif"
+
+
+def _shares_path(name: str) -> str:
+    return f"shares/{name}.tif"
+
+
+def _shares(shares: NDArray[np.float32], geobox: GeoBox) -> bytes:
+    profile = _profile(geobox) | {"count": 1, "dtype": "uint8", "nodata": IGNORE}
+    with MemoryFile() as memory:
+        with memory.open(**profile) as dst:
+            dst.write(encode_probability(shares), 1)
+            dst.descriptions = ["share of water"]
+            dst.scales = [1 / PROBABILITY_STEPS]  # QGIS shows 0 to 1
+        return bytes(memory.getbuffer())
 
 
 def _profile(geobox: GeoBox) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class ChipFolderInfo(BaseModel):
     labelled: bool = True
     """Whether anything was known of the ground; if not, all labels are unknown, and `valid` of a
     chip is the share of its pixels that have data."""
+    shares: bool = False
+    """Whether beside the labels there is how much of each pixel is water; see `read_shares`."""
     size: int
     """Side of a chip's core, in pixels; images and labels have `size` + 2 × `context`."""
     context: int
@@ -60,7 +62,7 @@ class ChipFolderInfo(BaseModel):
     sources: tuple[dict[str, Any], ...]
     """The scenes and their labels, in the order given."""
     fingerprint: str
-    """SHA-256 over the index and all images and labels."""
+    """SHA-256 over the index and all images, labels and shares."""
 
     @property
     def band_list(self) -> tuple[Band, ...]:
@@ -115,6 +117,19 @@ class ChipSet(ABC):
             ChipsError: A file is missing or damaged.
             BandError: A band is not there.
         """
+
+    def read_shares(self, name: str) -> NDArray[np.float32]:
+        """Return how much of each pixel of a chip is water, (height, width), NaN unknown.
+
+        Args:
+            name: As in the index's column `chip`.
+
+        Raises:
+            ChipsError: There are no shares, or a file is missing or damaged.
+        """
+        raise ChipsError(
+            f"Chip {name} of {self.path} has no shares of water. Run tile with --water-shares."
+        )
 
     @property
     @abstractmethod

@@ -127,6 +127,12 @@ def encode_probability(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.where(np.isnan(probability), 255, steps).astype(np.uint8)
 
 
+def decode_probability(steps: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return what `encode_probability` wrote, off by half a step at most: NaN for 255."""
+    values = steps / np.float32(PROBABILITY_STEPS)
+    return np.where(steps == 255, np.float32(np.nan), values)
+
+
 def encode_mask(values: NDArray[np.float32], level: float) -> NDArray[np.uint8]:
     """Return 1 where values reach the level, 0 where they do not, 255 where they are NaN."""
     # The level as float64: as float32 it might be another, and the line elsewhere than the mask.

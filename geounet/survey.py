@@ -94,16 +94,27 @@ class LabelledScene:
             edge as for prediction; and classes (height, width), unknown in the ring.
         """
         values, valid = self.scene.read(self.bands, window)
-        inner = Window(
-            col_off=window.col_off + context,
-            row_off=window.row_off + context,
-            width=window.width - 2 * context,
-            height=window.height - 2 * context,
-        )
-        core = np.s_[context : context + inner.height, context : context + inner.width]
+        inner, core = _without_ring(window, context)
         label = np.full(valid.shape, IGNORE, dtype=np.uint8)
         label[core] = self.read_label(inner, valid[core] & self.within(inner))
         return values, label
+
+    def read_shares(
+        self, window: Window, context: int, label: NDArray[np.uint8]
+    ) -> NDArray[np.float32]:
+        """Return how much of each pixel is water, (height, width), NaN where unknown.
+
+        Args:
+            window: As for `read`.
+            context: Likewise.
+            label: What `read` returned: what is unknown there is unknown here.
+        """
+        shares = np.full(label.shape, np.nan, dtype=np.float32)
+        if self.labels is not None:
+            inner, core = _without_ring(window, context)
+            shares[core] = self.labels.read_shares(self.grid(inner))
+        shares[label == IGNORE] = np.nan
+        return shares
 
     def record(self) -> dict[str, Any]:
         """Return where the chips are from, as `dataset.json` has it."""
@@ -223,6 +234,17 @@ def read_groups(
             col_off=int(left), row_off=int(top), width=int(right - left), height=int(bottom - top)
         )
         yield window, chips.tolist()
+
+
+def _without_ring(window: Window, context: int) -> tuple[Window, tuple[slice, slice]]:
+    """Return what a window holds within its ring of context, and where that lies in it."""
+    inner = Window(
+        col_off=window.col_off + context,
+        row_off=window.row_off + context,
+        width=window.width - 2 * context,
+        height=window.height - 2 * context,
+    )
+    return inner, np.s_[context : context + inner.height, context : context + inner.width]
 
 
 def part_of(window: Window, row: int, col: int, side: int) -> tuple[slice, slice]:

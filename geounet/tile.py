@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from geounet.aoi import read_aoi
 from geounet.chips import CHIPS_MARK, ChipFolder, ChipRecord, ChipWriter, open_chips
 from geounet.chipset import SPLITS
-from geounet.classes import IGNORE
+from geounet.classes import IGNORE, LAND_WATER
 from geounet.errors import ChipsError, LabelError, SceneError
 from geounet.labels import LabelSource, open_labels
 from geounet.outputs import stage_folder
@@ -60,6 +60,8 @@ class LabelSettings:
     water: bool | None = None
     layer: str | None = None
     where: str | None = None
+    shares: bool = False
+    """Whether chips have how much of each pixel is water, too."""
 
     def __post_init__(self) -> None:
         given = {
@@ -67,6 +69,7 @@ class LabelSettings:
             "--labels-are": self.water,
             "--labels-layer": self.layer,
             "--labels-where": self.where,
+            "--water-shares": self.shares or None,
         }
         if not self.paths and (wrong := [name for name, v in given.items() if v is not None]):
             raise LabelError(
@@ -171,6 +174,7 @@ def tile_scenes(
             bands=first.bands,
             classes=pairs[0].classes,
             labelled=bool(labels.paths),
+            shares=labels.shares,
             sensor=first.sensor,
             level=first.level,
             context=settings.context,
@@ -209,6 +213,11 @@ def _pair_up(
     ]
     if len({source.classes for source in opened}) > 1:
         raise LabelError("Rasters and polygons have different classes here. Give one kind only.")
+    if labels.shares and opened[0].classes != LAND_WATER:
+        raise LabelError(
+            f"--water-shares is for land and water alone, and {labels.paths[0]} has "
+            f"{', '.join(one.name for one in opened[0].classes)}. Leave it out."
+        )
     known: list[tuple[LabelSource, str] | tuple[None, None]] = [(None, None)]
     if opened:
         known = list(zip(opened, labels.paths, strict=True))
@@ -223,6 +232,8 @@ def _pair_up(
         name = _unlike_name(scene.name, [pair.name for pair in pairs])
         if of_scene is not None:
             of_scene.prepare(scene.geobox, scene=name)
+            if labels.shares:
+                of_scene.read_shares(scene.geobox[:1, :1])  # raises where they cannot tell
         aoi = None
         if settings.aoi is not None:
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
@@ -436,6 +447,7 @@ def _write(
     groups = list(read_groups(chips.rows, chips.cols, size=size, context=context))
     for window, members in progress(groups, label=f"writing {pair.name}", total=len(groups)):
         values, known = pair.read(window, context)
+        shares = pair.read_shares(window, context, known) if writer.shares else None
         for i in members:
             row, col = int(chips.rows[i]), int(chips.cols[i])
             record = ChipRecord(
@@ -455,9 +467,11 @@ def _write(
             outer = Window(col_off=col - context, row_off=row - context, width=side, height=side)
             part = part_of(window, outer.row_off, outer.col_off, side)
             # The ring has labels where it is the core of the chip beside it.
-            label = np.full((side, side), IGNORE, dtype=np.uint8)
-            label[core, core] = known[part][core, core]
-            writer.write(record, values[:, *part], label, pair.grid(outer))
+            ring = np.ones((side, side), dtype=bool)
+            ring[core, core] = False
+            label = np.where(ring, np.uint8(IGNORE), known[part])
+            share = None if shares is None else np.where(ring, np.float32(np.nan), shares[part])
+            writer.write(record, values[:, *part], label, pair.grid(outer), share)
 
 
 def _warn_of_one_sided_splits(chips: ChipFolder) -> None:

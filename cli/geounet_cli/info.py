@@ -220,7 +220,7 @@ def _show_chips(console: "Console", facts: dict[str, Any]) -> None:
             "grids": ", ".join(_crs(crs) for crs in facts["crs"]) or "none",
             "sensor": f"{facts['sensor'] or '–'} {facts['level'] or ''}",
             "classes": ", ".join(f"{one['value']} {one['name']}" for one in facts["classes"]),
-            "labels": "yes" if known else "none: an autoencoder learns from such chips",
+            "labels": _labels_of_chips(facts),
             "split": _split(facts["split"]),
             "sources": str(len(facts["sources"])),
             "made by": f"geounet {facts['geounet']}",
@@ -251,6 +251,13 @@ def _show_chips(console: "Console", facts: dict[str, Any]) -> None:
         console.print(f"{len(suspects)} chips are suspect; as a list for train --exclude:")
         for name, why in suspects.items():
             console.print(f"{name}  # {why}", markup=False)
+
+
+def _labels_of_chips(facts: dict[str, Any]) -> str:
+    """Say what is known of the ground."""
+    if not facts["labelled"]:
+        return "none: an autoencoder learns from such chips"
+    return "yes, and shares of water: train --set labels=shares" if facts["shares"] else "yes"
 
 
 def _split(settings: dict[str, Any]) -> str:

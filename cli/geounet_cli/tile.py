@@ -84,6 +84,15 @@ def tile(
             rich_help_panel="Labels",
         ),
     ] = None,
+    water_shares: Annotated[
+        bool,
+        typer.Option(
+            "--water-shares",
+            help="Write how much of each pixel is water, too, for `train --set labels=shares`; of "
+            "polygons, or a raster whose pixels part those of the scene evenly.",
+            rich_help_panel="Labels",
+        ),
+    ] = False,
     size: Annotated[
         int, typer.Option(min=1, help="Side of a chip, in pixels.", rich_help_panel="Chips")
     ] = 256,
@@ -211,7 +220,7 @@ def tile(
     )
     water = None if labels_are is None else labels_are is PolygonsAre.WATER
     label_settings = LabelSettings(
-        tuple(labels or ()), label_values, water, labels_layer, labels_where
+        tuple(labels or ()), label_values, water, labels_layer, labels_where, water_shares
     )
     chips = tile_scenes(
         scenes,

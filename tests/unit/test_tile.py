@@ -15,7 +15,7 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 from rasterio.windows import Window
 from serving import serving
 
-from geounet.chips import ChipFolder
+from geounet.chips import ChipFolder, open_chips
 from geounet.errors import AreaError, ChipsError, GeounetError, LabelError, OutputError, SceneError
 from geounet.scene import SceneOptions, open_scene
 from geounet.tile import LabelSettings, TileSettings, tile_scenes
@@ -539,3 +539,84 @@ def test_a_scene_without_labels_that_lacks_data_is_not_said_to_lack_labels(tmp_p
     scene = write_scene(tmp_path / "scene.tif", coast(64, 64), nodata_rows=20)
     with pytest.raises(ChipsError, match=r"None of 1 chips has data in 100% of"):
         run(scene, [], tmp_path / "c", min_valid=1.0, size=64, stride=64)
+
+
+# Shares of water
+
+
+def disc_of_water(tmp_path):
+    """A disc of water in EPSG:32630 and its file; off-centre, so that nothing falls on a tie."""
+    left, top = TRANSFORM @ (0, 0)
+    disc = shapely.Point(left + 10 * W * 0.503, top - 10 * H * 0.481).buffer(871.3, quad_segs=200)
+    path = tmp_path / "disc.gpkg"
+    gpd.GeoDataFrame(geometry=[disc], crs="EPSG:32630").to_file(path)
+    return disc, path
+
+
+def test_shares_are_areas_and_unknown_where_the_label_is(place, tmp_path) -> None:
+    disc, path = disc_of_water(tmp_path)
+    chips = run(place / "scene.tif", path, tmp_path / "c", context=6, val=0.0, test=0.0,
+                label_settings={"shares": True})  # fmt: skip
+    assert chips.info.shares
+    assert json.loads((chips.path / "dataset.json").read_text())["shares"] is True
+    mixed = 0
+    for row in chips.index.itertuples():
+        label, shares = chips.read(row.chip).label, chips.read_shares(row.chip)
+        np.testing.assert_array_equal(np.isnan(shares), label == 255)
+        with rasterio.open(chips.path / "shares" / f"{row.chip}.tif") as src:
+            assert (src.dtypes, src.nodata, src.scales) == (("uint8",), 255, (1 / 253,))
+            transform = src.transform
+            coded = src.read(1)
+        for at in np.argwhere((coded > 0) & (coded < 253)):
+            x, y = transform @ (at[1], at[0])
+            area = shapely.box(x, y - 10, x + 10, y).intersection(disc).area / 100
+            assert abs(shares[tuple(at)] - area) <= 0.5 / 253 + 1e-5
+            # The disc is nearly straight in a pixel: its centre tells, but for near ties.
+            if abs(area - 0.5) > 0.01:
+                assert label[tuple(at)] == (area > 0.5)
+            mixed += 1
+        whole = (coded == 0) | (coded == 253)
+        np.testing.assert_array_equal(shares[whole] == 1, label[whole] == 1)
+    assert mixed > 300
+
+
+def test_shares_change_nothing_else(place, tmp_path) -> None:
+    _, path = disc_of_water(tmp_path)
+    without = run(place / "scene.tif", path, tmp_path / "without")
+    with_shares = run(place / "scene.tif", path, tmp_path / "with", label_settings={"shares": True})
+    assert not (without.path / "shares").exists()
+    for file in sorted((without.path / "labels").iterdir()):
+        assert file.read_bytes() == (with_shares.path / "labels" / file.name).read_bytes()
+    assert without.index.equals(with_shares.index)
+    assert without.info.fingerprint != with_shares.info.fingerprint
+    name = without.names("train")[0]
+    with pytest.raises(ChipsError, match=r"no shares of water. Run tile with --water-shares"):
+        without.read_shares(name)
+    (with_shares.path / "shares" / f"{name}.tif").unlink()
+    with pytest.raises(ChipsError, match=f"The shares of chip {name} .* missing or damaged"):
+        with_shares.read_shares(name)
+
+
+def test_a_folder_from_before_shares_is_read(place, tmp_path) -> None:
+    chips = run(place / "scene.tif", place / "label.tif", tmp_path / "c")
+    mark = chips.path / "dataset.json"
+    fields = json.loads(mark.read_text())
+    del fields["shares"]
+    mark.write_text(json.dumps(fields))
+    assert not open_chips(chips.path).info.shares
+
+
+def test_shares_need_labels_that_can_tell(place, tmp_path) -> None:
+    with pytest.raises(LabelError, match="needs polygons, or a raster whose pixels"):
+        run(
+            place / "scene.tif",
+            place / "label.tif",
+            tmp_path / "a",
+            label_settings={"shares": True},
+        )
+    with pytest.raises(LabelError, match=r"for land and water alone, and .* has land, water, surf"):
+        run(place / "scene.tif", place / "label.tif", tmp_path / "b",
+            label_settings={"shares": True, "values": "0=land,1=water,2=surf:water"})  # fmt: skip
+    with pytest.raises(LabelError, match="--water-shares says what labels mean"):
+        LabelSettings((), shares=True)
+    assert list(tmp_path.iterdir()) == []
