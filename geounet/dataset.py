@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, default_collate
 
+from geounet.augment import send
 from geounet.bands import Band, find_band
 from geounet.chipset import SPLITS, ChipSet
 from geounet.classes import IGNORE, LabelClass
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 2 * 2**30
 """Bytes of chips that are kept in memory while training."""
+GPU_SHARE = 4
+"""The part of what is free on a GPU that chips may take is one in so many."""
 _NO_VALIDATION = (
     "%s has no validation chips%s: training does not stop early, the last weights are taken as the "
     "best, and the halo is the exact one."
@@ -234,13 +237,18 @@ class ChipsInMemory(Dataset[Samples]):
     """Chips that were read once."""
 
     def __init__(
-        self, reader: ChipReader, names: Sequence[str], *, progress: Progress = silent
+        self,
+        reader: ChipReader,
+        names: Sequence[str],
+        *,
+        device: str = "cpu",
+        progress: Progress = silent,
     ) -> None:
-        """Read them all."""
-        self.reader, self.names = reader, tuple(names)
+        """Read them all; `device` is in whose memory they are kept."""
+        self.reader, self.names, self.device = reader, tuple(names), device
         side = reader.side
-        self.images = torch.empty(len(names), len(reader.bands), side, side)
-        self.labels = torch.empty(len(names), side, side, dtype=torch.uint8)
+        self.images = torch.empty(len(names), len(reader.bands), side, side, device=device)
+        self.labels = torch.empty(len(names), side, side, dtype=torch.uint8, device=device)
         reading = progress(self.names, label="reading chips", total=len(self.names))
         for index, name in enumerate(reading):
             self.images[index], self.labels[index] = reader.read(name)
@@ -253,7 +261,7 @@ class ChipsInMemory(Dataset[Samples]):
 
     def __getitems__(self, indexes: Sequence[int]) -> Samples:
         """Return a batch."""
-        chosen = torch.as_tensor(indexes)
+        chosen = send(torch.as_tensor(indexes), self.device)
         return Samples(self.images[chosen], self.labels[chosen])
 
 
@@ -263,6 +271,7 @@ def load_chips(
     *,
     progress: Progress = silent,
     limit: int = MEMORY_LIMIT,
+    device: str = "cpu",
 ) -> list[ChipsInMemory | ChipsOnDisk]:
     """Return chips to train on, in memory if all splits together fit there.
 
@@ -271,13 +280,19 @@ def load_chips(
         splits: Names of the chips of each.
         progress: Told of each chip read.
         limit: Bytes that they may take.
+        device: Where the network is. A GPU has them in its own memory if it has room for them, as
+            to copy each batch there may take longer than the step.
 
     Raises:
         ChipsError: A chip cannot be used.
     """
-    if sum(map(len, splits)) * reader.bytes_per_chip > limit:
+    needed = sum(map(len, splits)) * reader.bytes_per_chip
+    if needed > limit:
         return [ChipsOnDisk(reader, names) for names in splits]
-    return [ChipsInMemory(reader, names, progress=progress) for names in splits]
+    gpu = torch.device(device).type == "cuda"
+    if not gpu or needed > torch.cuda.mem_get_info(device)[0] // GPU_SHARE:
+        device = "cpu"
+    return [ChipsInMemory(reader, names, device=device, progress=progress) for names in splits]
 
 
 def training_batches(
@@ -326,7 +341,8 @@ def _as_it_is(samples: Samples) -> Samples:
 
 def _loading(chips: ChipsInMemory | ChipsOnDisk, workers: int, *, pin: bool) -> dict[str, Any]:
     """Return the arguments of DataLoader that say how batches come to be."""
-    workers = 0 if isinstance(chips, ChipsInMemory) else workers
+    if isinstance(chips, ChipsInMemory):
+        workers, pin = 0, pin and chips.device == "cpu"
     # Torch and GDAL run threads, and a process with threads must not be forked.
     context = "forkserver" if workers else None
     return {

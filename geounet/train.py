@@ -46,7 +46,7 @@ from geounet.preview import draw_preview
 from geounet.processes import Team, TeamEnvironment, find_team, helpers, unchanged_environment
 from geounet.progress import Progress, silent
 from geounet.reconstruction import ReconstructionTask
-from geounet.sampling import EvenBatches, Share
+from geounet.sampling import EvenBatches
 from geounet.swed import is_swed, open_swed
 from geounet.task import (
     EPOCH_KEY,
@@ -124,7 +124,7 @@ def train_model(
     ):
         _check_out(out, resume=resume, overwrite=overwrite)
         plan = plan_training(_open_chips(chips, exclude, progress), config)
-        batches = _batches(plan, progress, team.share)
+        batches = _batches(plan, progress, team)
         _prepare_out(out, plan, resume=resume)
         draw_preview(plan, out / "augmented.png")
         try:
@@ -143,7 +143,7 @@ def _help_train(
 ) -> Callable[[], EpochLog]:
     """Return the part of a training that is another process's than the one that writes."""
     plan = plan_training(_open_chips(chips, exclude, silent), config)
-    batches = _batches(plan, silent, team.share)
+    batches = _batches(plan, silent, team)
     return partial(_fit, plan, batches, out, resume=resume, progress=silent, team=team)
 
 
@@ -273,10 +273,14 @@ def _run(
     )
 
 
-def _batches(plan: TrainingPlan, progress: Progress, share: Share) -> Batches:
+def _batches(plan: TrainingPlan, progress: Progress, team: Team) -> Batches:
     """Return what to train on and what to validate with, read as far as memory allows."""
+    share = team.share
     train, val = load_chips(
-        plan.reader, [plan.splits["train"], plan.splits["val"]], progress=progress
+        plan.reader,
+        [plan.splits["train"], plan.splits["val"]],
+        progress=progress,
+        device=f"cuda:{team.local}" if plan.device == "cuda" else plan.device,
     )
     batch, workers, pin = plan.config.batch, plan.config.workers, plan.device.startswith("cuda")
     scored = scoring_batches(val, batch=batch, workers=workers, pin=pin, share=share)

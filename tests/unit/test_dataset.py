@@ -6,6 +6,7 @@ import rasterio
 import torch
 from training_chips import write_chips
 
+from geounet import dataset
 from geounet.chips import open_chips
 from geounet.classes import LAND, LabelClass
 from geounet.config import UNetSettings
@@ -173,6 +174,33 @@ def test_chips_stay_on_disk_if_all_together_exceed_the_limit(folder):
     needed = 7 * 16 * 16 * (4 * 4 + 1)
     assert all(isinstance(c, ChipsInMemory) for c in load_chips(reader, splits, limit=needed))
     assert all(isinstance(c, ChipsOnDisk) for c in load_chips(reader, splits, limit=needed - 1))
+
+
+@pytest.mark.parametrize(("free", "place"), [(0, "cpu"), (1, "cuda:1")])
+def test_chips_are_kept_on_a_gpu_that_has_room_for_them(folder, monkeypatch, free, place):
+    reader, asked = open_reader(folder, None), []
+    needed = 5 * reader.bytes_per_chip
+    room = (dataset.GPU_SHARE * (needed - 1 + free), 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (asked.append(device), room)[1])
+    monkeypatch.setattr(dataset, "ChipsInMemory", lambda *_, device, progress: device)  # noqa: ARG005
+    assert load_chips(reader, [folder.names("train")], device="cuda:1") == [place]
+    assert asked == ["cuda:1"]
+
+
+@pytest.mark.gpu
+def test_chips_on_a_gpu_are_those_in_memory(folder):
+    reader, names = open_reader(folder, None), folder.names("train")
+    (there,) = load_chips(reader, [names], device="cuda:0")
+    batches = EvenBatches(5, 2, seed=0)
+    loaders = [
+        training_batches(chips, batches, workers=2, pin=True)
+        for chips in (there, ChipsInMemory(reader, names))
+    ]
+    for a, b in zip(*loaders, strict=True):
+        assert a.image.is_cuda
+        assert b.image.is_pinned()
+        assert torch.equal(a.image.cpu(), b.image)
+        assert torch.equal(a.label.cpu(), b.label)
 
 
 @pytest.mark.parametrize(("count", "batch"), [(1, 8), (8, 8), (9, 8), (17, 8), (5, 2), (7, 1)])
