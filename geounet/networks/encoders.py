@@ -12,6 +12,7 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from torch import Tensor, nn
 
 from geounet.config import SmpSettings, nearest
@@ -203,8 +204,9 @@ def _create(settings: SmpSettings, *, bands: int, classes: int, weights: str | N
     except OSError as error:
         raise ConfigError(
             f"The {weights} weights of encoder {settings.encoder} cannot be fetched "
-            f"({_one_line(error)}). Check the connection, or train without: "
-            "--set network_settings.weights=null."
+            f"({_one_line(error)}). Check the connection; or copy the cache of huggingface_hub, "
+            f"{HF_HUB_CACHE}, from a machine that has fetched them; or train without: --set "
+            "network_settings.weights=null."
         ) from error
     except (ValueError, KeyError, NotImplementedError, RuntimeError, AttributeError) as error:
         raise ConfigError(

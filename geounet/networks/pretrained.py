@@ -5,7 +5,9 @@ both are turned into what geounet has: bands by name, and reflectance.
 """
 
 import hashlib
+import logging
 import pickle
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -23,6 +25,8 @@ from geounet.errors import BandError, ConfigError
 from geounet.networks.inputs import match_names
 from geounet.networks.swin import timm_names
 
+logger = logging.getLogger(__name__)
+
 _ENCODERS: Mapping[str, tuple[str, ...]] = {
     "ResNet18": ("resnet18", "tu-resnet18"),
     "ResNet50": ("resnet50", "tu-resnet50"),
@@ -30,20 +34,27 @@ _ENCODERS: Mapping[str, tuple[str, ...]] = {
     "ViTSmall16": ("tu-vit_small_patch16_224",),
     "ViTBase16": ("tu-vit_base_patch16_224",),
     "ViTLarge16": ("tu-vit_large_patch16_224",),
-    "ViTHuge14": ("tu-vit_huge_patch14_224",),
-    "ViTSmall14_DINOv2": ("tu-vit_small_patch14_dinov2",),
-    "ViTBase14_DINOv2": ("tu-vit_base_patch14_dinov2",),
     "Swin_V2_T": ("tu-swinv2_tiny_window8_256",),
     "Swin_V2_B": ("tu-swinv2_base_window8_256",),
 }
 """Encoders of smp that are what torchgeo's weights are of, by the class of the weights. Its own
-`meta["model"]` is wrong for some."""
+`meta["model"]` is wrong for some. Transformers whose patches are 14 pixels wide go with no decoder
+of smp: DPT joins levels that double from 4 pixels to 32."""
 _SENSORS = {"SENTINEL2": "s2", "TM": "l5", "ETM": "l7", "OLI": "l8", "LANDSAT": "l8"}
 """By what names of weights have in them; the last is Satlas', of Landsat 8 and 9."""
 _LEVELS = {"SSL4EO-S12": "L1C", "SatlasPretrain": "L1C", "CrisisLandMark": "L1C"}
 """Processing level of Sentinel-2 data sets, as far as it is known."""
-_SPARE = ("num_batches_tracked", "norm.weight", "norm.bias", "head.weight", "head.bias")
-"""How names of tensors end that weights may lack: older files and, of ViTs, torchgeo's do."""
+_SPARE = ("norm.weight", "norm.bias", "head.weight", "head.bias")
+"""Tensors that weights may lack, at the end of ViTs: torchgeo's do. Others by the name of `norm`
+are of a level, and not to be missed."""
+_CONTAINERS = ("state_dict", "model", "model_state_dict", "teacher")
+"""What files call the dict that holds the tensors; DINO's network in use is its teacher."""
+_NO_WEIGHTS = (
+    OSError, RuntimeError, EOFError, SafetensorError, LookupError, ValueError, TypeError,
+    AttributeError, AssertionError,
+)  # fmt: skip
+"""What reading comes to where a file is cut off, or holds something else: a web page, say. torch
+takes its first bytes for a pickle, which can fail in any way."""
 _TRUE_COLOUR = 0.3558 / 255
 """Reflectance of a step of Sentinel-2's L1C true colour image (ESA, S2 PSD 14.9, TCI)."""
 
@@ -111,11 +122,21 @@ def _of_torchgeo(name: str) -> EncoderWeights:
     if name not in known:
         close = nearest(name, known)
         hint = f" Nearest: {', '.join(close)}." if close else ""
+        there = "torchgeo has weights" if _is_torchgeo_s(name) else "torchgeo has no weights"
         raise ConfigError(
-            f"torchgeo has no weights {name} of Sentinel-2 or Landsat for an encoder of "
-            f"segmentation-models-pytorch.{hint} It has {', '.join(known)}."
+            f"{there} {name}{', but' if _is_torchgeo_s(name) else ';'} geounet takes those of "
+            "Sentinel-2 and Landsat for an encoder that a decoder of segmentation-models-pytorch "
+            f"takes.{hint} These are {', '.join(known)}."
         )
     return _described(known[name], lambda: _download(known[name]))
+
+
+def _is_torchgeo_s(name: str) -> bool:
+    """Return whether torchgeo has weights of that name, whatever they are of."""
+    import torchgeo.models as models  # two seconds: only when named
+
+    kind, _, member = name.partition(".")
+    return member in getattr(getattr(models, kind, None), "__members__", ())
 
 
 def _described(weights: Any, fetch: Callable[[], Mapping[str, Any]]) -> EncoderWeights:
@@ -180,11 +201,12 @@ def _download(weights: Any) -> Mapping[str, Any]:
         state: Mapping[str, Any] = weights.get_state_dict(
             progress=False, check_hash=True, map_location="cpu", weights_only=True
         )
-    except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (*_NO_WEIGHTS, HTTPException, pickle.UnpicklingError) as error:
         raise ConfigError(
             f"Weights {weights} cannot be fetched from {weights.url} ({_one_line(error)}). Check "
-            "the connection; or download that file elsewhere, keep its name, and give its path as "
-            "`weights`; or train without: --set network_settings.weights=null."
+            "the connection; or download that file elsewhere, keep its name, and put it into "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'} or give its path as `weights`; or train "
+            "without: --set network_settings.weights=null."
         ) from error
     return state
 
@@ -222,8 +244,12 @@ def _band(name: str) -> Band:
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether a file has the hash that its name ends on, as torch hub's files do."""
-    expected = path.stem.rpartition("-")[2]
+    """Whether a file has the hash that its name ends on, as most of torchgeo's do."""
+    named = re.search(r"-([0-9a-f]{8,})$", path.stem)
+    if named is None:
+        logger.info("%s: there is no hash in its name, so it is taken as it is.", path)
+        return True
+    expected = named[1]
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest().startswith(expected)
 
@@ -239,8 +265,11 @@ def _read_file(path: Path) -> Mapping[str, Any]:
             f"{path} holds more than tensors, or is damaged: reading it could run what is hidden "
             "in it, so geounet does not. Save its state dict alone, with torch.save."
         ) from error
-    except (OSError, RuntimeError, EOFError, SafetensorError) as error:
-        raise ConfigError(f"{path} cannot be read as weights ({_one_line(error)}).") from error
+    except _NO_WEIGHTS as error:
+        raise ConfigError(
+            f"{path} cannot be read as weights ({type(error).__name__}: {_one_line(error)}): it is "
+            "cut off, or no such file. Fetch it again."
+        ) from error
     return state
 
 
@@ -251,7 +280,7 @@ def fit_state(
 
     Args:
         source: Where they are from, for errors.
-        given: What was read: tensors by name, perhaps inside `state_dict` or `model`.
+        given: What was read: tensors by name, perhaps inside `state_dict` or the like.
         wanted: The encoder's own state.
         inputs: Names of the encoder's kernels that see the bands; may have another number of them.
 
@@ -259,10 +288,10 @@ def fit_state(
         A tensor for each of `wanted`, and the names of those that were not asked for.
 
     Raises:
-        ConfigError: One is missing, or of another shape.
+        ConfigError: One is missing, or of another shape, or has values that are no numbers.
     """
     found_in: Any = given if isinstance(given, Mapping) else {}
-    for key in ("state_dict", "model"):
+    for key in _CONTAINERS:
         if isinstance(found_in.get(key), Mapping):
             found_in = found_in[key]
     tensors = {k: v for k, v in found_in.items() if isinstance(v, Tensor)}
@@ -271,7 +300,8 @@ def fit_state(
     for name, own in wanted.items():
         there = theirs + name.removeprefix(ours)
         if there not in tensors:
-            if name.endswith(_SPARE):
+            # Batch normalisation counts its batches only since torch 0.4.1.
+            if name.removeprefix(ours) in _SPARE or name.endswith("num_batches_tracked"):
                 found[name] = own
                 continue
             some = ", ".join(list(tensors)[:3])
@@ -288,8 +318,22 @@ def fit_state(
                 f"{source} is of another encoder: {there} is {tuple(tensor.shape)} there, and "
                 f"{shape} here."
             )
+        if not _is_finite(tensor, like=own):
+            raise ConfigError(
+                f"{source} is of no use: {there} has values that are not finite numbers. Its "
+                "training failed, or it is damaged; use another."
+            )
         found[name] = tensor
     return found, list(tensors)
+
+
+def _is_finite(tensor: Tensor, *, like: Tensor) -> bool:
+    """Return whether values can stand for those of another tensor, and are finite."""
+    if tensor.is_meta or tensor.layout != like.layout:
+        return False
+    if like.is_floating_point() and not tensor.is_floating_point():
+        return False
+    return bool(tensor.isfinite().all())
 
 
 def _prefixes(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -174,6 +175,7 @@ def test_weights_that_cannot_be_fetched_say_how_to_do_without(monkeypatch) -> No
     text = complaint("smp/unet/resnet18", weights="imagenet")
     assert "imagenet weights of encoder resnet18 cannot be fetched" in text
     assert "--set network_settings.weights=null" in text
+    assert f"copy the cache of huggingface_hub, {HF_HUB_CACHE}, from" in text
 
 
 def test_every_decoder_and_encoder_of_smp_is_offered_but_the_deprecated() -> None:

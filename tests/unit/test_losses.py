@@ -256,7 +256,7 @@ def test_cross_entropy_with_shares_is_the_formula(weights):
     assert found.item() == pytest.approx(total / norm, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "jaccard", "dice"])
+@pytest.mark.parametrize("name", ["cross_entropy", "jaccard", "dice", "tversky"])
 def test_probabilities_equal_to_the_shares_are_best(name):
     share = 0.05 + 0.9 * torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(11))
     right = torch.stack([(1 - share).log(), share.log()], dim=1)
@@ -264,6 +264,9 @@ def test_probabilities_equal_to_the_shares_are_best(name):
     least = loss(right, share)
     for shift in (-0.3, 0.3):
         assert loss(right + torch.tensor([0.0, shift]).view(1, 2, 1, 1), share) > least + 1e-3
+    for each in torch.eye(36).view(36, 1, 6, 6):  # and pixel by pixel, both ways
+        assert loss(right + torch.stack([each, -each], dim=1), share) > least
+        assert loss(right - torch.stack([each, -each], dim=1), share) > least
 
 
 def test_shares_of_water_need_two_classes():

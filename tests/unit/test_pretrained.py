@@ -258,6 +258,11 @@ EXTRA = {"fc.weight": torch.ones(7, 512)}
         lambda state: {f"module.encoder_q.{k}": v for k, v in state.items()},
         lambda state: {"epoch": 3, "state_dict": {f"model.{k}": v for k, v in state.items()}},
         lambda state: {"model": {f"backbone.{k}": v for k, v in (state | EXTRA).items()}},
+        lambda state: {"model_state_dict": state},
+        lambda state: {  # as DINO saves them
+            "student": {f"module.backbone.{k}": torch.zeros_like(v) for k, v in state.items()},
+            "teacher": {f"backbone.{k}": v for k, v in state.items()},
+        },
     ],
 )
 def test_a_file_is_taken_whatever_its_names_have_in_front(tmp_path, wrap) -> None:
@@ -292,6 +297,14 @@ def test_torchgeo_s_file_under_its_own_name_is_known_if_it_is_intact(tmp_path, m
     with named.open("ab") as file:
         file.write(b"0")
     assert "does not say which bands" in complaint(weights=str(named))
+
+
+def test_torchgeo_s_files_without_a_hash_are_known_by_their_names(tmp_path) -> None:
+    weights = torchgeo_weights()["ResNet50_Weights.SENTINEL2_ALL_SOFTCON"]
+    path = save(tmp_path / weights.url.rpartition("/")[2], random_state("resnet50", 13))
+    name = "smp/unet/resnet50"
+    assert build(FOUR, name=name, weights=path).network.encoder.conv1.weight.shape[1] == 4
+    assert found(name, weights=path).bands == found(name, weights=str(weights)).bands
 
 
 class Evil:
@@ -329,6 +342,50 @@ def test_a_file_that_does_not_fit_says_where(tmp_path) -> None:
     assert "w.pth" in complaint(**two)
 
 
+def cut(state: bytes) -> bytes:
+    return state[: len(state) // 2]
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pt", ".safetensors"])
+@pytest.mark.parametrize("what", [b"", b"hello: sign in", b"<!doctype html>\n<html>", cut])
+def test_what_is_no_file_of_weights_is_one_line(tmp_path, ending, what) -> None:
+    path = tmp_path / f"w{ending}"
+    if callable(what):
+        (save_file if ending == ".safetensors" else torch.save)({"a": torch.ones(99)}, path)
+        what = what(path.read_bytes())
+    path.write_bytes(what)
+    text = complaint(weights=str(path), weights_bands=["red"])
+    assert text.startswith(f"{path} ")
+    assert "cannot be read as weights" in text or "more than tensors, or is damaged" in text
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda kernels: kernels.index_fill(0, torch.tensor([3]), math.nan),
+        lambda kernels: (kernels * 99).to(torch.int8),  # quantised: its scale is elsewhere
+        lambda kernels: kernels.to("meta"),
+    ],
+)
+def test_values_that_are_no_numbers_are_not_started_from(tmp_path, spoil) -> None:
+    state = random_state("resnet18", 1)
+    state["layer1.0.conv1.weight"] = spoil(state["layer1.0.conv1.weight"])
+    path = save(tmp_path / "w.pth", state)
+    assert "layer1.0.conv1.weight has values that are not finite numbers" in complaint(
+        weights=path, weights_bands=["red"]
+    )
+
+
+def test_a_norm_inside_of_an_encoder_is_missed(tmp_path) -> None:
+    name = "smp/unet/tu-swinv2_tiny_window8_256"
+    state = build(["red"], name=name).network.encoder.state_dict()
+    del state["model.layers_1.downsample.norm.weight"]
+    path = save(tmp_path / "w.pth", state)
+    assert "has no model.layers_1.downsample.norm.weight" in complaint(
+        name=name, weights=path, weights_bands=["red"]
+    )
+
+
 # What cannot be
 
 
@@ -340,20 +397,36 @@ def test_weights_of_another_encoder_name_the_right_one() -> None:
 
 def test_unknown_weights_of_torchgeo_are_answered_with_the_nearest() -> None:
     assert f"Nearest: {MOCO}" in complaint(weights="ResNet18_Weights.SENTINEL2_ALL_MOCA")
-    assert "torchgeo has no weights" in complaint(weights="ResNet50_Weights.SENTINEL1_ALL_MOCO")
+    assert "torchgeo has no weights ResNet18_Weights.SENTINEL2_ALL_MOCA;" in complaint(
+        weights="ResNet18_Weights.SENTINEL2_ALL_MOCA"
+    )
 
 
 @pytest.mark.parametrize(
-    "error", [URLError("no route to\nhost"), RuntimeError("invalid hash value")]
+    "name",
+    [
+        "ResNet50_Weights.SENTINEL1_ALL_MOCO",
+        "Unet_Weights.SENTINEL2_2CLASS_FTW",  # a whole network, of two dates
+        "ViTSmall14_DINOv2_Weights.SENTINEL2_ALL_SOFTCON",  # smp's DPT fails on patches of 14
+    ],
 )
-def test_what_cannot_be_fetched_says_how_else(monkeypatch, error) -> None:
+def test_weights_that_torchgeo_has_are_not_said_to_be_unknown(name) -> None:
+    assert f"torchgeo has weights {name}, but geounet takes those of" in complaint(weights=name)
+
+
+@pytest.mark.parametrize(
+    "error", [URLError("no route to\nhost"), RuntimeError("invalid hash value"), KeyError(101)]
+)
+def test_what_cannot_be_fetched_says_how_else(monkeypatch, tmp_path, error) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+
     def fetch(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(WeightsEnum, "get_state_dict", fetch)
     text = complaint(weights=MOCO)
     assert f"Weights {MOCO} cannot be fetched from https://" in text
-    assert "keep its name" in text
+    assert f"keep its name, and put it into {tmp_path / 'checkpoints'} or give its path" in text
 
 
 def test_nothing_is_fetched_or_read_where_other_weights_are_loaded_next(hub) -> None:
