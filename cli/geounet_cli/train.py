@@ -1,8 +1,10 @@
 """geounet train."""
 
 import json
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -94,13 +96,27 @@ def train(
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option(help="Licence of the weights, to record in the model file: CC-BY-4.0."),
+        typer.Option(
+            metavar="NAME",
+            help="Licence of the weights, for model file and card: --licence CC-BY-4.0.",
+            show_default=False,
+        ),
+    ] = None,
+    notes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--note",
+            metavar="TEXT",
+            help="What users should know, for model file and card: --note 'Never saw ice.' May be "
+            "repeated.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Train a network on chips, into one model file.
 
-    Writes OUT/model.safetensors, with curves and pictures of validation chips beside it. Prints
-    its path and how well it finds each class.
+    Writes OUT/model.safetensors, with the card OUT/MODEL.md, curves and pictures of validation
+    chips beside it. Prints its path, its scores with their 95 % intervals, and what to do next.
 
     Example: geounet train chips/ --config coast --out run/
     """
@@ -124,26 +140,79 @@ def train(
         overwrite=overwrite,
         exclude=exclude,
         licence=licence,
+        notes=notes or (),
         progress=progress,
     )
-    typer.echo(model)
-    typer.echo(_table(read_header(model)))
+    typer.echo(format_training(model, read_header(model)))
+
+
+def format_training(model: Path, header: "ModelHeader") -> str:
+    """Return what came of a training: the files, the scores, and what to do next."""
+    restores = any("rmse" in of_split for of_split in header.training["scores"].values())
+    table = _restoring_table(header) if restores else _table(header)
+    use = "train CHIPS --config coast --from" if restores else "predict SCENE --model"
+    command = f"geounet {use} {shlex.quote(str(model))} --out out/"
+    told = [] if restores else _facts(header)
+    rows = [*told, ("card", str(model.with_name("MODEL.md")))]
+    facts = "\n".join(f"{name:<24}{value}" for name, value in rows)
+    return f"{model}\n\n{table}\n\n{facts}\n\nNext: {command}"
 
 
 def _table(header: "ModelHeader") -> str:
-    """Return the scores of a model, a line per split and class."""
+    """Return the scores of a model that tells classes, a column per split, 80 characters wide."""
+    scores = _splits(header)
+    if not scores:
+        return "No validation or test chips: how good it is, is not known."
+    from geounet.metrics import ALL_WATER  # imports torch, which training has done
+
+    classes = header.label_classes
+    water = ALL_WATER if len(classes) > 2 else next(one.name for one in classes if one.water)
+    rows: list[tuple[str, tuple[str, ...]]] = [
+        *((f"IoU {name}", ("iou", name)) for name in next(iter(scores.values()))["iou"]),
+        (f"F1 {water}", ("f1", water)),
+        ("boundary IoU at 2 px", ("boundary_iou", "2", water)),
+        ("boundary F1 at 2 px", ("boundary_f1", "2", water)),
+        ("calibration error", ("calibration_error",)),
+    ]
+    width = 24
+    counts = [f"{of['chips']} in {of['blocks']}" for of in scores.values()]
+    lines = [
+        "".join([f"{title:<{width}}", *(f"{cell:<28}" for cell in cells)])
+        for title, cells in (("", scores), ("chips in blocks", counts))
+    ]
+    for title, keys in rows:
+        cells = [f"{_with_interval(of, keys):<28}" for of in scores.values()]
+        lines.append("".join([f"{title[: width - 2]:<{width}}", *cells]))
+    lines.append("In brackets: 95 % of draws of blocks; none where there are fewer than 3 blocks.")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _splits(header: "ModelHeader") -> dict[str, Any]:
+    """Return the scores of each split that was judged."""
     found = header.training["scores"]
-    if any("rmse" in of_split for of_split in found.values()):
-        rows = [f"{'split':<8}{'band':<12}{'RMSE':>8}  reflectance"]
-        for split in ("val", "test"):
-            bands = found[split]["rmse"] if split in found else {}
-            rows += [f"{split:<8}{band:<12}{rmse:8.4f}" for band, rmse in bands.items()]
-        return "\n".join(rows)
-    lines = [f"{'split':<8}{'class':<12}{'IoU':>8}{'F1':>8}"]
-    for split in ("val", "test"):
-        scores = found.get(split, {"iou": {}})
-        for name, iou in scores["iou"].items():
-            numbers = (iou, scores["f1"][name])
-            told = "".join("       –" if n is None else f"{n:8.4f}" for n in numbers)
-            lines.append(f"{split:<8}{name:<12}{told}")
-    return "\n".join(lines) if len(lines) > 1 else "no validation or test chips to score"
+    return {split: found[split] for split in ("val", "test") if split in found}
+
+
+def _with_interval(scores: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """Return a score with the interval that it lies in."""
+    value, interval = scores, scores["interval"]
+    for key in keys:
+        value, interval = value[key], interval and interval[key]
+    told = "–" if value is None else f"{value:.4f}"
+    return f"{told} ({interval[0]:.3f}–{interval[1]:.3f})" if interval else told
+
+
+def _facts(header: "ModelHeader") -> list[tuple[str, str]]:
+    """Return what the validation chips say of the line and the threshold."""
+    error, best = header.position_u95_m, header.suggested_threshold
+    position = "not known" if error is None else f"{error:.1f} m, 95 % of the line on val"
+    suggested = "none" if best is None else f"{best:g} on val; predict takes 0.5 unless told"
+    return [("position_u95_m", position), ("suggested threshold", suggested)]
+
+
+def _restoring_table(header: "ModelHeader") -> str:
+    """Return the errors of a network that gives back its bands."""
+    rows = [f"{'split':<8}{'band':<12}{'RMSE':>8}  reflectance"]
+    for split, of_split in _splits(header).items():
+        rows += [f"{split:<8}{band:<12}{rmse:8.4f}" for band, rmse in of_split["rmse"].items()]
+    return "\n".join(rows)

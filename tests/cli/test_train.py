@@ -5,9 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from functools import reduce
+from operator import getitem
+from pathlib import Path
 
 import pytest
+from geounet_cli.train import format_training
 from training_chips import write_chips
+
+from geounet.classes import LAND_WATER, LabelClass
+from geounet.config import UNetSettings
+from geounet.metrics import ALL_WATER
+from geounet.model_file import ModelHeader, NetworkRecord, read_header
 
 QUICK = ["--set", "network_settings.base_width=4", "--set", "network_settings.depth=2"]
 
@@ -23,16 +32,98 @@ def test_it_prints_the_model_file_and_its_scores(geounet, tmp_path, chips):
     settings = [*QUICK, "--set", "epochs=2", "--set", "batch=2"]
     run = geounet("train", chips, "--config", "demo", "--out", out, *settings)
     assert run.status == 0, run.err
-    path, head, *scores = run.out.splitlines()
+    path, table, facts, following = run.out.split("\n\n")
     assert path == str(out / "model.safetensors")
-    assert head.split() == ["split", "class", "IoU", "F1"]
-    assert [line.split()[:2] for line in scores] == [
-        [split, name] for split in ("val", "test") for name in ("land", "water")
-    ]
-    assert all(0 <= float(number) <= 1 for line in scores for number in line.split()[2:])
+    head, counts, *rows, _ = table.splitlines()
+    assert head.split() == ["val", "test"]
+    assert " ".join(counts.split()) == "chips in blocks 2 in 2 1 in 1"
+    scores = read_header(out / "model.safetensors").training["scores"]
+    for title, *keys in [
+        ("IoU land", "iou", "land"),
+        ("IoU water", "iou", "water"),
+        ("F1 water", "f1", "water"),
+        ("boundary IoU at 2 px", "boundary_iou", "2", "water"),
+        ("boundary F1 at 2 px", "boundary_f1", "2", "water"),
+        ("calibration error", "calibration_error"),
+    ]:
+        (row,) = (row for row in rows if row.startswith(title))
+        wanted = [reduce(getitem, keys, scores[split]) for split in ("val", "test")]
+        assert row.removeprefix(title).split() == [f"{score:.4f}" for score in wanted]
+    *_, card = facts.splitlines()
+    assert facts.startswith("position_u95_m  ")
+    assert card.split() == ["card", str(out / "MODEL.md")]
+    assert f"geounet predict SCENE --model {out / 'model.safetensors'} --out" in following
     told = [line for line in run.err.splitlines() if line]
     assert [line[:9] for line in told[:2]] == ["epoch 1/2", "epoch 2/2"]
     assert len(told) == 3  # and the halo
+
+
+def header_of(classes, scores):
+    """The header of a model that was trained for so many classes, with these scores."""
+    return ModelHeader(
+        network=NetworkRecord(name="n", settings=UNetSettings()),
+        bands=({"name": "B03", "sensor": "s2", "wavelength_nm": 559.8, "common_name": "green"},),
+        sensor="s2",
+        level="L2A",
+        mean=(0.0,),
+        std=(1.0,),
+        classes=tuple(one.to_dict() for one in classes),
+        stride=4,
+        halo_exact=24,
+        halo_default=24,
+        halo_error=0,
+        res_m=(10, 10),
+        training={"scores": scores},
+        position_u95_m=123.4,
+        suggested_threshold=0.12,
+    )
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_scores_with_intervals_fit_a_terminal(count):
+    surf = LabelClass(2, "surf over the outer bank", "#ffffff", water=True)
+    names = ["land", "water", surf.name, ALL_WATER][: 2 * count - 2]
+    by_class = dict.fromkeys(names, 0.9753)
+    spread = {"iou": {name: [0.951, 0.998] for name in names}, "calibration_error": None}
+    spread |= {"f1": spread["iou"], "boundary_iou": {"2": spread["iou"]}}
+    spread |= {"boundary_f1": {"2": dict.fromkeys(names)}}
+    of_split = {
+        "chips": 12345,
+        "blocks": 678,
+        "iou": by_class,
+        "f1": by_class,
+        "boundary_iou": {"2": by_class},
+        "boundary_f1": {"2": by_class},
+        "calibration_error": None,
+        "interval": spread,
+    }
+    header = header_of([*LAND_WATER, surf][:count], {"val": of_split, "test": of_split})
+    told = format_training(Path("run/model.safetensors"), header).splitlines()
+    assert max(map(len, told)) <= 80
+    assert any(line.split() == ["IoU", "water", *["0.9753", "(0.951–0.998)"] * 2] for line in told)
+    assert sum(line.startswith("IoU") for line in told) == len(names)
+    assert any(line.startswith("F1 all water") for line in told) == (count == 3)
+    assert any(line.split() == ["calibration", "error", "–", "–"] for line in told)
+    assert any("123.4 m" in line for line in told)
+
+
+def test_without_chips_to_judge_on_it_says_that_nothing_is_known():
+    told = format_training(Path("model.safetensors"), header_of(LAND_WATER, {}))
+    assert "how good it is, is not known" in told
+    assert "geounet predict" in told
+
+
+def test_licence_and_notes_are_kept_and_told(geounet, tmp_path, chips):
+    out = tmp_path / "run"
+    notes = ["--note", "Blind to ice.", "--note", "Ask the survey."]
+    asked = ["--config", "demo", *QUICK, "--set", "epochs=1", "--licence", "CC-BY-4.0", *notes]
+    assert geounet("train", chips, *asked, "--out", out).status == 0
+    header = read_header(out / "model.safetensors")
+    assert header.licence == "CC-BY-4.0"
+    assert header.notes == ("Blind to ice.", "Ask the survey.")
+    card = (out / "MODEL.md").read_text()
+    assert "CC-BY-4.0" in card
+    assert "- Blind to ice.\n- Ask the survey.\n" in card
 
 
 def bad_input(tmp_path):
