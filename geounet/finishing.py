@@ -15,7 +15,7 @@ from geounet.classes import WATER
 from geounet.judging import Judgement, judge_chips
 from geounet.metrics import ALL_WATER, THRESHOLDS, threshold_scores
 from geounet.model_card import CARD, write_card
-from geounet.model_file import ModelHeader, NetworkRecord, save_model
+from geounet.model_file import BlendRecord, ModelHeader, NetworkRecord, save_model
 from geounet.networks import Network
 from geounet.networks.halo import default_halo
 from geounet.progress import Progress, silent
@@ -30,7 +30,7 @@ from geounet.report import (
 )
 from geounet.task import EpochLog, supervised
 from geounet.training_plan import TrainingPlan
-from geounet.windows import mirror_indexes
+from geounet.windows import blend_overlap, mirror_indexes
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _finish_restoring(
     scores = {split: found.record() for split, found in judged.items() if found.pixels}
     # A narrower halo is one that changes no probability, and there are none.
     fields = _header_fields(plan, log, scores)
-    return ModelHeader(**fields, halo_default=plan.halo, halo_error=0.0)
+    return ModelHeader(**fields, halo_default=plan.view.halo or 0, halo_error=0.0)
 
 
 def _finish_telling(
@@ -122,14 +122,7 @@ def _finish_telling(
         for split in ("val", "test")
     }
     coast = _most_coast(plan)
-    halo, error = default_halo(network, _mirrored_out(plan, coast), exact=plan.halo)
-    logger.info(
-        "best epoch %d; halo of %d pixels (exact: %d) changes no probability by more than %.2g",
-        (log.best_row or log.rows[-1])["epoch"],
-        halo,
-        plan.halo,
-        error,
-    )
+    halo, error = _measure_halo(plan, log, network, coast)
     draw_curves(log.rows, plan.reader.classes, out / "curves.png")
     if coast:
         _draw_sheet(plan, coast, judged["val"].wrong, out / "validation.png")
@@ -158,7 +151,8 @@ def _header_fields(plan: TrainingPlan, log: EpochLog, scores: Mapping[str, Any])
         "std": tuple(plan.reader.std.tolist()),
         "classes": info.classes,
         "stride": plan.network.stride,
-        "halo_exact": plan.halo,
+        "halo_exact": plan.view.halo,
+        "blend": _blend(plan),
         "res_m": info.res_m,
         "training": _record(plan, log, scores),
     }
@@ -232,11 +226,43 @@ def _most_coast(plan: TrainingPlan) -> list[str]:
     return list(index.index[:COAST_CHIPS])
 
 
-def _mirrored_out(plan: TrainingPlan, names: list[str]) -> Iterator[Tensor]:
+def _blend(plan: TrainingPlan) -> BlendRecord | None:
+    """Return how scenes are predicted where no halo makes windows agree: as the chips were seen.
+
+    What such a network says depends on the size of what it is given, so windows are as large.
+    """
+    if plan.view.obstacle is None:
+        return None
+    stride = plan.network.stride
+    side = max(plan.reader.side, plan.network.fit(2 * stride))  # overlap, and step, of a stride
+    overlap = blend_overlap(side, stride)
+    return BlendRecord(window=side, overlap=overlap, why=plan.view.obstacle)
+
+
+def _measure_halo(
+    plan: TrainingPlan, log: EpochLog, network: Network, coast: list[str]
+) -> tuple[int, float]:
+    """Return the default halo and its error, and log them; 0 where windows are blended."""
+    epoch, exact = (log.best_row or log.rows[-1])["epoch"], plan.view.halo
+    if exact is None:
+        logger.info("best epoch %d; windows will be blended", epoch)
+        return 0, 0.0
+    halo, error = default_halo(network, _mirrored_out(plan, coast, exact), exact=exact)
+    logger.info(
+        "best epoch %d; halo of %d pixels (exact: %d) changes no probability by more than %.2g",
+        epoch,
+        halo,
+        exact,
+        error,
+    )
+    return halo, error
+
+
+def _mirrored_out(plan: TrainingPlan, names: list[str], halo: int) -> Iterator[Tensor]:
     """Yield standardised chips (bands, H, W), mirrored out by the exact halo on every side."""
     for name in names:
         core = plan.reader.side // plan.network.stride * plan.network.stride
-        reach = torch.from_numpy(mirror_indexes(-plan.halo, core + plan.halo, plan.reader.side))
+        reach = torch.from_numpy(mirror_indexes(-halo, core + halo, plan.reader.side))
         yield plan.reader.read(name).image[:, reach][:, :, reach].to(plan.device)
 
 

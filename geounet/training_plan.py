@@ -16,7 +16,7 @@ from geounet.dataset import ChipReader, open_reader, usable_splits
 from geounet.engine import choose_device, choose_precision
 from geounet.errors import ConfigError
 from geounet.networks import Network, build_network
-from geounet.networks.halo import exact_halo
+from geounet.networks.halo import View, measure_view
 from geounet.sampling import WHOLE, EvenBatches, Share, coast_groups
 from geounet.starting import start_network
 
@@ -32,8 +32,8 @@ class TrainingPlan:
     network_settings: UNetSettings | SmpSettings
     network: Network
     """With the weights that it starts from."""
-    halo: int
-    """The exact halo of the network, in pixels."""
+    view: View
+    """How far the network sees."""
     splits: Mapping[str, list[str]]
     """Names of the chips of train, val and test; val is empty where none can be judged."""
     device: str
@@ -125,7 +125,7 @@ def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
         reader=_fitted(reader, network, config),
         network_settings=settings,
         network=network,
-        halo=_limited_halo(network, config, reader),
+        view=_view(network, config, reader),
         splits=splits,
         groups=_groups(folder, splits["train"]) if config.sampling == "balanced" else None,
         device=device,
@@ -179,16 +179,18 @@ def _check_steps(plan: TrainingPlan) -> None:
         raise ConfigError(f"There are {there} GPUs here, and --devices is {config.devices}.")
 
 
-def _limited_halo(network: Network, config: Config, reader: ChipReader) -> int:
-    """Return how far the network sees, or refuse it."""
-    halo = exact_halo(network, len(reader.bands))
-    if halo is None:
-        raise ConfigError(
-            f"Network {config.network} sees the whole window at once, or too far, so a scene "
-            "predicted in windows would show seams. Take one whose view is limited, such as "
-            "unet-same or smp/unet/resnet34; `geounet configs` lists more."
+def _view(network: Network, config: Config, reader: ChipReader) -> View:
+    """Return how far the network sees, and say so where no halo makes windows agree."""
+    view = measure_view(network, len(reader.bands))
+    if view.halo is None:
+        logger.warning(
+            "Network %s has no exact halo (%s): `geounet predict` will blend windows that overlap, "
+            "and say how far they disagree. One whose view is limited, such as unet-same or "
+            "smp/unet/resnet34, needs none.",
+            config.network,
+            view.obstacle,
         )
-    return halo
+    return view
 
 
 def _fitted(reader: ChipReader, network: Network, config: Config) -> ChipReader:
@@ -233,4 +235,28 @@ def _check_sizes(plan: TrainingPlan) -> None:
             f"A single chip of {side} × {side} pixels is one pixel at the bottom of network "
             f"{plan.config.network}, of which batch normalisation has no spread. Use larger chips, "
             "or a greater `batch`."
+        )
+    _check_pooled(plan, smallest)
+
+
+def _check_pooled(plan: TrainingPlan, smallest: int) -> None:
+    """Refuse batches of one chip where the network pools a chip to a pixel and normalises that."""
+    network, side, pooled = plan.network, plan.reader.side, []
+
+    def look(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        pooled.append(args[0].shape[-2:].numel() == 1)
+
+    if smallest > 1 or plan.view.halo is not None:
+        return
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    hooks = [module.register_forward_pre_hook(look) for module in norms]
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, len(plan.reader.bands), side, side))
+    network.train()
+    for hook in hooks:
+        hook.remove()
+    if any(pooled):
+        raise ConfigError(
+            f"Network {plan.config.network} pools a whole chip to one pixel, of which, alone in a "
+            "batch, batch normalisation has no spread. Use a greater `batch`."
         )

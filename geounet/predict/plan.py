@@ -8,8 +8,9 @@ from typing import Literal
 from geounet.config import restores_bands
 from geounet.engine import Precision
 from geounet.errors import ConfigError, ModelFileError
-from geounet.model_file import ModelHeader
-from geounet.windows import round_up
+from geounet.model_file import BlendRecord, ModelHeader
+from geounet.networks import Network
+from geounet.windows import blend_overlap, round_up
 
 Device = Literal["cpu", "cuda"]
 
@@ -20,6 +21,9 @@ MEMORY: dict[Device, int] = {"cpu": 1 << 30, "cuda": 4 << 30}
 chosen here. As much again is left to GDAL's cache, contours and polygons."""
 CORE_STEP = 64
 """Chosen cores are multiples of it, in pixels."""
+BLEND_WINDOW = 256
+"""Side of windows that are blended where a model file does not say at which side its network was
+trained, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,12 @@ class Plan:
     """What, besides the inputs, the bytes of a result depend on."""
 
     window: int
-    """Side of the core, in pixels."""
+    """Side of the core, in pixels; of the whole window where windows are blended."""
     halo: int
     """Pixels read around it."""
+    overlap: int
+    """Pixels that windows share where they are blended, whole and without a halo; 0 where cores
+    lie side by side."""
     batch: int
     precision: Precision
     device: str
@@ -74,21 +81,16 @@ def choose_halo(header: ModelHeader, wish: int | str, path: Path, *, margin: int
     """Return the halo in pixels that `default`, `exact` or a number means for a model.
 
     Args:
-        header: Of the model.
+        header: Of the model, which has an exact halo.
         wish: What the user said.
         path: Of the model, for messages.
         margin: Of its network, in pixels: without them on each side it says nothing.
 
     Raises:
-        ModelFileError: The model cannot be used in windows, or its halos are not its network's.
+        ModelFileError: The model's halos are not its network's.
         ConfigError: The wish does not go with the network.
     """
-    if header.halo_exact is None:
-        raise ModelFileError(
-            f"{path} holds a network ({header.network.name}) that looks at the whole scene at "
-            "every pixel, so windows would show. Use a model of another network, such as "
-            "unet-same."
-        )
+    assert header.halo_exact is not None
     if min(header.halo_exact, header.halo_default) < margin:
         raise ModelFileError(
             f"{path} has a damaged header: its halos ({header.halo_default} and "
@@ -111,6 +113,52 @@ def choose_halo(header: ModelHeader, wish: int | str, path: Path, *, margin: int
             f"these, and multiples of {header.stride} besides. Use {nearest}."
         )
     return wish
+
+
+def choose_blend(
+    header: ModelHeader, network: Network, path: Path, *, window: int | None, halo: int | str
+) -> BlendRecord:
+    """Return how the windows of a model without an exact halo are blended.
+
+    Args:
+        header: Of the model.
+        network: It.
+        path: Of the model, for messages.
+        window: Side that the user wishes, in pixels; None takes the model file's.
+        halo: What the user said.
+
+    Raises:
+        ModelFileError: A network without padding has no exact halo, which it has.
+        ConfigError: The wishes do not go with the network.
+    """
+    if network.margin:
+        raise ModelFileError(
+            f"{path} has a damaged header: it has no exact halo, and its network "
+            f"({header.network.name}) has one, its margin. Get the file again."
+        )
+    stride = network.stride
+    least = network.fit(2 * stride)  # two windows overlap by a stride, and are a stride apart
+    side = network.fit(max(BLEND_WINDOW, least))
+    said = header.blend or BlendRecord(
+        window=side, overlap=blend_overlap(side, stride), why="the model file says none"
+    )
+    if halo != "default":
+        raise ConfigError(
+            f"--halo {halo} does not go with {path}: its network ({header.network.name}) has no "
+            f"exact halo ({said.why}), so windows overlap and are blended. Leave --halo out; "
+            "--window sets their side."
+        )
+    side = said.window if window is None else window
+    if side < least or network.fit(side) != side:
+        nearest = network.nearest_sizes(max(side, least))
+        raise ConfigError(
+            f"Windows of {side} do not go with {path}: its network ({header.network.name}) takes "
+            f"multiples of {stride} from {least} on. Use --window "
+            f"{' or '.join(str(size) for size in nearest)}."
+        )
+    if side == said.window and (side - said.overlap) % stride == 0:
+        return said
+    return said.model_copy(update={"window": side, "overlap": blend_overlap(side, stride)})
 
 
 def check_target(header: ModelHeader, path: Path) -> None:

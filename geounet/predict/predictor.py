@@ -27,6 +27,7 @@ from geounet.model_file import load_model
 from geounet.networks import Network
 from geounet.outputs import Stage, sha256_of, stage_set
 from geounet.predict.agreement import check_level, compare_means, compare_res
+from geounet.predict.blending import WEIGHTS, Answer, Finished, Strip
 from geounet.predict.pieces import Piece, Reader, Survey, batches, stack
 from geounet.predict.plan import (
     READERS,
@@ -34,6 +35,7 @@ from geounet.predict.plan import (
     Plan,
     check_multiple,
     check_target,
+    choose_blend,
     choose_core,
     choose_halo,
 )
@@ -50,7 +52,7 @@ from geounet.scene import (
     without_query,
 )
 from geounet.stitch import Part, open_canvas, read_ahead, stitch
-from geounet.windows import plan_windows
+from geounet.windows import HaloWindow, plan_overlapping, plan_windows
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +65,10 @@ class PredictSettings:
     """What a user may say of a prediction; the model file says the rest."""
 
     window: int | None = None
-    """Side of the core of a window, in pixels; None chooses it."""
+    """Side of the core of a window, or of one that is blended, in pixels; None chooses it."""
     halo: int | Literal["default", "exact"] = "default"
-    """Pixels read around a core, or which of the model file's two."""
+    """Pixels read around a core, or which of the model file's two; windows that are blended have
+    none."""
     batch: int = 1
     """Windows per forward pass."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -198,8 +201,14 @@ class Predictor:
         self._header, network = load_model(model)
         self._path, self._sha256 = model, sha256_of(model)
         check_target(self._header, model)
-        self._halo = choose_halo(self._header, settings.halo, model, margin=network.margin)
-        check_multiple("--window", settings.window, self._header.stride)
+        self._blend, self._halo = None, 0
+        if self._header.halo_exact is None:
+            self._blend = choose_blend(
+                self._header, network, model, window=settings.window, halo=settings.halo
+            )
+        else:
+            self._halo = choose_halo(self._header, settings.halo, model, margin=network.margin)
+            check_multiple("--window", settings.window, self._header.stride)
         device = choose_device(settings.device)
         precision = choose_precision(settings.precision, device)
         # What another precision costs is measured on every scene.
@@ -271,9 +280,9 @@ class Predictor:
         return _Job(scene, bands, scaling, aoi, self._plan(scene, bands))
 
     def _plan(self, scene: Scene, bands: Sequence[Band]) -> Plan:
-        engine, settings = self._engine, self._settings
+        engine, settings, blend = self._engine, self._settings, self._blend
         return Plan(
-            window=settings.window
+            window=(blend.window if blend else settings.window)
             or choose_core(
                 (scene.geobox.height, scene.geobox.width),
                 halo=self._halo,
@@ -283,6 +292,7 @@ class Predictor:
                 device=self._device_kind,
             ),
             halo=self._halo,
+            overlap=blend.overlap if blend else 0,
             batch=settings.batch,
             precision=engine.precision,
             device=engine.device,
@@ -291,16 +301,8 @@ class Predictor:
 
     def _write_field(self, job: _Job, stage: Stage, progress: Progress) -> Field:
         """Write the probability of water, and the most probable class where that says more."""
-        geobox, plan = job.scene.geobox, job.plan
-        windows = list(
-            plan_windows(
-                *geobox.shape,
-                core=plan.window,
-                halo=plan.halo,
-                stride=self._engine.stride,
-                remainder=self._engine.remainder,
-            )
-        )
+        geobox = job.scene.geobox
+        windows = list(self._windows(job))
         water, best = stage.temporary("water.tif"), None
         with ExitStack() as files:
             canvases = [
@@ -318,7 +320,8 @@ class Predictor:
             shown = progress(pieces, label=job.scene.name, total=len(windows))
             files.callback(getattr(shown, "close", lambda: None))  # a bar gives the cursor back
             survey = Survey(job.scaling)
-            stitch(self._parts(job, survey.watch(p for p in shown if p is not None)), canvases)
+            found = self._answers(job, survey.watch(p for p in shown if p is not None))
+            stitch(self._parts(self._put_together(job, found)), canvases)
         if not survey.pieces:
             where = "" if job.aoi is None else f" inside {self._settings.aoi}"
             raise SceneError(
@@ -341,12 +344,21 @@ class Predictor:
             aoi=job.aoi,
         )
 
-    def _parts(self, job: _Job, pieces: Iterable[Piece]) -> Iterator[Part]:
+    def _windows(self, job: _Job) -> Iterator[HaloWindow]:
+        shape, plan, stride = job.scene.geobox.shape, job.plan, self._engine.stride
+        if plan.overlap:
+            return plan_overlapping(*shape, window=plan.window, overlap=plan.overlap, stride=stride)
+        return plan_windows(
+            *shape,
+            core=plan.window,
+            halo=plan.halo,
+            stride=stride,
+            remainder=self._engine.remainder,
+        )
+
+    def _answers(self, job: _Job, pieces: Iterable[Piece]) -> Iterator[Answer]:
         """Run the network over pieces, as many at a time as the plan says."""
         coefficients = job.scaling.coefficients()
-        classes = self._header.label_classes
-        is_water = np.array([c.water for c in classes])
-        values = np.array([c.value for c in classes], np.uint8)
         for batch in batches(pieces, job.plan.batch):
             dn, valid = stack(batch)
             with job.timed("network"):
@@ -356,19 +368,53 @@ class Predictor:
             for piece, whole in zip(batch, probs, strict=True):
                 where = piece.window.keep_inside(self._engine.margin)
                 kept = whole[:, *where]  # (classes, height, width)
-                water = kept[is_water].sum(axis=0)
-                if not np.isfinite(water[piece.wanted]).all():
+                # Of classes that add up to 1 none is finite where one is not.
+                if not np.isfinite(kept[0][piece.wanted]).all():
                     raise SceneError(
                         f"{job.scene.source}: the network gives no probability at some pixels of "
                         f"{_place(piece.window.core)}: values there are no reflectance. Is its "
                         "nodata value declared? If not, give --nodata."
                     )
-                part = [np.where(piece.wanted, water, np.float32(np.nan))]
-                if len(classes) > 2:
-                    part.append(
-                        np.where(piece.wanted, values[kept.argmax(axis=0)], np.uint8(IGNORE))
-                    )
-                yield Part(piece.window.core, tuple(part))
+                yield Answer(piece.window, kept, piece.wanted)
+
+    def _put_together(self, job: _Job, answers: Iterable[Answer]) -> Iterator[Finished]:
+        """Yield what is known of places that come no more: cores, or rows of blended windows."""
+        if self._blend is None:
+            for window, probs, wanted in answers:
+                yield Finished(window.core, probs, wanted)
+            return
+        plan = job.plan
+        strip = Strip(
+            job.scene.geobox.width,
+            window=plan.window,
+            overlap=plan.overlap,
+            is_water=np.array([c.water for c in self._header.label_classes]),
+        )
+        yield from strip.blend(answers)
+        job.facts["blending"] = {
+            "why": self._blend.why,
+            "window": plan.window,
+            "overlap": plan.overlap,
+            "weights": WEIGHTS,
+            "seams": strip.seams.record(),
+        }
+        job.scene.warn(
+            f"windows of {plan.window} pixels that overlap by {plan.overlap} are blended, as the "
+            f"network has no exact halo ({self._blend.why}); {strip.seams}. Another --window gives "
+            "another result"
+        )
+
+    def _parts(self, found: Iterable[Finished]) -> Iterator[Part]:
+        """Make of probabilities what is written: of water, and the most probable class."""
+        classes = self._header.label_classes
+        is_water = np.array([c.water for c in classes])
+        values = np.array([c.value for c in classes], np.uint8)
+        for window, probs, wanted in found:
+            water = probs[is_water].sum(axis=0)
+            part = [np.where(wanted, water, np.float32(np.nan))]
+            if len(classes) > 2:
+                part.append(np.where(wanted, values[probs.argmax(axis=0)], np.uint8(IGNORE)))
+            yield Part(window, tuple(part))
 
     def _precision_error(
         self, dn: NDArray[Any], valid: NDArray[np.bool_], *coefficients: NDArray[np.float32]
@@ -410,6 +456,7 @@ class Predictor:
             "baseline": None,
             "settings": settings | {"aoi": str(settings["aoi"]) if settings["aoi"] else None},
             "plan": asdict(job.plan),
+            "blended": self._blend is not None,
             "bands": [band.id for band in job.bands],
             "scaling": job.scaling.to_dict(),
             "level": self._settings.threshold,

@@ -27,8 +27,8 @@ def test_the_halo_is_measured_on_the_coast_mirrored_out(chips):
     coast = plan.reader.folder.index.set_index("chip")["coast_m"]
     assert sorted(names) == plan.splits["val"]
     assert list(coast[names]) == sorted(coast[names], reverse=True)
-    (sample,) = finishing._mirrored_out(plan, names[:1])
-    halo = plan.halo
+    halo = plan.view.halo
+    (sample,) = finishing._mirrored_out(plan, names[:1], halo)
     expected = np.pad(
         plan.reader.read(names[0]).image, [(0, 0), (halo, halo), (halo, halo)], mode="reflect"
     )

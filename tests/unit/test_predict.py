@@ -36,7 +36,6 @@ from geounet.errors import (
     BandError,
     ConfigError,
     GeounetError,
-    ModelFileError,
     OutputError,
     SceneError,
 )
@@ -532,12 +531,6 @@ def test_a_full_disk_is_said_and_leaves_nothing(model, tmp_path, capfd):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert nothing_is_left_in(tmp_path / "out")
     capfd.readouterr()  # GDAL says it on stderr too
-
-
-def test_a_model_that_sees_the_whole_scene_at_once_is_refused(scene, tmp_path):
-    model = write_model(tmp_path / "m.safetensors", overrides=DARK, halo_exact=None)
-    with pytest.raises(ModelFileError, match="windows would show"):
-        predict_scene(scene, model, tmp_path / "out")
 
 
 @pytest.mark.parametrize("how", [{"window": 33}, {"halo": 7}])

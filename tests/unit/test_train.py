@@ -430,11 +430,26 @@ def test_sizes_name_the_context_too(tmp_path):
         train_model(chips, tiny(), tmp_path / "run")
 
 
-def test_networks_that_see_everything_at_once_are_refused(tmp_path, chips):
-    everywhere = tiny(network="smp/pspnet/resnet18", network_settings={})
-    with pytest.raises(ConfigError, match="seams"):
+def test_networks_that_see_everything_at_once_are_trained_to_be_blended(tmp_path, chips, caplog):
+    everywhere = tiny(network="smp/pspnet/resnet18", network_settings={}, epochs=1)
+    header, _ = load_model(train_model(chips, everywhere, tmp_path / "run"))
+    assert (header.halo_exact, header.halo_default, header.halo_error) == (None, 0, 0)
+    assert header.blend.window == 32  # of the chips
+    assert header.blend.overlap == 8
+    assert "align_corners" in header.blend.why
+    assert header.blend.why in caplog.text
+
+
+def test_a_chip_pooled_to_a_pixel_alone_in_a_batch_is_refused(tmp_path, chips):
+    everywhere = tiny(network="smp/deeplabv3/resnet18", network_settings={}, epochs=1, batch=1)
+    with pytest.raises(ConfigError, match="greater `batch`"):
         train_model(chips, everywhere, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_sizes_below_what_a_network_takes_are_refused_by_name(tmp_path, chips):
+    with pytest.raises(ConfigError, match="from 128 on"):
+        train_model(chips, tiny(network="smp/pan/resnet18", network_settings={}), tmp_path / "run")
 
 
 def test_unknown_labels_alone_teach_nothing(tmp_path):
