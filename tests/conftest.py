@@ -1,6 +1,8 @@
 """What all tests share."""
 
-from collections.abc import Callable
+import logging
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +40,13 @@ class Run:
 
 
 @pytest.fixture
-def geounet(capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+def geounet(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Run]]:
     """The command line, in this process: `geounet("tile", scene, "--out", folder)`."""
     from geounet_cli.main import main
+
+    logger = logging.getLogger("geounet")
+    before = logger.level, logger.handlers, logger.propagate
+    on_terminate = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: object) -> Run:
         capfd.readouterr()
@@ -53,4 +59,8 @@ def geounet(capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
         said = capfd.readouterr()
         return Run(status, said.out, said.err)
 
-    return run
+    yield run
+    # A command is a process of its own elsewhere; here what it set would be the next test's.
+    logger.setLevel(before[0])
+    logger.handlers, logger.propagate = before[1], before[2]
+    signal.signal(signal.SIGTERM, on_terminate)
