@@ -1,7 +1,7 @@
 """Chips as a network takes them: the place where maps become tensors.
 
 What leaves here is standardised and 0 where there is no data, as in prediction; labels are class
-numbers from 0, and 255 where the class is unknown or the pixel has no data.
+numbers from 0, and 255 where the class is unknown or the pixel has no data; or shares of water.
 """
 
 import logging
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, default_collate
 
 from geounet.augment import send
+from geounet.augment.warp import unknown
 from geounet.bands import Band, find_band
 from geounet.chipset import SPLITS, ChipSet
 from geounet.classes import IGNORE, LabelClass
@@ -44,7 +45,8 @@ class Samples(NamedTuple):
     image: Tensor
     """(bands, height, width) float32, standardised, 0 where not valid."""
     label: Tensor
-    """(height, width) uint8, class numbers from 0, 255 unknown."""
+    """(height, width) uint8, class numbers from 0, 255 unknown; or float32, how much of each pixel
+    is water, NaN unknown."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class ChipReader:
     span: tuple[int, int] | None = None
     """Rows and columns of a chip, from its first to after its last, that a sample has; what lies
     beyond the chip is mirrored. None for all there are."""
+    shares: bool = False
+    """Whether labels are shares of water, and not class numbers."""
 
     def fitted(self, network: Network) -> "ChipReader":
         """Return a reader of samples that a network without padding takes whole.
@@ -92,9 +96,14 @@ class ChipReader:
         return self.chip_side if self.span is None else self.span[1] - self.span[0]
 
     @property
+    def label_dtype(self) -> torch.dtype:
+        """Of the labels of samples."""
+        return torch.float32 if self.shares else torch.uint8
+
+    @property
     def bytes_per_chip(self) -> int:
         """What a chip takes in memory."""
-        return self.side**2 * (4 * len(self.bands) + 1)
+        return self.side**2 * (4 * len(self.bands) + self.label_dtype.itemsize)
 
     def read(self, name: str) -> Samples:
         """Read one chip.
@@ -113,7 +122,8 @@ class ChipReader:
         valid = torch.from_numpy(chip.valid)[None]
         image = standardise(values, valid, self.mean, self.std)[0]
         label = self._class_numbers(name, np.where(chip.valid, chip.label, np.uint8(IGNORE)))
-        return Samples(self.framed(image), self._framed_label(torch.from_numpy(label)))
+        lesson = self._shares(name, label != IGNORE) if self.shares else label
+        return Samples(self.framed(image), self._framed_label(torch.from_numpy(lesson)))
 
     def framed(self, stack: Tensor) -> Tensor:
         """Return the span of a sample from that of its chip, (..., rows, cols), mirrored beyond."""
@@ -128,7 +138,17 @@ class ChipReader:
             return label
         reach = torch.arange(*self.span)
         beyond = (reach < 0) | (reach >= self.chip_side)
-        return self.framed(label).masked_fill_(beyond | beyond[:, None], IGNORE)
+        return self.framed(label).masked_fill_(beyond | beyond[:, None], unknown(label))
+
+    def _shares(self, name: str, known: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return how much of each pixel is water, NaN where its class is not known either."""
+        shares = self.folder.read_shares(name)
+        if shares.shape != known.shape:
+            raise ChipsError(
+                f"The shares of chip {name} of {self.folder.path} are of another size than its "
+                "label. Run tile again."
+            )
+        return np.where(known, shares, np.float32(np.nan))
 
     def _class_numbers(self, name: str, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return classes by their place in the list, which is their place in the logits."""
@@ -248,7 +268,7 @@ class ChipsInMemory(Dataset[Samples]):
         self.reader, self.names, self.device = reader, tuple(names), device
         side = reader.side
         self.images = torch.empty(len(names), len(reader.bands), side, side, device=device)
-        self.labels = torch.empty(len(names), side, side, dtype=torch.uint8, device=device)
+        self.labels = torch.empty(len(names), side, side, dtype=reader.label_dtype, device=device)
         reading = progress(self.names, label="reading chips", total=len(self.names))
         for index, name in enumerate(reading):
             self.images[index], self.labels[index] = reader.read(name)

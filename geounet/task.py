@@ -190,7 +190,8 @@ class SegmentationTask(LightningModule):
         """Count a batch."""
         logits = self(batch.image)
         self.val_loss.update(self.own_loss(logits, batch), len(logits))
-        self.confusion.update(logits, supervised(batch.label, self.network))
+        label = self.loss.greater(supervised(batch.label, self.network))
+        self.confusion.update(logits, label)
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the IoU of each class, over all processes."""

@@ -277,7 +277,7 @@ def _batches(plan: TrainingPlan, progress: Progress, team: Team) -> Batches:
     """Return what to train on and what to validate with, read as far as memory allows."""
     share = team.share
     train, val = load_chips(
-        plan.reader,
+        plan.teacher,
         [plan.splits["train"], plan.splits["val"]],
         progress=progress,
         device=f"cuda:{team.local}" if plan.device == "cuda" else plan.device,

@@ -3,18 +3,19 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from geounet.augment import Augmenter
+from geounet.augment import Augmenter, warn_of_no_light
 from geounet.chipset import ChipSet
 from geounet.config import Config, SmpSettings, UNetSettings, load_network, restores_bands
 from geounet.dataset import ChipReader, open_reader, usable_splits
 from geounet.engine import choose_device, choose_precision
 from geounet.errors import ConfigError
+from geounet.losses.segmentation import BY_CLASS
 from geounet.networks import Network, build_network
 from geounet.networks.halo import View, measure_view
 from geounet.sampling import WHOLE, EvenBatches, Share, coast_groups
@@ -49,6 +50,11 @@ class TrainingPlan:
     def restores(self) -> bool:
         """Whether the network gives back its bands, and tells no classes."""
         return restores_bands(self.network_settings)
+
+    @property
+    def teacher(self) -> ChipReader:
+        """What reads the samples that are learned from; scores are always by classes."""
+        return replace(self.reader, shares=self.config.labels == "shares")
 
     @property
     def batches(self) -> int:
@@ -111,6 +117,9 @@ def plan_training(folder: ChipSet, config: Config) -> TrainingPlan:
     _check_sampling(folder, config)
     reader = open_reader(folder, config.bands)
     _check_class_weights(config, reader)
+    warn_of_no_light(config.augment, reader.bands)
+    if config.labels == "shares":
+        _check_shares(reader, config, restores=restores_bands(settings))
     device = choose_device(config.device)
     torch.manual_seed(config.seed)  # of the weights that the network starts from
     network = build_network(
@@ -214,6 +223,29 @@ def _check_class_weights(config: Config, reader: ChipReader) -> None:
         raise ConfigError(
             f"`loss.class_weights` has {len(weights)} values, and the chips have {len(names)} "
             f"classes: {', '.join(names)}. Give one for each, in this order."
+        )
+
+
+def _check_shares(reader: ChipReader, config: Config, *, restores: bool) -> None:
+    """Refuse to learn shares of water where there are none, or nothing would."""
+    if restores:
+        raise ConfigError(
+            f"`labels` is shares, and {config.network} looks at no label. Leave it out."
+        )
+    if not reader.folder.info.shares:
+        raise ConfigError(
+            f"`labels` is shares, and the chips in {reader.folder.path} have none. Run tile with "
+            "--water-shares, or leave it out."
+        )
+    if [one.water for one in reader.classes] not in ([False, True], [True, False]):
+        raise ConfigError(
+            "`labels` is shares, of land and water alone, and the chips have the classes "
+            f"{', '.join(one.name for one in reader.classes)}. Leave it out."
+        )
+    if config.loss.parts.keys() <= BY_CLASS:
+        raise ConfigError(
+            f"`labels` is shares, and {', '.join(config.loss.parts)} of `loss` goes by classes. "
+            "Give another a weight, for instance --set loss.cross_entropy=1."
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from scipy.ndimage import uniform_filter
 from shapely.geometry import box
 
 from geounet.bands import SENSORS, Band
@@ -51,8 +52,12 @@ def write_chips(
     classes: Sequence[LabelClass] = LAND_WATER,
     change: Callable[[str, NDArray[np.float32], NDArray[np.uint8]], None] | None = None,
     seed: int = 0,
+    shares: bool = False,
 ) -> Path:
-    """Write a chip folder with `counts` of chips by split; `change` may edit each in place."""
+    """Write a chip folder with `counts` of chips by split; `change` may edit each in place.
+
+    Shares of water, if asked for, are those of the 3 × 3 pixels around.
+    """
     rng = np.random.default_rng(seed)
     side = size + 2 * context
     with stage_folder(folder, overwrite=False, mark=CHIPS_MARK) as scratch:
@@ -63,6 +68,7 @@ def write_chips(
             sensor="s2",
             level="L2A",
             context=context,
+            shares=shares,
         )
         number = 0
         for split, count in counts.items():
@@ -99,6 +105,9 @@ def write_chips(
                     values,
                     label,
                     geobox,
+                    np.where(known, uniform_filter(water.astype(np.float32), 3), np.float32(np.nan))
+                    if shares
+                    else None,
                 )
                 number += 1
         writer.finish(

@@ -8,7 +8,14 @@ from torch import Tensor
 from geounet.augment.chance import Chance
 from geounet.augment.light import changes_values, disturb, draw_holes, lose_bands, shade, sunlit
 from geounet.augment.poses import lay_each, poses
-from geounet.augment.warp import draw_places, moves, take_nearest, take_values, unknown
+from geounet.augment.warp import (
+    draw_places,
+    moves,
+    take_nearest,
+    take_shares,
+    take_values,
+    unknown,
+)
 from geounet.bands import Band
 from geounet.config import AugmentSettings
 
@@ -81,7 +88,10 @@ class Augmenter:
         if moves(settings):
             places = draw_places(settings, side, chance)
             image = take_values(image, valid, places)
-            label = take_nearest(label, places, outside=unknown(label))
+            if label.is_floating_point():
+                label = take_shares(label, places)
+            else:
+                label = take_nearest(label, places, outside=unknown(label))
             valid = take_nearest(valid, places, outside=False)
         # Once: to send them at each step is to wait for the GPU at each step.
         self.dark, self.lit, self.spread = (

@@ -1,7 +1,8 @@
 """Moving pixels to where none were: turns by any angle, shifts, scale, elastic deformation.
 
 A warp says, for each pixel of the result, from where in the source it comes. Values are
-interpolated between the pixels there that have data, classes are those of the nearest. kornia has
+interpolated between the pixels there that have data, and so are shares of water; classes are those
+of the nearest. kornia has
 such warps too, but draws them from torch's global chance, which an interruption would change.
 """
 
@@ -130,6 +131,22 @@ def take_nearest(stack: Tensor, places: Tensor, *, outside: float) -> Tensor:
     row, col = nearest.clamp(0, side - 1).unbind(dim=1)
     taken = stack.flatten(1).gather(1, (row * side + col).flatten(1)).view_as(stack)
     return taken.masked_fill(~inside, outside)
+
+
+def take_shares(shares: Tensor, places: Tensor) -> Tensor:
+    """Return the shares of water at `places`, bilinear between the pixels that are known.
+
+    Args:
+        shares: (B, S, S), 0–1, NaN unknown.
+        places: (B, 2, S, S), row and column in pixels.
+
+    Returns:
+        (B, S, S), unknown where the nearest pixel is, as classes are.
+    """
+    known = ~shares.isnan()
+    taken = take_values(shares.nan_to_num().unsqueeze(1), known, places).squeeze(1)
+    lost = ~take_nearest(known, places, outside=False)
+    return taken.clamp(0, 1).masked_fill(lost, unknown(shares))
 
 
 def unknown(label: Tensor) -> float:

@@ -248,6 +248,9 @@ class Config(Settings):
     """Settings of the network that differ from what the name means."""
     bands: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Names of the bands to use, in this order; by default all that the chips have."""
+    labels: Literal["classes", "shares"] = "classes"
+    """What chips teach: the class of each pixel; or how much of it is water, which `tile
+    --water-shares` writes."""
     loss: LossSettings = LossSettings()
     augment: AugmentSettings = AugmentSettings()
     epochs: int = Field(default=100, ge=1)

@@ -19,6 +19,10 @@ DISTANCES = "distances"
 """Of what `prepare` returns: (B, classes, H, W), signed distances from boundaries."""
 
 
+BY_CLASS = frozenset({"lovasz", "boundary"})
+"""Losses that take no shares, and go by the greater."""
+
+
 class SegmentationLoss(nn.Module):
     """A weighted sum of losses; pixels labelled 255 count in none of them.
 
@@ -106,6 +110,13 @@ class SegmentationLoss(nn.Module):
         logits = label.new_zeros((len(label), self.classes, *label.shape[1:]), dtype=torch.float32)
         return self._prepared(compare(logits, label, water=self._water_of_two).label)
 
+    def greater(self, label: Tensor) -> Tensor:
+        """Return the class numbers of a label, (B, H, W), 255 unknown: of the greater shares."""
+        if not label.is_floating_point():
+            return label
+        logits = label.new_zeros((len(label), self.classes, *label.shape[1:]))
+        return compare(logits, label, water=self._water_of_two).label
+
     @property
     def _water_of_two(self) -> int | None:
         return self.water[0] if self.classes == 2 and len(self.water) == 1 else None
@@ -135,9 +146,9 @@ class SegmentationLoss(nn.Module):
         else:
             weight = (self.class_weights.view(-1, 1, 1) * compared.shares).sum()
         # Border weights are not divided by: elsewhere a pixel counts as much as without them.
-        # torch's own mean is 0 / 0 for a batch of which nothing is known.
-        tiny = torch.finfo(torch.float32).tiny
-        return total / weight.clamp(min=tiny)
+        # torch's own mean is 0 / 0 for a batch of which nothing is known; and where no class of it
+        # has a weight, border weights are there all the same.
+        return total / torch.where(weight > 0, weight, compared.count)
 
 
 def _cross_entropy(compared: Comparison, weights: Tensor | None, *, reduction: str) -> Tensor:

@@ -1,3 +1,4 @@
+import math
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -211,8 +212,36 @@ def test_shares_of_water_are_varied_as_classes_are():
     share = torch.where(label == 255, torch.nan, label / 4)
     _, marked = augmenter(**EVERYTHING)(image, label, seed=0, step=0)
     _, shares = augmenter(**EVERYTHING)(image, share, seed=0, step=0)
+    assert torch.equal(shares.isnan(), marked == 255)
+    # Values between those around, which are 0, a quarter and a half.
+    assert 0 <= shares.nan_to_num().min() <= shares.nan_to_num().max() <= 0.5
+    # Laid down another way, or lost in holes, each is what it was.
+    exact = {"holes": 0.9}
+    _, marked = augmenter(**exact)(image, label, seed=0, step=0)
+    _, shares = augmenter(**exact)(image, share, seed=0, step=0)
     expected = torch.where(marked == 255, torch.nan, marked / 4)
     torch.testing.assert_close(shares, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("off_centre", [0.0, 3.3, -7.8])
+def test_a_straight_shore_that_was_turned_keeps_its_share_of_a_disc(off_centre):
+    side, count, radius = 33, 24, 13
+    middle = side / 2
+    image = torch.ones(count, some_chips()[0].shape[1], side, side)
+    row = (torch.arange(1, side + 1) - (middle + off_centre)).clamp(0, 1)
+    settings = {"flips": False, "rotations": False, "turn": 180}
+    moved, shares = augmenter(**settings)(image, row.repeat(count, side, 1), seed=1, step=0)
+    assert torch.equal(shares.isnan(), (moved == 0).all(dim=1))
+    at = torch.arange(side) + 0.5 - middle
+    disc = torch.hypot(at[:, None], at) < radius
+    # The segment of a circle beyond a chord, by geometry, whichever way the chord lies.
+    away = off_centre / radius
+    segment = (math.acos(away) - away * math.sqrt(1 - away**2)) / math.pi
+    means = shares[:, disc].mean(dim=1)
+    torch.testing.assert_close(means, torch.full_like(means, segment), rtol=0, atol=0.01)
+    assert means.std() < 0.004
+    # Pixels that the shore parts stay parted.
+    assert ((shares > 0.1) & (shares < 0.9)).flatten(1).sum(dim=1).min() > 10
 
 
 def test_half_the_digits_in_the_network_are_not_half_the_digits_here():

@@ -1,9 +1,11 @@
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import rasterio
 import torch
+from affine import Affine
 from training_chips import write_chips
 
 from geounet import dataset
@@ -279,3 +281,75 @@ def test_a_class_that_no_training_chip_has_is_told(own_folder, caplog, value, ab
     with caplog.at_level(logging.WARNING):
         usable_splits(own_folder(change=fill))
     assert f"any {absent}" in caplog.text
+
+
+# Shares of water
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("shares") / "chips"
+    counts = {"train": 3, "val": 1}
+    return open_chips(write_chips(path, counts=counts, size=16, context=3, shares=True))
+
+
+def test_shares_take_the_place_of_classes_and_are_unknown_with_them(shared_folder):
+    by_class = open_reader(shared_folder, None)
+    reader = replace(by_class, shares=True)
+    name = shared_folder.names("train")[0]
+    image, share = reader.read(name)
+    expected_image, label = by_class.read(name)
+    assert torch.equal(image, expected_image)
+    assert share.dtype == torch.float32
+    assert torch.equal(share.isnan(), label == UNKNOWN)
+    with rasterio.open(shared_folder.path / "shares" / f"{name}.tif") as src:
+        stored = src.read(1, masked=True).astype(float) * src.scales[0]
+    known = label != UNKNOWN
+    np.testing.assert_allclose(share[known].numpy(), stored[known.numpy()], rtol=1e-6)
+    assert ((share > 0.1) & (share < 0.9)).sum() > 10
+    assert reader.bytes_per_chip == 22**2 * (4 * 4 + 4)
+
+
+def test_shares_beyond_a_chip_and_where_a_pixel_has_no_data_are_unknown(tmp_path):
+    def lose(split, values, label):  # noqa: ARG001
+        values[1, 8, 8] = np.nan
+        label[8, 8] = 1
+
+    made = write_chips(tmp_path / "c", counts={"train": 1}, size=16, shares=True, change=lose)
+    folder = open_chips(made)
+    network = build_network(
+        UNetSettings(padding="valid", depth=1, base_width=1), bands=["other"] * 4, classes=2
+    )
+    plain = open_reader(folder, None)
+    _, label = plain.fitted(network).read("chip_000")
+    _, share = replace(plain, shares=True).fitted(network).read("chip_000")
+    assert share.shape == label.shape
+    assert torch.equal(share.isnan(), label == UNKNOWN)
+    assert np.isfinite(folder.read_shares("chip_000")[8, 8])
+    assert replace(plain, shares=True).read("chip_000").label[8, 8].isnan()
+
+
+def test_shares_are_the_same_in_memory_and_from_disk(shared_folder):
+    reader = replace(open_reader(shared_folder, None), shares=True)
+    names = shared_folder.names("train")
+    batches = [
+        chips.__getitems__([2, 0])
+        for chips in (ChipsInMemory(reader, names), ChipsOnDisk(reader, names))
+    ]
+    torch.testing.assert_close(*batches, rtol=0, atol=0, equal_nan=True)
+    assert batches[0].label.dtype == torch.float32
+
+
+def test_shares_that_are_damaged_are_told_by_name(tmp_path):
+    folder = open_chips(write_chips(tmp_path / "c", counts={"train": 2}, size=16, shares=True))
+    reader = replace(open_reader(folder, None), shares=True)
+    files = [folder.path / "shares" / f"chip_00{number}.tif" for number in range(2)]
+    with rasterio.open(files[0], "r+") as dst:
+        dst.write(np.full((1, 16, 16), 254, dtype=np.uint8))
+    with pytest.raises(ChipsError, match=r"shares of chip chip_000 .* no uint8 from 0 to 253"):
+        reader.read("chip_000")
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": 16, "width": 8}
+    with rasterio.open(files[1], "w", transform=Affine.scale(2), **profile) as dst:
+        dst.write(np.zeros((1, 16, 8), dtype=np.uint8))
+    with pytest.raises(ChipsError, match=r"shares of chip chip_001 .* another size"):
+        reader.read("chip_001")

@@ -15,6 +15,7 @@ from geounet.errors import ConfigError
 from geounet.losses import SegmentationLoss, boundary
 from geounet.losses.border import border_weights
 from geounet.losses.boundary import signed_distances
+from geounet.losses.segmentation import BY_CLASS
 
 UNKNOWN = 255
 OVERLAP = ("dice", "jaccard", "tversky", "lovasz", "mcc")
@@ -269,6 +270,25 @@ def test_probabilities_equal_to_the_shares_are_best(name):
         assert loss(right - torch.stack([each, -each], dim=1), share) > least
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_all_losses_ask_for_shares_but_those_that_say_they_go_by_classes(name):
+    logits, _ = random_batch(14, classes=2)
+    share = torch.rand(2, 5, 7, generator=torch.Generator().manual_seed(14))
+    share[1, 2, 3:] = torch.nan
+    loss = only(name, 2)
+    by_class = loss(logits, loss.greater(share))
+    assert (loss(logits, share).item() == pytest.approx(by_class.item())) == (name in BY_CLASS)
+
+
+def test_the_greater_share_is_the_class():
+    share = torch.tensor([[[0.0, 0.49, 0.51, 1.0, torch.nan]]])
+    assert build(2).greater(share).tolist() == [[[0, 0, 1, 1, UNKNOWN]]]
+    other = SegmentationLoss(LossSettings(), 2, water=[0])
+    assert other.greater(share).tolist() == [[[1, 1, 0, 0, UNKNOWN]]]
+    label = torch.tensor([[[0, 1, UNKNOWN]]], dtype=torch.uint8)
+    assert build(2).greater(label) is label
+
+
 def test_shares_of_water_need_two_classes():
     with pytest.raises(ValueError, match="two classes, land and water, not for 3"):
         build(3)(torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4))
@@ -289,6 +309,17 @@ def test_the_border_weight_comes_on_top_of_that_of_the_class():
             norm += weights[true]
     loss = only("cross_entropy", 2, class_weights=weights, border=border)
     assert loss(logits, label).item() == pytest.approx(total / norm, rel=1e-5)
+
+
+def test_border_weights_of_classes_without_weight_are_divided_by_their_pixels():
+    label = torch.ones(1, 9, 9, dtype=torch.uint8)
+    label[0, 2:4, 2:4] = label[0, 6:8, 6:8] = 0
+    loss = SegmentationLoss(
+        LossSettings(dice=0, class_weights=(0, 0, 1), border=BorderSettings(w0=3)), 3, water=[1, 2]
+    )
+    extra = border_weights(label[0].numpy(), BorderSettings(w0=3), water=[1, 2])
+    expected = extra.sum() * math.log(3) / 81
+    assert loss(torch.zeros(1, 3, 9, 9), label).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_was_prepared_is_used():
