@@ -6,5 +6,6 @@ came before.
 
 from geounet.augment.augmenter import Augmenter
 from geounet.augment.chance import derived_seed, send
+from geounet.augment.light import warn_of_no_light
 
-__all__ = ["Augmenter", "derived_seed", "send"]
+__all__ = ["Augmenter", "derived_seed", "send", "warn_of_no_light"]

@@ -5,6 +5,7 @@ f · (x − dark) + dark, where dark = −mean / std is a reflectance of 0. Only
 know of it: a cloud darkens no radar and no elevation model.
 """
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -12,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geounet.augment.chance import Chance, Drawn
-from geounet.bands import Band
+from geounet.bands import Band, list_bands
 from geounet.config import AugmentSettings
+
+logger = logging.getLogger(__name__)
 
 _SUNLIGHT_NM = 4000
 """Wavelength beyond which what the Earth itself radiates is more than what it reflects."""
@@ -36,6 +39,19 @@ def sunlit(bands: Sequence[Band]) -> Tensor:
     return torch.tensor(
         [band.wavelength_nm is not None and band.wavelength_nm < _SUNLIGHT_NM for band in bands]
     )
+
+
+def warn_of_no_light(settings: AugmentSettings, bands: Sequence[Band]) -> None:
+    """Say so where settings are of light, and none of the bands is known to see it."""
+    wanted = [name for name in ("gain", "shadows") if getattr(settings, name)]
+    if wanted and not sunlit(bands).any():
+        logger.warning(
+            "%s nothing: no band (%s) is known to see sunlight. `geounet tile --sensor` says whose "
+            "bands they are; augment.offset changes any band.",
+            " and ".join(f"augment.{name}" for name in wanted)
+            + (" change" if len(wanted) > 1 else " changes"),
+            list_bands(bands),
+        )
 
 
 def shade(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geounet.augment import Augmenter
+from geounet.augment import Augmenter, warn_of_no_light
 from geounet.augment.light import sunlit
 from geounet.bands import SENSORS, Band
 from geounet.config import AugmentSettings
@@ -42,6 +42,21 @@ def test_bands_that_see_sunlight_are_known_by_their_wavelength():
     }
     assert thermal == {"B10", "B11"}
     assert sunlit(BANDS).tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("settings", "bands", "said"),
+    [
+        ({"gain": 0.1, "shadows": 0.5}, BANDS[LIT:], ["augment.gain and augment.shadows", "VV"]),
+        ({"shadows": 0.5}, BANDS[LIT:], ["augment.shadows changes nothing"]),
+        ({"gain": 0.1}, BANDS, []),
+        ({"offset": 0.1}, BANDS[LIT:], []),
+    ],
+)
+def test_light_on_bands_that_see_none_is_told(settings, bands, said, caplog):
+    warn_of_no_light(AugmentSettings(**settings), bands)
+    assert len(caplog.messages) == bool(said)
+    assert all(part in caplog.text for part in said)
 
 
 def test_gain_is_one_factor_of_reflectance_for_each_band():
