@@ -30,3 +30,11 @@ def test_the_sheet_of_a_run_that_is_gone_on_with_is_left(tmp_path):
 def test_one_chip_of_one_band_is_shown(tmp_path):
     chips = write_chips(tmp_path / "chips", counts={"train": 1}, names=("B08",))
     assert preview(chips, tmp_path / "a.png", "augment.noise=0.5").startswith(b"\x89PNG")
+
+
+def test_light_that_changes_nothing_is_told_before_training(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("geounet.augment.light._SUNLIGHT_NM", 0)  # all bands as radar
+    chips = write_chips(tmp_path / "chips", counts={"train": 1})
+    changes = ["network_settings.base_width=2", "device=cpu", "augment.gain=0.1"]
+    plan_training(open_chips(chips), load_config("demo", changes))
+    assert "augment.gain changes nothing" in caplog.text
