@@ -87,6 +87,7 @@ def _start_encoder(network: Any, settings: SmpSettings, bands: Sequence[str]) ->
             f"Encoder {settings.encoder} does not take images of any size ({_one_line(error)}). "
             "Use another."
         ) from error
+    _check_decoder(network, settings, len(bands), 2 * side)  # PAN pools what is smaller to nothing
     if not convolutions:
         raise ConfigError(
             f"The first convolution of encoder {settings.encoder} cannot be found, so it cannot "
@@ -112,6 +113,24 @@ def _start_encoder(network: Any, settings: SmpSettings, bands: Sequence[str]) ->
         else:
             # Fan in: the answer has the same size whatever the number of bands.
             nn.init.kaiming_normal_(convolution.weight, mode="fan_in", nonlinearity="relu")
+
+
+def _check_decoder(network: Any, settings: SmpSettings, bands: int, side: int) -> None:
+    """Run a network once, as smp makes some that fail only then (DPT on patches of 14 pixels)."""
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, bands, side, side))
+    except RuntimeError as error:
+        raise _mismatch(settings, error) from error
+    finally:
+        network.train()
+
+
+def _mismatch(settings: SmpSettings, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"Decoder {settings.decoder} does not go with encoder {settings.encoder} "
+        f"({_one_line(error)})."
+    )
 
 
 def _state_by_name(
@@ -209,10 +228,7 @@ def _create(settings: SmpSettings, *, bands: int, classes: int, weights: str | N
             "network_settings.weights=null."
         ) from error
     except (ValueError, KeyError, NotImplementedError, RuntimeError, AttributeError) as error:
-        raise ConfigError(
-            f"Decoder {settings.decoder} does not go with encoder {settings.encoder} "
-            f"({_one_line(error)})."
-        ) from error
+        raise _mismatch(settings, error) from error
 
 
 def _one_line(error: Exception) -> str:

@@ -58,6 +58,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
         ("unet", "resnet18"), ("unetplusplus", "resnet18"), ("linknet", "mobilenet_v2"),
         ("manet", "mobilenet_v2"), ("fpn", "efficientnet-b0"), ("unet", "mobileone_s0"),
         ("deeplabv3plus", "mobilenet_v2"), ("unet", "tu-convnext_atto"), ("unet", "mit_b0"),
+        ("pspnet", "resnet18"), ("upernet", "mobilenet_v2"), ("segformer", "mobilenet_v2"),
         ("dpt", "tu-vit_tiny_patch16_224"), ("unet", "tu-swinv2_tiny_window8_256"),
     ],
 )  # fmt: skip
@@ -69,6 +70,12 @@ def test_a_network_takes_any_number_of_bands(decoder, encoder, bands) -> None:
         logits = network(torch.randn(1, bands, side, 2 * side))
     assert logits.shape == (1, 2, side, 2 * side)
     assert logits.isfinite().all()
+
+
+def test_every_decoder_goes_with_an_encoder() -> None:
+    for decoder in DECODERS:
+        encoder = "tu-vit_tiny_patch16_224" if decoder == "dpt" else "mobilenet_v2"
+        assert build(f"smp/{decoder}/{encoder}", L2A[:2]).stride in (8, 16, 32)
 
 
 def test_its_stride_is_smp_s_and_other_sizes_name_the_nearest() -> None:
@@ -165,6 +172,11 @@ def test_what_does_not_go_together_is_one_line() -> None:
     assert "does not take images of any size" in complaint(
         "smp/unet/tu-swin_tiny_patch4_window7_224"
     )
+
+
+def test_a_decoder_that_fails_only_when_it_runs_is_one_line() -> None:
+    text = complaint("smp/dpt/tu-vit_small_patch14_dinov2")
+    assert "Decoder dpt does not go with encoder tu-vit_small_patch14_dinov2 (" in text
 
 
 def test_weights_that_cannot_be_fetched_say_how_to_do_without(monkeypatch) -> None:
