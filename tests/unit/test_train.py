@@ -8,6 +8,7 @@ import pytest
 import torch
 from training_chips import write_chips
 
+from geounet import report
 from geounet import train as training
 from geounet.chips import open_chips
 from geounet.config import Config, load_config, load_network
@@ -29,6 +30,21 @@ def tiny(**settings):
     """A recipe that takes a second; in float32, as everywhere without bf16 in the processor."""
     fields = {"network_settings": TINY, "epochs": 4, "batch": 4, "learning_rate": 0.01}
     return Config(**(fields | {"device": "cpu", "precision": "fp32"} | settings))
+
+
+draw = report._save
+
+
+@pytest.fixture(autouse=True)
+def _blank_pictures(monkeypatch):
+    """Leave the drawing of pictures, which takes longer than all else, to who looks at them."""
+    monkeypatch.setattr(report, "_save", lambda figure, path: path.write_bytes(b""))  # noqa: ARG005
+
+
+@pytest.fixture
+def pictures(monkeypatch, _blank_pictures):
+    """Draw them all the same."""
+    monkeypatch.setattr(report, "_save", draw)
 
 
 @pytest.fixture(scope="module")
@@ -172,14 +188,16 @@ def test_tensorboard_can_read_the_logs(learned):
     assert len(events.Scalars("val/loss")) == 12
 
 
-@pytest.mark.parametrize("settings", [{}, {"network_settings": TINY | {"dropout": "pooling"}}])
-def test_a_run_that_was_stopped_and_resumed_ends_as_if_it_had_not(
-    tmp_path, monkeypatch, chips, settings
-):
-    config = tiny(**settings)
+def test_the_same_training_gives_the_same_model_file(tmp_path, chips):
+    one = train_model(chips, tiny(epochs=2), tmp_path / "one")
+    two = train_model(chips, tiny(epochs=2), tmp_path / "two")
+    assert digest(one) == digest(two)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_run_that_was_stopped_and_resumed_ends_as_if_it_had_not(tmp_path, monkeypatch, chips):
+    config = tiny(epochs=3, network_settings=TINY | {"dropout": "pooling"})
     whole = train_model(chips, config, tmp_path / "whole")
-    again = train_model(chips, config, tmp_path / "again")
-    assert digest(again) == digest(whole)
 
     stopped = tmp_path / "stopped"
     with monkeypatch.context() as context:
@@ -512,6 +530,7 @@ def test_an_epoch_is_one_line_of_the_log(tmp_path, chips, caplog):
     assert {r.name.split(".")[0] for r in caplog.records} == {"geounet"}
 
 
+@pytest.mark.usefixtures("pictures")
 def test_nothing_is_printed(tmp_path, chips, capfd):
     train_model(chips, tiny(epochs=1), tmp_path / "run")
     assert capfd.readouterr() == ("", "")
