@@ -195,8 +195,9 @@ def _tell_bands(
 
 
 def _tell_level(where: str, theirs: str | None, ours: str | None) -> None:
-    """Warn of weights that were trained on another processing level."""
-    if theirs is not None and ours is not None and theirs != ours:
+    """Warn of weights that saw the top of the atmosphere, and chips of the surface, or reversed."""
+    # L2A is what other sensors call L2.
+    if theirs is not None and ours is not None and theirs[:2] != ours[:2]:
         logger.warning(
             "%s has been trained on %s, and the chips are %s: their reflectances differ, most in "
             "blue and over water.",

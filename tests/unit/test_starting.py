@@ -254,6 +254,9 @@ def test_weights_of_another_sensor_stand_in_and_it_is_said(chips, caplog) -> Non
     started = plan(chips, **pretrained("ResNet18_Weights.LANDSAT_OLI_SR_MOCO"))
     assert "another sensor: kernels of l8:B2 for s2:B02" in caplog.text
     assert started.reader.std.tolist() == pytest.approx([0.3] * 4)
+    assert "the chips are" not in caplog.text  # L2 is Landsat's L2A
+    plan(chips, **pretrained("ResNet18_Weights.LANDSAT_OLI_TIRS_TOA_MOCO"))
+    assert "trained on L1, and the chips are L2A" in caplog.text
 
 
 @pytest.mark.usefixtures("hub")
