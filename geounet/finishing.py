@@ -187,10 +187,11 @@ def _record(plan: TrainingPlan, log: EpochLog, scores: Mapping[str, Any]) -> dic
 def _contents(folder: ChipSet, split: str) -> dict[str, Any]:
     """Return what the chips of a split show; None of chips without labels."""
     index = folder.index[folder.index["split"] == split]
-    water = index["water"].mean()  # of what is known of each chip
+    known = index["valid"].where(index["water"].notna(), 0.0)
+    water = (index["water"] * known).sum() / known.sum() if known.sum() else None
     return {
         "chips": len(index),
-        "water_share": None if water != water else round(float(water), 4),
+        "water_share": None if water is None else round(float(water), 4),
         "coast_km": round(float(index["coast_m"].sum()) / 1000, 1),
     }
 

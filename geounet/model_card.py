@@ -292,7 +292,7 @@ def _line(header: ModelHeader) -> Iterator[str]:
         if of["lines"]["drawn_m"]
     ]
     if rows:
-        titles = ("chips", "median m", "95 % m", "on average", "stray", "missed")
+        titles = ("chips", "median m", "95 % m", "lies on average", "stray", "missed")
         yield from _table(titles, rows)
         yield (
             f"Stray: of the line that is drawn, what has none of the labels within {STRAY_PX:g} "
@@ -344,7 +344,8 @@ def _failures(header: ModelHeader) -> Iterator[str]:
         "unlike those of its scenes were not tried."
     )
     if not header.notes:
-        yield "- Whoever trained it has noted nothing else (`geounet train --note`).\n"
+        yield "- Whoever trained it has noted nothing else (`geounet train --note`)."
+    yield ""
 
 
 def _doubts(header: ModelHeader) -> Iterator[str]:
