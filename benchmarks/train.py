@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["unet-same", "smp/unet/resnet34"])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--chips", type=int, help="written; shown several times for all the steps")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
@@ -127,12 +128,15 @@ def main() -> None:
     parser.add_argument("--on-disk", action="store_true", help="as chips that memory cannot hold")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        chips = write_chips(Path(scratch) / "chips", given.steps * given.batch)
+        needed = given.steps * given.batch
+        written = given.chips or needed
+        chips = write_chips(Path(scratch) / "chips", written)
         for network in given.networks:
             config = Config(
                 network=network,
                 network_settings={} if network.startswith("smp/") else {"base_width": 32},
                 epochs=2,
+                repeats=-(-needed // written),
                 batch=given.batch,
                 workers=given.workers,
                 device=given.device,
