@@ -35,6 +35,7 @@ app = typer.Typer(
 experiments = typer.Typer(
     name="experiment",
     help="Experiments on your own chips: what skips are worth, which bands matter.",
+    epilog="Example: geounet experiment skips chips/ --out skips/ --steps 500",
     no_args_is_help=True,
 )
 

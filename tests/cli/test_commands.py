@@ -1,6 +1,7 @@
 """What holds for every command."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -8,30 +9,58 @@ from pathlib import Path
 
 import pytest
 
+from geounet.config import AugmentSettings, Config
+from geounet.config.settings import BorderSettings, LossSettings
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "tile", "train", "predict", "evaluate", "baseline", "info", "doctor", "demo", "configs",
+    "experiment", "experiment skips", "experiment bands",
 ]  # fmt: skip
+GUIDES = ROOT / "docs" / "guides"
 
 
 def test_help_names_every_command(geounet) -> None:
-    said = geounet("--help").out
+    said = {"": geounet("--help").out, "experiment": geounet("experiment", "--help").out}
     for command in COMMANDS:
-        assert command in said
+        *group, name = command.split()
+        assert name in said["".join(group)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_ends_with_a_line_to_paste_and_the_readme_has_the_command(geounet, command) -> None:
-    run = geounet(command, "--help")
+    run = geounet(*command.split(), "--help")
     assert run.status == 0
-    assert f"geounet {command}" in run.out.split("Usage:")[1].split("\n", 1)[1]
-    assert f"geounet {command}" in (ROOT / "README.md").read_text()
+    assert f"Example: geounet {command}" in run.out
+    assert f"geounet {command.split()[0]}" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "guide"),
+    [
+        (Config, "train"),
+        (LossSettings, "losses"),
+        (BorderSettings, "losses"),
+        (AugmentSettings, "augmentation"),
+    ],
+)
+def test_every_setting_is_explained_in_its_guide(settings, guide) -> None:
+    told = (GUIDES / f"{guide}.md").read_text(encoding="utf-8")
+    missing = [
+        name for name in settings.model_fields if not re.search(rf"`(\w+\.)?{name}\b[^`]*`", told)
+    ]
+    assert missing == []
+
+
+def test_every_guide_is_within_reach_of_the_readme() -> None:
+    for guide in GUIDES.glob("*.md"):
+        assert f"docs/guides/{guide.name}" in (ROOT / "README.md").read_text(), guide.name
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help_answers_in_a_third_of_a_second(command) -> None:
     # CPU time of the child, not wall time: other work on the machine must not decide.
-    line = [sys.executable, "-m", "geounet_cli", *([command] if command else []), "--help"]
+    line = [sys.executable, "-m", "geounet_cli", *(command or "").split(), "--help"]
     times = []
     for _ in range(3):
         before = os.times()
