@@ -38,7 +38,7 @@ def _one_thread(monkeypatch):
 def chips(tmp_path_factory):
     """Of 18 chips: 5 batches of 4 or 3 in an epoch, so that processes also have unequal parts."""
     path = tmp_path_factory.mktemp("together") / "chips"
-    return write_chips(path, counts={"train": 18, "val": 9, "test": 1}, size=16)
+    return write_chips(path, counts={"train": 18, "val": 9, "test": 1}, size=16, shares=True)
 
 
 def weights(out):
@@ -63,9 +63,13 @@ def assert_alike(one, two):
 
 # Cross entropy, which is a mean over known pixels, of which each process has others; and Dice,
 # which is no mean at all.
-@pytest.mark.parametrize("loss", [{"dice": 0}, {"dice": 1}], ids=["cross entropy", "and dice"])
-def test_after_ten_steps_two_processes_have_the_weights_of_one(tmp_path, chips, loss):
-    config = Config(**PLAIN, loss=loss)
+@pytest.mark.parametrize(
+    ("loss", "labels"),
+    [({"dice": 0}, "classes"), ({"dice": 1}, "classes"), ({"dice": 1}, "shares")],
+    ids=["cross entropy", "and dice", "of shares"],
+)
+def test_after_ten_steps_two_processes_have_the_weights_of_one(tmp_path, chips, loss, labels):
+    config = Config(**PLAIN, loss=loss, labels=labels)
     train_model(chips, config, tmp_path / "one")
     before = dict(os.environ)
     train_model(chips, config.model_copy(update={"devices": 2}), tmp_path / "two")
