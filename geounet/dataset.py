@@ -33,7 +33,7 @@ MEMORY_LIMIT = 2 * 2**30
 """Bytes of chips that are kept in memory while training."""
 GPU_SHARE = 4
 """The part of what is free on a GPU that chips may take is one in so many."""
-_NO_VALIDATION = (
+NO_VALIDATION = (
     "%s has no validation chips%s: training does not stop early, the last weights are taken as the "
     "best, and the halo is the exact one."
 )
@@ -185,7 +185,7 @@ def usable_splits(folder: ChipSet, *, by_label: bool = True) -> dict[str, list[s
         )
     if not by_label:
         if not splits["val"]:
-            logger.warning(_NO_VALIDATION, folder.path, "")
+            logger.warning(NO_VALIDATION, folder.path, "")
         return splits
     if not folder.info.labelled:
         raise ChipsError(
@@ -205,7 +205,7 @@ def usable_splits(folder: ChipSet, *, by_label: bool = True) -> dict[str, list[s
             "No training chip of %s has any %s: the network will never find it.", folder.path, only
         )
     if not known["val"]:
-        logger.warning(_NO_VALIDATION, folder.path, " with known labels" if splits["val"] else "")
+        logger.warning(NO_VALIDATION, folder.path, " with known labels" if splits["val"] else "")
     return {split: names if known[split] else [] for split, names in splits.items()}
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from geounet.chipset import ChipSet, read_exclusions
 from geounet.config import AugmentSettings, Config, load_network, restores_bands
-from geounet.dataset import load_chips, scoring_batches
+from geounet.dataset import NO_VALIDATION, load_chips, scoring_batches
 from geounet.engine import choose_device
 from geounet.errors import ConfigError, OutputError
 from geounet.experiment.figures import draw_skips
@@ -463,8 +463,9 @@ class _Once(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        # What `train` warns of is how to go on with one training, and here there are many.
-        of_one = record.name == train_model.__module__
+        # What `train` warns of is how to go on with one training, and here there are many. Chips
+        # for validation may be there, and are left out.
+        of_one = record.name == train_model.__module__ or record.msg == NO_VALIDATION
         if record.levelno < logging.WARNING or of_one or message in self.said:
             return False
         self.said.add(message)

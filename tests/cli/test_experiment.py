@@ -64,6 +64,13 @@ def test_bands_prints_a_line_for_each_band_and_one_for_all(geounet, done, chips,
     assert geounet(*arguments, "--overwrite").status == 0
 
 
+def test_chips_that_the_experiment_leaves_out_are_not_said_to_be_missing(geounet, tmp_path, chips):
+    asked = ["--out", tmp_path / "out", "--counts", "2", "--networks", "no-skip", *QUICK]
+    run = geounet("experiment", "skips", chips, *asked)
+    assert run.status == 0, run.err
+    assert "validation" not in run.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
