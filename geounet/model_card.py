@@ -148,16 +148,23 @@ def _licence(header: ModelHeader) -> Iterator[str]:
 
 def _training(header: ModelHeader) -> Iterator[str]:
     record = header.training
-    halo = "sees everything" if header.halo_exact is None else f"sees {header.halo_exact} pixels"
+    sees = (
+        "no exact halo" if header.halo_exact is None else f"sees {header.halo_exact} pixels around"
+    )
     predicted = (
         f"; predicted with a halo of {header.halo_default} pixels, which changes no probability by "
         f"more than {header.halo_error:.2g}"
     )
     if header.halo_default == header.halo_exact:
         predicted = ", and is predicted with all of them"
+    if header.halo_exact is None:
+        predicted = "; predicted in windows that overlap and are blended"
+    if (blend := header.blend) is not None:
+        sees += f" ({blend.why})"
+        predicted += f": {blend.window} pixels wide, {blend.overlap} of them shared"
     if restores_bands(header.network.settings):
         predicted = "; gives back the bands that it is given, and looked at no label"
-    yield f"{header.network.name}: {halo} around, stride {header.stride}{predicted}.\n"
+    yield f"{header.network.name}: {sees}, stride {header.stride}{predicted}.\n"
     if "epochs" in record:
         judged = record.get("loss", {}).get("val") is not None
         why = "the best on the validation chips, so that their scores flatter"

@@ -57,7 +57,7 @@ class BlendRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window: int = Field(ge=2)
+    window: int = Field(ge=2, le=8192)
     """Side of the windows, in pixels: that of the chips that the network was trained on."""
     overlap: int = Field(ge=1)
     """Pixels that neighbours share."""
@@ -68,6 +68,8 @@ class BlendRecord(BaseModel):
     def _leaves_a_step(self) -> Self:
         if 2 * self.overlap > self.window:
             raise ValueError(f"windows of {self.window} overlap by {self.overlap}, over half")
+        if not self.why.isprintable():
+            raise ValueError(f"why windows are blended is {self.why!r}, which cannot be shown")
         return self
 
 

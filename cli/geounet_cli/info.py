@@ -273,9 +273,20 @@ def _split(settings: dict[str, Any]) -> str:
     return ", ".join([*said, *(f"{count} left out {why}" for why, count in dropped.items())])
 
 
+def _halo(facts: dict[str, Any]) -> str:
+    """Say how windows of a model are put together."""
+    exact, blend = facts["halo_exact"], facts["blend"]
+    if exact is None:
+        how = (
+            f" ({blend['why']}): {blend['window']} wide, {blend['overlap']} shared" if blend else ""
+        )
+        return f"none is exact; windows are blended{how}"
+    halo = f"{facts['halo_default']} pixels keep the error of tiling at {facts['halo_error']:.2g}"
+    return halo + (f"; exact {exact}" if exact else "")
+
+
 def _show_model(console: "Console", facts: dict[str, Any]) -> None:
     error = facts["position_u95_m"]
-    halo = f"{facts['halo_default']} pixels keep the error of tiling at {facts['halo_error']:.2g}"
     training = {k: v for k, v in facts["training"].items() if isinstance(v, str | int | float)}
     _show_facts(
         console,
@@ -292,7 +303,7 @@ def _show_model(console: "Console", facts: dict[str, Any]) -> None:
             "pixels": _metres(facts["res_m"]),
             "given": facts["reflectance"],
             "stride": f"{facts['stride']} pixels",
-            "halo": halo + (f"; exact {facts['halo_exact']}" if facts["halo_exact"] else ""),
+            "halo": _halo(facts),
             "position": "not known" if error is None else f"95 % of the line within {error:.1f} m",
             "best threshold": _number(facts["suggested_threshold"] or "not known"),
             **{f"training {key}": str(value) for key, value in training.items()},

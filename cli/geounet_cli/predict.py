@@ -76,7 +76,8 @@ def predict(
         int | None,
         typer.Option(
             min=1,
-            help="Side of the core of a window, in pixels; by default as large as memory allows.",
+            help="Side of the core of a window, in pixels; by default as large as memory allows. "
+            "Where windows are blended, of the whole; by default that of the training chips.",
             show_default=False,
             rich_help_panel=RUNNING,
         ),
@@ -86,7 +87,8 @@ def predict(
         typer.Option(
             parser=halo_from_text,
             metavar="default|exact|N",
-            help="Pixels read around a core: the model file's default, its exact one, or a number.",
+            help="Pixels read around a core: the model file's default, its exact one, or a number. "
+            "Not for networks without an exact halo, whose windows are blended.",
             rich_help_panel=RUNNING,
         ),
     ] = "default",

@@ -194,3 +194,24 @@ def test_every_decoder_and_encoder_of_smp_is_offered_but_the_deprecated() -> Non
     assert "unet" in DECODERS
     assert {"resnet34", "mobilenet_v2", "mit_b0"} <= set(ENCODERS)
     assert not any(name.startswith("timm-") for name in ENCODERS)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "encoder", "sizes", "refused"),
+    [
+        ("dpt", "tu-vit_tiny_patch16_224", (32, 96, 224), (16, 48, 240)),
+        ("pan", "resnet18", (128, 144, 224), (32, 64, 112)),
+        ("pspnet", "resnet18", (16, 24), (12,)),
+    ],
+)
+def test_sizes_that_a_decoder_cannot_take_are_refused_before_torch_does(
+    decoder: str, encoder: str, sizes: tuple[int, ...], refused: tuple[int, ...]
+) -> None:
+    settings = load_network(f"smp/{decoder}/{encoder}", {})
+    network = build_network(settings, bands=["red", "nir"], classes=2).eval()
+    for side in sizes:
+        with torch.no_grad():
+            assert network(torch.zeros(1, 2, side, side)).shape[-2:] == (side, side)
+    for side in refused:
+        with pytest.raises(ValueError, match="multiples of"):
+            network(torch.zeros(1, 2, side, side))

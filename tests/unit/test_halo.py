@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from geounet.config import load_network
 from geounet.networks import Network, build_network
-from geounet.networks.halo import default_halo, exact_halo
+from geounet.networks.halo import default_halo, exact_halo, measure_view
 
 
 def build(name: str, *, bands: int = 2, seed: int = 0, **overrides: object) -> Network:
@@ -100,6 +100,16 @@ class RelusByFunction(Network):
 
 def test_what_a_function_cuts_off_passes_as_values_are_positive() -> None:
     assert exact_halo(RelusByFunction(), 1) == 4
+
+
+def test_why_there_is_no_exact_halo_is_said() -> None:
+    attentive = measure_view(build("smp/unet/mit_b0", bands=2), 2)
+    assert attentive == (None, "attention")
+    far = Layers(*(nn.Conv2d(1, 1, 3, padding=16, dilation=16) for _ in range(4)))
+    view = measure_view(far, 1)  # 64 pixels, and its stride is 1
+    assert view.halo is None
+    assert "wider than" in str(view.obstacle)
+    assert measure_view(Layers(nn.Conv2d(1, 1, 3, padding=1)), 1) == (1, None)
 
 
 def test_a_halo_is_a_multiple_of_the_stride() -> None:

@@ -216,6 +216,16 @@ def test_whatever_is_not_known_is_said_without_a_none(changes):
     assert "## Known failures" in text
 
 
+def test_the_card_says_that_windows_are_blended_and_why():
+    blend = {"window": 64, "overlap": 16, "why": "attention"}
+    text = card(halo_exact=None, halo_default=0, halo_error=0.0, blend=blend)
+    (line,) = (line for line in text.splitlines() if "blended" in line)
+    assert "no exact halo (attention)" in line
+    assert "64 pixels wide, 16 of them shared" in line
+    assert "changes no probability" not in text
+    assert "blended" not in card()
+
+
 def test_a_hundred_scenes_do_not_fill_the_card():
     many = [{"scene": f"s{i}", "time": None, "labels": "l"} for i in range(100)]
     data = training()["data"] | {"sources": many}

@@ -30,6 +30,7 @@ BANDS = (Band("B04", "s2", 664.6, "red"), Band("B08", "s2", 832.8, "nir"))
 CLASSES = tuple(one.to_dict() for one in LAND_WATER)
 TINY = UNetSettings(depth=1, base_width=2)
 NAN = float("nan")
+BLEND = {"window": 64, "overlap": 16, "why": "attention"}
 
 
 def header(**changes: object) -> ModelHeader:
@@ -193,6 +194,17 @@ def test_a_model_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         save_model(tmp_path / "file" / "m.safetensors", network(), header())
 
 
+def test_how_windows_are_blended_is_in_the_file_only_where_they_are(tmp_path: Path) -> None:
+    halos = {"halo_exact": None, "halo_default": 0, "halo_error": 0.0}
+    for name, said in [("blended", halos | {"blend": BLEND}), ("other", halos), ("exact", {})]:
+        path = tmp_path / f"{name}.safetensors"
+        save_model(path, network(), header(**said))
+        with safe_open(path, framework="pt") as file:
+            fields = json.loads(file.metadata()[METADATA_KEY])
+        assert ("blend" in fields) == (name == "blended")
+        assert read_header(path) == header(**said)
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_a_number_that_is_none_is_the_caller_s_mistake(tmp_path: Path, number: float) -> None:
     with pytest.raises(ValueError, match="finite"):
@@ -223,6 +235,11 @@ def test_a_number_that_is_none_is_the_caller_s_mistake(tmp_path: Path, number: f
         ({"classes": (CLASSES[0], CLASSES[1] | {"name": "sea\n"})}, "cannot be shown"),
         ({"res_m": (10.0, 0.0)}, "pixel size"),
         ({"halo_exact": 5}, "wider than the exact"),
+        ({"blend": BLEND}, "do not go together"),
+        ({"halo_exact": None, "blend": BLEND | {"overlap": 33}}, "over half"),
+        ({"halo_exact": None, "blend": BLEND | {"overlap": 0}}, "greater than or equal to 1"),
+        ({"halo_exact": None, "blend": BLEND | {"window": 1 << 20}}, "less than or equal"),
+        ({"halo_exact": None, "blend": BLEND | {"why": "\x1b[31m"}}, "cannot be shown"),
         ({"training": {"start": "a model"}}, "no record"),
         ({"training": {"start": {"chips_mean": [0.1]}}}, "2 bands"),
         ({"training": {"start": {"chips_std": ["wide", 1]}}}, "number"),
