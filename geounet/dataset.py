@@ -37,6 +37,7 @@ NO_VALIDATION = (
     "%s has no validation chips%s: training does not stop early, the last weights are taken as the "
     "best, and the halo is the exact one."
 )
+"""Said of a chip folder."""
 
 
 class Samples(NamedTuple):
