@@ -103,6 +103,33 @@ def test_every_option_reaches_its_place(geounet, place, tmp_path) -> None:
     assert (chip.label[8:48, 8:48] == 0).mean() > 0.5  # land now, left of the line
 
 
+def test_shares_of_water_are_written_told_and_learned_from(geounet, place, tmp_path) -> None:
+    fine = np.kron(shore(), np.ones((4, 4), dtype=bool))[None].astype(np.uint8)
+    write(tmp_path / "fine.tif", fine, transform=TRANSFORM @ Affine.scale(0.25))
+    there = [place / "scene.tif", "--out", tmp_path / "c", *SMALL]
+    run = geounet("tile", *there, "--labels", tmp_path / "fine.tif", "--water-shares")
+    assert run.status == 0, run.err
+    chips = open_chips(tmp_path / "c")
+    for name in chips.names("val"):  # of pixels that are all land or all water
+        label = chips.read(name).label
+        assert np.array_equal(chips.read_shares(name), np.where(label == 255, np.nan, label))
+    assert "shares of water: train --set labels=shares" in geounet("info", tmp_path / "c").out
+
+    refused = geounet("tile", *there, "--labels", place / "label.tif", "--water-shares",
+                      "--overwrite")  # fmt: skip
+    assert refused.status == 1
+    assert "--water-shares needs polygons, or a raster whose pixels part" in refused.complaint
+    plain = geounet("tile", *there, "--labels", place / "label.tif", "--overwrite")
+    assert plain.status == 0
+    assert "shares of water" not in geounet("info", tmp_path / "c").out
+    quick = ["--set", "device=cpu", "--set", "epochs=1", "--set", "labels=shares"]
+    untaught = geounet(
+        "train", tmp_path / "c", "--config", "coast", "--out", tmp_path / "o", *quick
+    )
+    assert untaught.status == 1
+    assert "have none. Run tile with --water-shares" in untaught.complaint
+
+
 def test_values_of_a_raster_get_names(geounet, place, tmp_path) -> None:
     run = geounet("tile", place / "scene.tif", "--labels", place / "strange.tif",
                   "--label-values", "0=land,7=water", "--out", tmp_path / "c", *SMALL)  # fmt: skip
