@@ -35,6 +35,9 @@ from geounet.outputs import stage_file
 
 FORMAT = 1
 """What this geounet writes, and the newest that it reads."""
+MOST_STRIDES = 64
+"""Of a halo: one that `networks.halo` finds is of 48, and a margin of 6 besides. A few digits of a
+damaged header ask for windows that no memory holds."""
 METADATA_KEY = "geounet"
 """One key: safetensors does not keep several in an order."""
 STANDARDISED = "(reflectance - mean) / std, 0 where invalid; reflectance = (DN + offset) * scale"
@@ -145,6 +148,8 @@ class ModelHeader(BaseModel):
             raise ValueError("a pixel size is not positive")
         if self.halo_exact is not None and self.halo_default > self.halo_exact:
             raise ValueError("the default halo is wider than the exact one")
+        if max(self.halo_default, self.halo_exact or 0) > MOST_STRIDES * self.stride:
+            raise ValueError(f"a halo is wider than {MOST_STRIDES} strides")
         _check_bands(self.bands)
         _check_classes(self.classes)
         _check_start(self.training.get("start"), len(self.bands))

@@ -240,6 +240,8 @@ def test_a_number_that_is_none_is_the_caller_s_mistake(tmp_path: Path, number: f
         ({"halo_exact": None, "blend": BLEND | {"overlap": 0}}, "greater than or equal to 1"),
         ({"halo_exact": None, "blend": BLEND | {"window": 1 << 20}}, "less than or equal"),
         ({"halo_exact": None, "blend": BLEND | {"why": "\x1b[31m"}}, "cannot be shown"),
+        ({"halo_exact": 10**12}, "wider than 64 strides"),
+        ({"halo_exact": None, "halo_default": 130}, "wider than 64 strides"),
         ({"training": {"start": "a model"}}, "no record"),
         ({"training": {"start": {"chips_mean": [0.1]}}}, "2 bands"),
         ({"training": {"start": {"chips_std": ["wide", 1]}}}, "number"),
