@@ -55,7 +55,7 @@ class BandSettings:
 
     among: Among = "pixels"
     """Every valid pixel gets the value of any other of the split; or every chip gets the whole band
-    of another, whose texture stays."""
+    of another, whose texture stays, and the band's mean where that one has no data."""
     repeats: int = 5
     """Shuffles of each band."""
     seed: int = 0
