@@ -222,7 +222,8 @@ def _of_file(path: Path, names: Sequence[str] | None) -> EncoderWeights:
             str(path), None, bands, None, nothing, nothing, lambda: _read_file(path)
         )
     for weights in torchgeo_weights().values():
-        if weights.url.endswith(f"/{path.name}") and _is_intact(path):
+        if weights.url.endswith(f"/{path.name}"):
+            _check_intact(path, weights.url)
             return _described(weights, lambda: _read_file(path))
     raise ConfigError(
         f"{path} does not say which bands its weights are for. Name them in their order: --set "
@@ -243,15 +244,23 @@ def _band(name: str) -> Band:
         ) from error
 
 
-def _is_intact(path: Path) -> bool:
-    """Whether a file has the hash that its name ends on, as most of torchgeo's do."""
+def _check_intact(path: Path, url: str) -> None:
+    """Refuse a file without the hash that its name ends on, as most of torchgeo's names do."""
     named = re.search(r"-([0-9a-f]{8,})$", path.stem)
     if named is None:
         logger.info("%s: there is no hash in its name, so it is taken as it is.", path)
-        return True
-    expected = named[1]
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(expected)
+        return
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({_one_line(error)}).") from error
+    if not found.startswith(named[1]):
+        raise ConfigError(
+            f"{path} is cut off or was changed: its SHA-256 begins with {found[: len(named[1])]}, "
+            f"not as its name says. Fetch it again from {url}; or, if it is another file, name its "
+            "bands in `weights_bands`."
+        )
 
 
 def _read_file(path: Path) -> Mapping[str, Any]:

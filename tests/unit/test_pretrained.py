@@ -296,7 +296,10 @@ def test_torchgeo_s_file_under_its_own_name_is_known_if_it_is_intact(tmp_path, m
     assert build(FOUR, weights=str(named)).network.encoder.conv1.weight.shape[1] == 4
     with named.open("ab") as file:
         file.write(b"0")
-    assert "does not say which bands" in complaint(weights=str(named))
+    digest = hashlib.sha256(named.read_bytes()).hexdigest()[:8]
+    text = complaint(weights=str(named))
+    assert f"cut off or was changed: its SHA-256 begins with {digest}, not as its name" in text
+    assert f"Fetch it again from https://hub/x/{named.name}" in text
 
 
 def test_torchgeo_s_files_without_a_hash_are_known_by_their_names(tmp_path) -> None:
