@@ -166,9 +166,10 @@ def _table(header: "ModelHeader") -> str:
     from geounet.metrics import ALL_WATER  # imports torch, which training has done
 
     classes = header.label_classes
-    water = ALL_WATER if len(classes) > 2 else next(one.name for one in classes if one.water)
+    names = [one.name for one in classes] + [ALL_WATER] * (len(classes) > 2)
+    water = names[-1] if len(classes) > 2 else next(one.name for one in classes if one.water)
     rows: list[tuple[str, tuple[str, ...]]] = [
-        *((f"IoU {name}", ("iou", name)) for name in next(iter(scores.values()))["iou"]),
+        *((f"IoU {name}", ("iou", name)) for name in names),
         (f"F1 {water}", ("f1", water)),
         ("boundary IoU at 2 px", ("boundary_iou", "2", water)),
         ("boundary F1 at 2 px", ("boundary_f1", "2", water)),
