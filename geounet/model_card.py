@@ -173,6 +173,11 @@ def _training(header: ModelHeader) -> Iterator[str]:
             f"{record.get('precision')}; the weights are those of epoch {record['best_epoch']}, "
             f"{why if judged else 'the last: there were no validation chips'}.\n"
         )
+    if record.get("config", {}).get("labels") == "shares":
+        yield (
+            "Learned how much of each pixel is water, of polygons or finer pixels, not which class "
+            "its centre is; scores are by classes all the same.\n"
+        )
     if start := record.get("start"):
         source = start.get("weights") or f"{start['model']} (SHA-256 {start['sha256'][:12]} …)"
         new = f"; it had not seen {', '.join(start['new_bands'])}" if start["new_bands"] else ""

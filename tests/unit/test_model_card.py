@@ -120,6 +120,13 @@ def test_the_recipe_is_told_where_it_is_not_the_default():
     assert not any("patience" in line or "flips" in line or "jaccard" in line for line in lines)
 
 
+def test_it_is_told_where_shares_of_water_were_learned():
+    config = Config(labels="shares").model_dump(mode="json")
+    told = "Learned how much of each pixel is water"
+    assert told in card(training=training(config=config))
+    assert told not in card()
+
+
 def test_scenes_come_worst_first():
     rows = section(card(), "Scores")
     assert rows.index("| bad |") < rows.index("| good |")
