@@ -32,7 +32,7 @@ class UNetSettings(Settings):
     """By a 2×2 transposed convolution, a 4×4 one, or bilinear with half as many feature maps."""
     align_corners: bool = False
     """Of bilinear upsampling: True, as in milesial/Pytorch-UNet, makes the answer depend on the
-    window's size, so that a scene cannot be predicted in windows without seams."""
+    window's size, so that a scene is predicted in windows that are blended."""
     skip: Literal["concat", "add", "none"] = "concat"
     """How what the encoder saw at a level joins what comes from below."""
     join: Literal["skip-first", "upsampled-first"] = "skip-first"

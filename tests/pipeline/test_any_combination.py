@@ -28,6 +28,8 @@ NETWORKS = {
     **dict.fromkeys(("fcn-add", "no-skip", "unet-2015"), SMALL),
     "smp/unet/resnet18": {},
     "smp/linknet/mobilenet_v2": {},
+    "smp/pspnet/resnet18": {},  # of these two, windows are blended
+    "smp/deeplabv3plus/mobilenet_v2": {},
 }
 ALONE = (
     *("jaccard", "tversky", "lovasz", "mcc", "focal", "soft_cross_entropy", "soft_bce"),
