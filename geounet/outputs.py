@@ -368,6 +368,79 @@ def existing_files(folder: Path, name: str) -> list[Path]:
     return [record_path, *(p for f in listed if (p := folder / Path(f).name).is_file())]
 
 
+@contextmanager
+def add_to_set(record_path: Path) -> Iterator[Stage]:
+    """Open a stage for files that join a finished set, or replace what joined it before.
+
+    On a clean exit they take their places, and then a record that lists them too takes that of the
+    old one. A run killed in between leaves files that the record does not list, or has other hashes
+    of; the set itself is as it was.
+
+    Args:
+        record_path: `NAME.json` of the set.
+
+    Raises:
+        ResultError: It is no record.
+        OutputError: Another run is writing the set, or it cannot be written.
+    """
+    folder, name = record_path.parent, record_path.stem
+    with _made(folder), _locked(folder / f".{name}.partial") as scratch:
+        record = read_record(record_path)
+        _empty(scratch)
+        stage = Stage(name, scratch)
+        with _readable_errors(scratch):
+            yield stage
+            _reserve(scratch, SPARE_BYTES)
+            shutil.rmtree(scratch / TEMPORARY, ignore_errors=True)
+            files = sorted(p for p in scratch.iterdir() if p.name != LOCK)
+            listed = record["files"] | {p.name: _fingerprint(p) for p in files}
+            record["files"] = dict(sorted(listed.items()))
+            draft = scratch / record_path.name
+            draft.write_text(
+                json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+            for path in (*files, draft):
+                path.replace(folder / path.name)
+
+
+COMMANDS = ("predict", "baseline", "coastline")
+"""Those that make results: a record, and what lies beside it."""
+
+
+def list_records(folder: Path) -> list[Path]:
+    """Return the records of results in a folder, in the order of their names."""
+
+    def is_record(path: Path) -> bool:
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(record, dict) and record.get("command") in COMMANDS
+
+    return sorted(path for path in folder.glob("*.json") if is_record(path))
+
+
+def find_record(folder: Path, name: str | None) -> Path:
+    """Return the record of the one result in a folder, or of the one called `name`.
+
+    Raises:
+        ResultError: There is none, or there are several.
+    """
+    if not folder.exists():
+        raise ResultError(f"{folder} is not there. Check the path.")
+    records = list_records(folder)
+    if name is not None:
+        records = [record for record in records if record.stem == name]
+    if len(records) == 1:
+        return records[0]
+    there = ", ".join(sorted(record.stem for record in list_records(folder)))
+    if records:
+        raise ResultError(f"{folder} holds several results: {there}. Say which with --name.")
+    called = f" called {name}" if name is not None else ""
+    hint = f"it has {there}." if there else "`geounet predict` makes them."
+    raise ResultError(f"{folder} holds no result{called}: no NAME.json of one; {hint}")
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """Return the record of a set of results, of a version that this geounet knows.
 
