@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from geounet.chipset import SPLITS
 from geounet.config import Config, restores_bands
 from geounet.line_errors import STRAY_PX
 from geounet.metrics import ALL_WATER, LEAST_BLOCKS
@@ -20,7 +21,7 @@ FEW_BLOCKS = 10
 """Fewer than these say little of the spread between places."""
 MOST_ROWS = 40
 """Of a table of scenes."""
-SPLITS = {"val": "validation", "test": "test"}
+JUDGED = {"val": "validation", "test": "test"}
 ODD_THRESHOLD = 0.2
 """A suggested threshold that is further than this from 0.5 says that probabilities are not true."""
 
@@ -98,7 +99,7 @@ def _classes(header: ModelHeader) -> Iterator[str]:
 
 def _data(header: ModelHeader) -> Iterator[str]:
     chips, data = header.training.get("chips", {}), header.training.get("data", {})
-    counts = [f"{chips[split]} {split}" for split in ("train", "val", "test") if split in chips]
+    counts = [f"{count} {split}" for split, count in _in_order(chips)]
     if not counts:
         yield "Nothing is recorded of the data.\n"
         return
@@ -112,7 +113,7 @@ def _data(header: ModelHeader) -> Iterator[str]:
                 _percent(of["water_share"]),
                 _number(of["coast_km"], "{:g}"),
             )
-            for split, of in contents.items()
+            for split, of in _in_order(contents)
         ]
         yield from _table(("split", "chips", "water", "coast, km"), rows)
     if split := data.get("split"):
@@ -120,6 +121,11 @@ def _data(header: ModelHeader) -> Iterator[str]:
         told = ", ".join(f"{name} {_short(value)}" for name, value in sorted(rest.items()))
         yield f"Divided by {split.get('by', '?')}: {told}.\n"
     yield from _sources(data.get("sources") or ())
+
+
+def _in_order(by_split: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what there is of each split, not by the alphabet, as a file has them."""
+    yield from ((split, by_split[split]) for split in SPLITS if split in by_split)
 
 
 def _sources(sources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -130,9 +136,9 @@ def _sources(sources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     rows = [[str(source.get(key) or "–") for key in keys] for source in sources]
     titles = ["scene", "seen at", "labels"]
     if all("chips" in source for source in sources):
-        titles += [f"{split} chips" for split in sources[0]["chips"]]
+        titles += [f"{split} chips" for split, _ in _in_order(sources[0]["chips"])]
         for row, source in zip(rows, sources, strict=True):
-            row += [str(count) for count in source["chips"].values()]
+            row += [str(count) for _, count in _in_order(source["chips"])]
     yield from _table(titles, rows, most=MOST_ROWS)
 
 
@@ -257,7 +263,7 @@ def _scores(header: ModelHeader) -> Iterator[str]:
 
 def _by_split(scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the scores of each split that there are, with what it is called."""
-    yield from ((called, scores[split]) for split, called in SPLITS.items() if split in scores)
+    yield from ((called, scores[split]) for split, called in JUDGED.items() if split in scores)
 
 
 def _by_scene(scores: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
