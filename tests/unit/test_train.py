@@ -519,6 +519,8 @@ def test_progress_is_told_for_each_epoch_and_ends(tmp_path, chips):
         ("reading chips", 3, 3),
         ("epoch 1/2", 2, 2),
         ("epoch 2/2", 2, 2),
+        ("judging val", 1, 1),
+        ("judging test", 1, 1),
     ]
 
 
