@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, distributed
 
 from geounet.errors import ConfigError, GeounetError
@@ -213,7 +215,8 @@ def _help(
     *args: Any,
 ) -> None:
     """Do the work of another process than the first of a machine."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the first process ends this one
+    for stop in (signal.SIGINT, signal.SIGTERM):  # the first process, told too, ends this one
+        signal.signal(stop, signal.SIG_IGN)
     logging.disable()  # what there is to say, the first says
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
@@ -236,16 +239,28 @@ def _reason(
 ) -> Exception | None:
     """Return what a helper that failed says in that time; None where all are well, or silent."""
     said: list[Any] = []
-    for _, hear in started:
+    for place, (helper, hear) in enumerate(started, start=1):
         try:
             said += [hear.recv()] if hear.poll(seconds) else []
         except EOFError:
-            said.append("it ended without a word")
+            helper.join(_SECONDS_TO_SAY_WHY)
+            said.append(_silent_end(place, helper.exitcode))
     ours = [one for one in said if isinstance(one, GeounetError)]
     others = [one for one in said if isinstance(one, str)]
     if ours:
         return ours[0]
     return RuntimeError(f"a process of the training failed: {others[0]}") if others else None
+
+
+def _silent_end(place: int, status: int | None) -> ConfigError:
+    """Return what there is to say of a helper that ended without a word."""
+    killed = signal.Signals(-status).name if status is not None and status < 0 else None
+    how = f"by {killed}" if killed else f"with status {status}"
+    return ConfigError(
+        f"Training process {place} of this machine ended {how}, without a word; the system kills "
+        "so where memory is short. If there is a checkpoint, the same command with --resume goes "
+        "on after it; fewer --devices, a smaller `batch` or fewer `workers` take less memory."
+    )
 
 
 def gathered(own: Tensor) -> Tensor:
@@ -270,6 +285,23 @@ def gathered(own: Tensor) -> Tensor:
     whole = [part[:size] for part, size in zip(parts, sizes, strict=True)]
     whole[distributed.get_rank()] = own
     return torch.cat(whole)
+
+
+class OwnSignals(Callback):
+    """Lets SIGTERM be what it was before Lightning.
+
+    Its own way waits, in the handler, for the other processes of a training, which are in the
+    middle of a step and wait for this one.
+    """
+
+    def __init__(self) -> None:
+        """Remember what it is."""
+        self.on_terminate = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  Lightning's names
+        """Put it back, after Lightning has set its own."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.on_terminate)
 
 
 @contextmanager

@@ -43,7 +43,14 @@ from geounet.memory import out_of_memory, too_large
 from geounet.model_card import CARD
 from geounet.outputs import only_run, stage_file
 from geounet.preview import draw_preview
-from geounet.processes import Team, TeamEnvironment, find_team, helpers, unchanged_environment
+from geounet.processes import (
+    OwnSignals,
+    Team,
+    TeamEnvironment,
+    find_team,
+    helpers,
+    unchanged_environment,
+)
 from geounet.progress import Progress, silent
 from geounet.reconstruction import ReconstructionTask
 from geounet.sampling import EvenBatches
@@ -293,6 +300,7 @@ def _batches(plan: TrainingPlan, progress: Progress, team: Team) -> Batches:
 def _trainer(plan: TrainingPlan, out: Path, log: EpochLog, team: Team) -> Trainer:
     config = plan.config
     callbacks: list[Callback] = [
+        OwnSignals(),
         log,
         BestAndLast(log, best=out / BEST, last=out / LAST, every=config.checkpoint_every),
     ]
