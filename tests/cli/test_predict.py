@@ -70,6 +70,43 @@ def test_warnings_go_to_stderr_and_results_do_not(geounet, model, tmp_path):
     assert f"{scene}: nothing says where clouds are; --cloud-mask does" in run.err.splitlines()
 
 
+@pytest.fixture
+def blended(tmp_path: Path) -> Path:
+    blend = {"window": 32, "overlap": 8, "why": "attention"}
+    halos = {"halo_exact": None, "halo_default": 0, "blend": blend}
+    return write_model(
+        tmp_path / "blended.safetensors", overrides=DARK, prepare=water_is_dark(7), **halos
+    )
+
+
+def test_that_windows_are_blended_is_said_once_with_how_far_they_disagree(
+    geounet, scene, blended, tmp_path
+):
+    run = geounet("predict", scene, "--model", blended, "--out", tmp_path / "out")
+    assert run.status == 0
+    assert run.out == f"{tmp_path / 'out/scene.json'}\n"
+    (line,) = (line for line in run.err.splitlines() if "are blended" in line)
+    assert line.startswith(f"warning: {scene}: windows of 32 pixels that overlap by 8 are blended")
+    assert "(attention)" in line
+    assert " at most, by " in line
+
+
+def test_a_halo_for_blended_windows_is_refused_in_one_line(geounet, scene, blended, tmp_path):
+    run = geounet(
+        "predict", scene, "--model", blended, "--out", tmp_path / "out", "--halo", "exact"
+    )
+    assert run.status == 1
+    (line,) = run.err.splitlines()
+    assert line.startswith("error: --halo exact does not go with")
+    assert not (tmp_path / "out").exists()
+
+
+def test_info_says_that_a_model_is_blended(geounet, blended, model):
+    said = " ".join(geounet("info", blended).out.split())
+    assert "none is exact; windows are blended (attention): 32 wide, 8 shared" in said
+    assert "blended" not in geounet("info", model).out
+
+
 def test_a_bad_scene_is_listed_at_the_end_and_the_rest_are_done(geounet, scene, model, tmp_path):
     bad = write_scene(tmp_path / "bad.tif", wavy_dn(60, 80)[:3], names=L2A[:3])
     last = write_scene(tmp_path / "last.tif", wavy_dn(30, 30))

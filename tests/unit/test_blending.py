@@ -22,7 +22,7 @@ from predicting import (
 
 from geounet.classes import LAND, WATER, LabelClass
 from geounet.engine import Engine
-from geounet.errors import ConfigError, ModelFileError
+from geounet.errors import ConfigError, ModelFileError, SceneError
 from geounet.predict import PredictSettings, predict_scene
 from geounet.predict.blending import Answer, Seams, Strip, window_weights
 from geounet.windows import blend_overlap, plan_overlapping
@@ -332,6 +332,34 @@ def test_a_model_file_that_says_nothing_of_windows_gets_some(scene, tmp_path):
     model = write_model(tmp_path / "m.safetensors", overrides=DARK, **BLENDED)
     record, _ = predicted(scene, model, tmp_path / "out")
     assert (record["plan"]["window"], record["plan"]["overlap"]) == (256, 64)
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_what_fails_between_windows_leaves_nothing(tmp_path, monkeypatch, scene, rows):
+    """Before any rows are finished, and after some are."""
+    model = write_model(tmp_path / "m.safetensors", overrides=DARK, **blended(64, 16))
+    honest, times = Engine.probabilities, []
+
+    def fail(engine, *given):
+        times.append(1)
+        if len(times) > 1 + 5 * rows:
+            raise MemoryError("no room")
+        return honest(engine, *given)
+
+    monkeypatch.setattr(Engine, "probabilities", fail)
+    with pytest.raises(MemoryError):
+        predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL))
+    assert not any(path for path in (tmp_path / "out").glob("*"))
+
+
+def test_values_that_are_no_reflectance_are_told_with_their_place(tmp_path):
+    reflectance = (wavy_dn(100, 120) * 1e-4 - 0.1).astype(np.float32)
+    reflectance[:, 90, 110] = 3e38  # a nodata value that nobody declared
+    scene = write_scene(tmp_path / "scene.tif", reflectance, nodata=None)
+    model = write_model(tmp_path / "m.safetensors", overrides=DARK, **blended(64, 16))
+    with pytest.raises(SceneError, match=r"rows \d+–100, columns \d+–120.*--nodata"):
+        predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL))
+    assert not any((tmp_path / "out").glob("*"))
 
 
 @pytest.mark.parametrize("halo", ["exact", 32, 0])
