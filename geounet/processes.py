@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from geounet.errors import ConfigError, GeounetError
 from geounet.sampling import Share
@@ -285,6 +285,23 @@ def gathered(own: Tensor) -> Tensor:
     whole = [part[:size] for part, size in zip(parts, sizes, strict=True)]
     whole[distributed.get_rank()] = own
     return torch.cat(whole)
+
+
+def leaves_unused(network: nn.Module, *, bands: int, side: int) -> bool:
+    """Return whether a network has weights that its output does not depend on.
+
+    Args:
+        network: On the CPU; left as it was.
+        bands: Of its input.
+        side: Rows and columns of its input.
+    """
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    training = network.training
+    network.eval()  # or batch normalisation would learn from what it is shown
+    output = network(torch.zeros(1, bands, side, side))
+    network.train(training)
+    gradients = torch.autograd.grad(output.sum(), weights, allow_unused=True)
+    return any(gradient is None for gradient in gradients)
 
 
 class OwnSignals(Callback):

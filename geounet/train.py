@@ -49,6 +49,7 @@ from geounet.processes import (
     TeamEnvironment,
     find_team,
     helpers,
+    leaves_unused,
     unchanged_environment,
 )
 from geounet.progress import Progress, silent
@@ -323,6 +324,10 @@ def _trainer(plan: TrainingPlan, out: Path, log: EpochLog, team: Team) -> Traine
                 cluster_environment=TeamEnvironment(team),
                 process_group_backend="nccl" if gpu else "gloo",
                 broadcast_buffers=False,  # there are none but statistics of batch normalisation
+                # To look for them at each step takes time, and not to look is to fail.
+                find_unused_parameters=leaves_unused(
+                    plan.network, bands=len(plan.reader.bands), side=plan.reader.side
+                ),
             ),
             "num_nodes": team.nodes,
             "sync_batchnorm": gpu,  # torch has it for GPUs alone
