@@ -48,6 +48,10 @@ class ResultError(GeounetError):
     """A result cannot be read or compared: no record, damaged, or no ground in common."""
 
 
+class TransectError(GeounetError):
+    """A baseline, its coastlines or slopes cannot be read, or do not fit one another."""
+
+
 class OutputError(GeounetError):
     """Results cannot be written: they exist, the folder is read-only, or the disk is full."""
 

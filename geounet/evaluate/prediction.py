@@ -135,8 +135,8 @@ def _open_result(record_path: Path) -> Prediction:
             f"{record_path} is a record of `geounet {record['command']}`, not of a result. "
             "Give that of predict or baseline."
         )
-    mask = _part(record_path, record, f"{name}_mask.tif")
-    lines = _part(record_path, record, f"{name}.gpkg")
+    mask = result_file(record_path, record, f"{name}_mask.tif")
+    lines = result_file(record_path, record, f"{name}.gpkg")
     classes = tuple(LabelClass.from_dict(fields) for fields in record["classes"])
     meaning = LabelValues(
         classes, {float(one.value): one.value for one in classes}, "those of the record"
@@ -144,7 +144,7 @@ def _open_result(record_path: Path) -> Prediction:
     return _with_mask(record_path, name, mask, meaning, record=record, lines=lines)
 
 
-def _part(record_path: Path, record: dict[str, Any], filename: str) -> Path:
+def result_file(record_path: Path, record: dict[str, Any], filename: str) -> Path:
     """Return a file of a result, having compared it with the record."""
     path = record_path.parent / filename
     listed = record["files"].get(filename)
