@@ -18,6 +18,7 @@ from geounet_cli import (
     predict,
     tile,
     train,
+    transects,
 )
 from geounet_cli.console import printable, show_warnings
 
@@ -52,6 +53,7 @@ _add(train.train)
 _add(predict.predict)
 _add(evaluate.evaluate)
 _add(baseline.baseline)
+_add(transects.transects)
 _add(info.info)
 _add(doctor.doctor)
 _add(demo.demo)
