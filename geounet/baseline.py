@@ -18,6 +18,7 @@ from geounet.outputs import FORMAT, Stage, stage_set
 from geounet.products import Field, write_products
 from geounet.progress import Progress, silent
 from geounet.scene import Pixels, Scene, SceneOptions, gdal_environment, open_scene
+from geounet.scene.remote import scrub
 from geounet.stitch import Part, open_canvas, read_ahead, stitch
 from geounet.windows import HaloWindow, plan_windows
 
@@ -46,6 +47,10 @@ class BaselineSettings:
     """Index from which a pixel is water; `otsu` finds it in the scene."""
     overwrite: bool = False
     """Whether results that exist are replaced."""
+    report: bool = False
+    """Whether a page is drawn of the result."""
+    command_line: str | None = None
+    """What was typed, for the record; None where nobody typed anything."""
 
 
 class Threshold(NamedTuple):
@@ -121,18 +126,24 @@ def baseline_scene(
                     },
                 }
             )
+            if settings.report:
+                from geounet.result_page import Result, write_page  # bokeh is slow to import
+
+                write_page(Result(stage.scratch, stage.name, record), stage, progress)
         return out / f"{scene.name}.json"
 
 
 def _record(scene: Scene, settings: BaselineSettings) -> dict[str, Any]:
     """Return what is known before anything is computed."""
+    said = asdict(settings)
     return {
         "format": FORMAT,
         "geounet": __version__,
         "command": "baseline",
+        "command_line": scrub(said.pop("command_line") or "") or None,
         "scene": scene.describe(),
         "model": None,
-        "settings": asdict(settings),
+        "settings": said,
         "plan": {"window": WINDOW, "halo": 0},
         "classes": [one.to_dict() for one in LAND_WATER],
         "versions": {

@@ -23,6 +23,7 @@ def threshold_from_text(text: str) -> float | Literal["otsu"]:
 
 
 def baseline(
+    context: typer.Context,
     scene: options.Scene,
     out: Annotated[
         Path, typer.Option(help="Folder for the results; made if absent.", show_default=False)
@@ -41,6 +42,7 @@ def baseline(
             help="Index from which a pixel is water; otsu finds it in the scene.",
         ),
     ] = "otsu",
+    report: options.Report = False,
     overwrite: options.Overwrite = False,
     bands: options.Bands = None,
     sensor: options.Sensor = None,
@@ -65,7 +67,13 @@ def baseline(
     from geounet.baseline import BaselineSettings, baseline_scene  # imports rasterio: only now
     from geounet.scene import CloudOptions, SceneOptions
 
-    settings = BaselineSettings(index=index, threshold=threshold, overwrite=overwrite)
+    settings = BaselineSettings(
+        index=index,
+        threshold=threshold,
+        overwrite=overwrite,
+        report=report,
+        command_line=context.obj,
+    )
     clouds = CloudOptions.from_text(
         mask=mask_clouds,
         cirrus=cloud_cirrus,

@@ -1,7 +1,9 @@
 """The commands together, and how their errors are reported."""
 
 import inspect
+import shlex
 import signal
+import sys
 from collections.abc import Callable
 
 import typer
@@ -16,6 +18,7 @@ from geounet_cli import (
     experiment,
     info,
     predict,
+    report,
     tile,
     train,
     transects,
@@ -54,6 +57,7 @@ _add(predict.predict)
 _add(evaluate.evaluate)
 _add(baseline.baseline)
 _add(transects.transects)
+_add(report.report)
 _add(info.info)
 _add(doctor.doctor)
 _add(demo.demo)
@@ -85,7 +89,9 @@ def main(arguments: list[str] | None = None) -> None:
     # A scheduler's polite end of a job is a Ctrl-C: everything half-written is cleared.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(args=arguments)
+        # What was typed goes into the record of what it makes.
+        typed = shlex.join(["geounet", *(sys.argv[1:] if arguments is None else arguments)])
+        app(args=arguments, obj=typed)
     except GeounetError as error:
         typer.echo(f"error: {printable(str(error))}", err=True)
         raise SystemExit(1) from None

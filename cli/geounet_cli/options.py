@@ -120,4 +120,12 @@ CloudMask = Annotated[
         rich_help_panel=CLOUDS,
     ),
 ]
+Report = Annotated[
+    bool,
+    typer.Option(
+        "--report",
+        help="Draw NAME_report.html, a page with map, histogram and unsure places that needs no "
+        "network, and NAME_quicklook.png.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]

@@ -21,6 +21,7 @@ def halo_from_text(text: str) -> int | Literal["default", "exact"]:
 
 
 def predict(
+    context: typer.Context,
     scenes: options.Scenes,
     model: Annotated[
         Path, typer.Option(help="Model file that geounet train wrote.", show_default=False)
@@ -58,6 +59,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    report: options.Report = False,
     overwrite: options.Overwrite = False,
     accept_level: Annotated[
         bool,
@@ -143,6 +145,8 @@ def predict(
         accept_level=accept_level,
         accept_sensor=accept_sensor,
         overwrite=overwrite,
+        report=report,
+        command_line=context.obj,
     )
     clouds = CloudOptions.from_text(
         mask=mask_clouds,

@@ -59,6 +59,32 @@ def compare_res(scene: Scene, header: ModelHeader) -> list[str]:
     ]
 
 
+def describe_bands(
+    bands: Sequence[Band], means: Sequence[float], stds: Sequence[float], header: ModelHeader
+) -> list[dict[str, str | float | bool]]:
+    """Return reflectance of each band beside the training data's, as the record has it.
+
+    Args:
+        bands: That the model was given.
+        means: Mean reflectance of each.
+        stds: Standard deviation of each.
+        header: Of the model.
+    """
+    return [
+        {
+            "band": band.name,
+            "scene_mean": mean,
+            "scene_std": std,
+            "training_mean": known,
+            "training_std": spread,
+            "far": abs(mean - known) > FAR * spread,
+        }
+        for band, mean, std, known, spread in zip(
+            bands, means, stds, *header.chip_statistics, strict=False
+        )
+    ]
+
+
 def compare_means(
     bands: Sequence[Band], means: Sequence[float], header: ModelHeader, *, scaled_by: str
 ) -> list[str]:

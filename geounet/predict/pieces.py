@@ -55,12 +55,13 @@ def crop(geobox: GeoBox, window: Window) -> GeoBox:
 
 
 class Survey:
-    """Means over what passes by, from a sixteenth of it."""
+    """Means and spreads over what passes by, from a sixteenth of it."""
 
     def __init__(self, scaling: Scaling) -> None:
         self.pieces = 0
         self._scaling = scaling
         self._sum: NDArray[np.float64] = np.zeros(len(scaling.scale))
+        self._squares: NDArray[np.float64] = np.zeros(len(scaling.scale))
         self._count = 0
 
     def watch(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
@@ -71,13 +72,22 @@ class Survey:
             wanted = piece.wanted[few]
             core = piece.pixels.values[:, *piece.window.keep][:, *few]
             dn = core[:, wanted][:, :, None]  # (bands, pixels, 1)
-            self._sum += self._scaling.reflectance(dn).sum(axis=(1, 2), dtype=np.float64)
+            seen = self._scaling.reflectance(dn)
+            self._sum += seen.sum(axis=(1, 2), dtype=np.float64)
+            self._squares += np.square(seen, dtype=np.float64).sum(axis=(1, 2))
             self._count += dn.shape[1]
             yield piece
 
     def mean(self) -> list[float]:
         """Return the mean reflectance of each band; empty where nothing was sampled."""
         return (self._sum / self._count).tolist() if self._count else []
+
+    def std(self) -> list[float]:
+        """Return the standard deviation of each band likewise."""
+        if not self._count:
+            return []
+        variance = self._squares / self._count - (self._sum / self._count) ** 2
+        return np.sqrt(np.maximum(variance, 0)).tolist()
 
 
 def batches(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:

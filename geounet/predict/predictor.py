@@ -26,7 +26,7 @@ from geounet.errors import GeounetError, OutputError, SceneError
 from geounet.model_file import load_model
 from geounet.networks import Network
 from geounet.outputs import Stage, sha256_of, stage_set
-from geounet.predict.agreement import check_level, compare_means, compare_res
+from geounet.predict.agreement import check_level, compare_means, compare_res, describe_bands
 from geounet.predict.blending import WEIGHTS, Answer, Finished, Strip
 from geounet.predict.pieces import Piece, Reader, Survey, batches, stack
 from geounet.predict.plan import (
@@ -51,6 +51,7 @@ from geounet.scene import (
     open_scene,
     without_query,
 )
+from geounet.scene.remote import scrub
 from geounet.stitch import Part, open_canvas, read_ahead, stitch
 from geounet.windows import HaloWindow, plan_overlapping, plan_windows
 
@@ -89,6 +90,10 @@ class PredictSettings:
     """Whether bands of another sensor may stand in for the model's."""
     overwrite: bool = False
     """Whether results that exist are replaced."""
+    report: bool = False
+    """Whether a page is drawn of each result."""
+    command_line: str | None = None
+    """What was typed, for the record; None where nobody typed anything."""
 
 
 def predict_scene(
@@ -254,6 +259,10 @@ class Predictor:
                     )
                 job.seconds["total"] = time.perf_counter() - start
                 record.update(self._record(job) | {"clouds": clouds})
+                if settings.report:
+                    from geounet.result_page import Result, write_page  # bokeh is slow to import
+
+                    write_page(Result(stage.scratch, stage.name, record), stage, progress)
             return out / f"{scene.name}.json"
 
     def _prepare(self, scene: Scene) -> _Job:
@@ -331,6 +340,9 @@ class Predictor:
             )
         job.facts["windows"] = {"planned": len(windows), "run": survey.pieces}
         job.facts["reflectance_mean"] = survey.mean()
+        job.facts["bands_against_training"] = describe_bands(
+            job.bands, survey.mean(), survey.std(), self._header
+        )
         for note in compare_means(
             job.bands, survey.mean(), self._header, scaled_by=job.scaling.source
         ):
@@ -443,6 +455,7 @@ class Predictor:
             "format": 1,
             "geounet": __version__,
             "command": "predict",
+            "command_line": scrub(settings.pop("command_line") or "") or None,
             "scene": job.scene.describe(),
             "model": {
                 "file": self._path.name,

@@ -132,6 +132,8 @@ def band_rows(result: Result) -> tuple[list[dict[str, Any]], str]:
     rows = result.record.get("bands_against_training")
     if rows:
         return [dict(row) for row in rows], ""
+    if rows is not None:
+        return [], "Too few pixels were predicted to say what the bands are like."
     if not result.record.get("model"):
         return [], "No model was trained for this result, so there is nothing to compare with."
     return [], (

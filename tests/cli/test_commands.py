@@ -15,6 +15,7 @@ from geounet.config.settings import BorderSettings, LossSettings
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "tile", "train", "predict", "evaluate", "baseline", "info", "doctor", "demo", "configs",
+    "report",
     "transects",
     "experiment", "experiment skips", "experiment bands",
 ]  # fmt: skip
