@@ -75,16 +75,24 @@ def _draw_fit(axes: Axes, picture: TransectPicture, when: NDArray[np.datetime64]
     line = fit.intercept + fit.rate * years
     band = confidence_band(picture.years, fit, years)
     name = "rate" if picture.corrected else "rate, uncorrected"
+    interval = f"95 %: {fit.low:+.2f} to {fit.high:+.2f}"
+    if trend.n_effective < trend.n:
+        interval += f"; dates being alike: {trend.low_serial:+.2f} to {trend.high_serial:+.2f}"
     axes.fill_between(at, line - band, line + band, color=_LINE, alpha=0.15, linewidth=0)
     axes.plot(
         at, line, color=_LINE,
-        label=f"{name} {fit.rate:+.2f} m/year (95 %: {fit.low:+.2f} to {fit.high:+.2f})",
+        label=f"{name} {fit.rate:+.2f} m/year ({interval})",
     )  # fmt: skip
     middle = np.median(picture.position_m - trend.theil_sen * picture.years)
     axes.plot(
         at, middle + trend.theil_sen * years, color=_WEIGHTED, linestyle="--", linewidth=1,
-        label=f"Theil–Sen {trend.theil_sen:+.2f} m/year; outliers {trend.outliers} of {trend.n}",
+        label=f"Theil–Sen {trend.theil_sen:+.2f} m/year",
     )  # fmt: skip
+    if trend.outliers:
+        axes.plot(
+            when[trend.outlying], picture.position_m[trend.outlying], "o", color=_LINE, zorder=2,
+            markersize=9, markerfacecolor="none", label=f"outliers, {trend.outliers} of {trend.n}",
+        )  # fmt: skip
 
 
 def draw_overview(transects: Transects, rates: pd.DataFrame, path: Path) -> None:
@@ -99,6 +107,7 @@ def draw_overview(transects: Transects, rates: pd.DataFrame, path: Path) -> None
     known = np.isfinite(value)
     figure = Figure(figsize=(13, 5.5), layout="constrained")
     where, along = figure.subplots(1, 2)
+    where.set_facecolor("0.9")  # small rates are nearly white
     ends = [transects.plane.place(transects.at(metres)) / 1000 for metres in transects.reach]
     segments = np.stack(ends, axis=1)
     most = float(np.abs(value[known]).max()) if known.any() else 1.0
@@ -107,21 +116,26 @@ def draw_overview(transects: Transects, rates: pd.DataFrame, path: Path) -> None
     colored = LineCollection(list(segments[known]), cmap="RdBu", norm=norm, linewidths=1.8)
     colored.set_array(value[known])
     where.add_collection(colored)
+    tips = segments[known, 1]
+    where.scatter(*tips.T, c=value[known], cmap="RdBu", norm=norm, s=22, edgecolors="0.4",
+                  linewidths=0.4, zorder=3)  # fmt: skip
     base = transects.plane.place(transects.origin) / 1000
     for part in np.unique(transects.baseline):
         where.plot(*base[transects.baseline == part].T, color="0.3", linewidth=0.8)
     for i in range(0, len(transects), -(-len(transects) // _LABELS)):
-        where.annotate(str(transects.number[i]), base[i], fontsize=7, color="0.2")
+        where.annotate(str(transects.number[i]), segments[i, 1], fontsize=7, color="0.2",
+                       xytext=(6, 2), textcoords="offset points")  # fmt: skip
     where.set(xlabel="km east", ylabel="km north", aspect="equal")
-    where.autoscale_view()
+    _set_limits(where, segments.reshape(-1, 2))
     said = "rate" if rates["rate"].notna().any() else "rate, uncorrected for tide"
     where.set_title(f"Transects by {said}; grey: none")
     figure.colorbar(colored, ax=where, label="m/year, + is seaward", shrink=0.8)
 
     axis = transects.number.astype(np.float64)
-    low, high = rates["ci95_low"].to_numpy(np.float64), rates["ci95_high"].to_numpy(np.float64)
+    low, high = (rates[f"ci95_{end}_serial"].to_numpy(np.float64) for end in ("low", "high"))
+    bounded = np.isfinite(low) & np.isfinite(high)
     along.axhline(0, color="0.6", linewidth=0.8)
-    along.vlines(axis[known], low[known], high[known], color="0.75", linewidth=1)
+    along.vlines(axis[bounded], low[bounded], high[bounded], color="0.75", linewidth=1)
     along.scatter(axis[known], value[known], c=value[known], cmap="RdBu", norm=norm, s=18,
                   edgecolors="0.4", linewidths=0.4, zorder=3)  # fmt: skip
     along.set(xlabel="transect", ylabel="m/year, with 95 % interval", title=said.capitalize())
@@ -129,6 +143,15 @@ def draw_overview(transects: Transects, rates: pd.DataFrame, path: Path) -> None
         along.annotate("no rates", (0.5, 0.5),
                        xycoords="axes fraction", ha="center")  # fmt: skip
     _save(figure, path)
+
+
+def _set_limits(axes: Axes, places: NDArray[np.float64]) -> None:
+    """Show all places, and a coast that runs straight north or east not as a thread."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    middle, half = (low + high) / 2, (high - low) / 2 * 1.08
+    half = np.maximum(half, half.max() / 2.5) + 1e-3
+    axes.set_xlim(middle[0] - half[0], middle[0] + half[0])
+    axes.set_ylim(middle[1] - half[1], middle[1] + half[1])
 
 
 def choose_transects(with_trend: Sequence[int], most: int) -> list[int]:

@@ -127,7 +127,7 @@ def _cast(text: str, casting: Casting) -> tuple[Transects, pd.DataFrame]:
         )
     # Parts that go on where another ends are one line: each would begin its chainage again.
     of_feature = shapely.multilinestrings(lines, indices=np.unique(feature, return_inverse=True)[1])
-    parts = line_parts(shapely.line_merge(of_feature, directed=True))
+    parts = line_parts(np.asarray(shapely.line_merge(of_feature, directed=True)))
     feature = np.unique(feature)[parts.feature]
     return cast_transects(parts.lines, feature, crs, casting), shapes
 

@@ -46,8 +46,9 @@ class Trend:
     """By 1 / u95², where each position has one."""
     theil_sen: float
     """Median of the slopes between all pairs of dates, metres a year: outliers hardly move it."""
-    outliers: int
-    """Positions whose externally studentised residual is beyond 3; none is removed."""
+    outlying: NDArray[np.bool_]
+    """(n,), in the order given: positions whose externally studentised residual is beyond 3. None
+    is removed."""
     lag1: float
     """Correlation of residuals of dates that follow one another, whatever time lies between."""
     durbin_watson: float
@@ -57,6 +58,11 @@ class Trend:
     high_serial: float
     """95 % interval of the rate with `n_effective` in the place of n; infinite where that is not
     above 2."""
+
+    @property
+    def outliers(self) -> int:
+        """How many positions are outlying."""
+        return int(self.outlying.sum())
 
 
 def fit_line(years: Values, position_m: Values, weights: Values | None = None) -> Fit:
@@ -130,13 +136,16 @@ def find_trend(years: Values, position_m: Values, u95_m: Values) -> Trend | None
         spread = ((years - years.mean()) ** 2).sum()
         t = stats.t.ppf((1 + CONFIDENCE) / 2, effective - 2)
         half = float(t * np.sqrt(squares / (effective - 2) / spread))
+    outlying = np.zeros(n, dtype=np.bool_)
+    if not negligible:
+        outlying[order] = _outlying(years, residual)
     return Trend(
         n=n,
         span_years=float(years[-1] - years[0]),
         ordinary=fit,
         weighted=fit_line(years, position_m, u95_m**-2.0) if known else None,
         theil_sen=_theil_sen(years, position_m),
-        outliers=0 if negligible else _count_outliers(years, residual),
+        outlying=outlying,
         lag1=lag1,
         durbin_watson=watson,
         n_effective=effective,
@@ -153,8 +162,8 @@ def _theil_sen(years: Values, position_m: Values) -> float:
     return float(np.median(slopes))
 
 
-def _count_outliers(years: Values, residual: Values) -> int:
-    """Count residuals that are too large for the scatter of the others.
+def _outlying(years: Values, residual: Values) -> NDArray[np.bool_]:
+    """Return which residuals are too large for the scatter of the others.
 
     Each is divided by its standard deviation as the line without it has it [1]_; that needs four.
 
@@ -164,15 +173,14 @@ def _count_outliers(years: Values, residual: Values) -> int:
     """
     n = len(years)
     if n <= FEWEST:
-        return 0
+        return np.zeros(n, dtype=np.bool_)
     x = years - years.mean()
     free_share = 1 - 1 / n - x**2 / (x**2).sum()
     squares = (residual**2).sum()
     # A date that alone decides the line has no residual, and cannot be told from an outlier.
-    judged = free_share > 1e-9
-    r2, share = residual[judged] ** 2, free_share[judged]
-    others = np.maximum(squares * share - r2, 0.0)  # × share, of the line without it
-    return int((r2 * (n - 3) > OUTLYING**2 * others).sum())
+    others = np.maximum(squares * free_share - residual**2, 0.0)  # of the line without it
+    beyond = residual**2 * (n - 3) > OUTLYING**2 * others
+    return np.asarray(beyond & (free_share > 1e-9))
 
 
 def confidence_band(years: Values, fit: Fit, at: Values) -> Values:
