@@ -118,3 +118,29 @@ def test_checkpoints_between_change_nothing(tmp_path, chips):
     assert digest(tmp_path / "often" / "logs" / "epochs.csv") == digest(
         tmp_path / "never" / "logs" / "epochs.csv"
     )
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_gone_on_with_and_its_weights_keep_their_names(tmp_path, chips):
+    # Compiled, dropout draws otherwise, and the last digits are others, which Adam makes much of.
+    same = {"network_settings": {"base_width": 2, "depth": 1}, "optimizer": "sgd"}
+    plain = Config(**SETTINGS | same | {"epochs": 1, "checkpoint_every": 6})
+    train_model(chips, plain, tmp_path / "plain")
+    compiled = plain.model_copy(update={"compile": True})
+
+    def stop(items, *, label, total):  # noqa: ARG001
+        for done, item in enumerate(items):
+            if label == "epoch 1/1" and done == 14:
+                raise KeyboardInterrupt
+            yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        train_model(chips, compiled, tmp_path / "compiled", progress=stop)
+    train_model(chips, compiled, tmp_path / "compiled", resume=True)
+    expected, found = (
+        torch.load(tmp_path / run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in ("plain", "compiled")
+    )
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-4, rtol=1e-4)
