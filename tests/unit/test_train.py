@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from training_chips import write_chips
 
@@ -541,3 +542,30 @@ def test_nothing_is_printed(tmp_path, chips, capfd):
 def test_a_run_and_its_log_have_no_state_of_their_own(tmp_path):
     log = EpochLog(tmp_path / "epochs.csv", epochs=1, progress=training.silent)
     assert json.loads(json.dumps(log.state_dict())) == {"rows": [], "finished": False}
+
+
+def relabel(chips, label):
+    """Put another label, (rows, cols), in the place of that of the first chip."""
+    path = chips / "labels" / "chip_000.tif"
+    rows, cols = label.shape
+    transform = rasterio.Affine(10, 0, 300_000, 0, -10, 6_000_000)
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": UNKNOWN}
+    profile |= {"crs": "EPSG:32630", "transform": transform}
+    with rasterio.open(path, "w", height=rows, width=cols, **profile) as dst:
+        dst.write(label, 1)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (np.full((32, 32), 7, dtype=np.uint8), r"chip_000.*value 7.*no class.*0 \(land\)"),
+        (np.zeros((30, 32), dtype=np.uint8), r"chip_000.*30 × 32 pixels.*32 × 32.*tile again"),
+    ],
+)
+def test_a_label_of_other_classes_or_of_another_size_is_told(tmp_path, label, message):
+    chips = write_chips(tmp_path / "chips", counts={"train": 2})
+    relabel(chips, label)
+    with pytest.raises(ChipsError, match=message) as told:
+        train_model(chips, tiny(epochs=1), tmp_path / "run")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "run").exists()
