@@ -113,8 +113,9 @@ class ChipReader:
             ChipsError: A file is missing or damaged, or the label holds a value that is no class.
         """
         chip = self.folder.read(name, self.bands)
-        if chip.label.shape != (self.chip_side, self.chip_side):
-            rows, cols = chip.label.shape
+        shapes = {chip.label.shape, chip.valid.shape} - {(self.chip_side, self.chip_side)}
+        if shapes:
+            rows, cols = shapes.pop()
             raise ChipsError(
                 f"Chip {name} of {self.folder.path} has {rows} × {cols} pixels, the others "
                 f"{self.chip_side} × {self.chip_side}. Run tile again."

@@ -569,3 +569,12 @@ def test_a_label_of_other_classes_or_of_another_size_is_told(tmp_path, label, me
         train_model(chips, tiny(epochs=1), tmp_path / "run")
     assert "\n" not in str(told.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_image_of_another_size_than_its_label_is_told(tmp_path):
+    chips = write_chips(tmp_path / "chips", counts={"train": 2})
+    smaller = write_chips(tmp_path / "smaller", counts={"train": 1}, size=16)
+    image = "images/chip_000.tif"
+    (chips / image).write_bytes((smaller / image).read_bytes())
+    with pytest.raises(ChipsError, match=r"chip_000.*16 × 16 pixels.*32 × 32.*tile again"):
+        train_model(chips, tiny(epochs=1), tmp_path / "run")
