@@ -184,18 +184,24 @@ def draw_histogram(histogram: Histogram, result: Result) -> dict[str, Any]:
 def draw_bands(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return mean ± standard deviation of each band, of this scene beside the training data."""
     names = [str(row["band"]) for row in rows]
+    if len(set(names)) < len(names):  # of two sensors
+        names = [f"{name} ({i})" for i, name in enumerate(names, 1)]
+    sides = [(row[f"{w}_mean"], row[f"{w}_std"]) for row in rows for w in ("training", "scene")]
+    lowest, highest = [m - s for m, s in sides], [m + s for m, s in sides]
+    margin = 0.05 * (max(highest) - min(lowest)) or 0.01
     plot = figure(
         name="bands",
         tools="save",
-        x_range=FactorRange(factors=[f"{i}" for i in range(len(names))]),
+        x_range=FactorRange(factors=names),
+        y_range=Range1d(start=min(lowest) - margin, end=max(highest) + margin),
         sizing_mode="stretch_both",
         output_backend="canvas",
     )
     plot.toolbar.logo = None
     for which, color, shift in (("training", "#555555", -0.15), ("scene", LINE_COLOR, 0.15)):
-        at = [(str(i), shift) for i in range(len(names))]
+        at = [(name, shift) for name in names]
         means = [row[f"{which}_mean"] for row in rows]
-        spreads = [row[f"{which}_std"] or 0.0 for row in rows]
+        spreads = [row[f"{which}_std"] for row in rows]
         source = ColumnDataSource({
             "at": at,
             "mean": means,
@@ -206,8 +212,6 @@ def draw_bands(rows: list[dict[str, Any]]) -> dict[str, Any]:
             Whisker(base="at", lower="low", upper="high", source=source, line_color=color)
         )
         plot.scatter("at", "mean", source=source, size=9, color=color, legend_label=which)
-    texts = dict(zip((str(i) for i in range(len(names))), names, strict=True))
-    plot.xaxis.major_label_overrides = {i: PlainText(text=t) for i, t in texts.items()}
     plot.yaxis.axis_label = "reflectance, mean ± standard deviation"
     return _in_json(plot)
 

@@ -47,8 +47,8 @@ class Lines:
     drawn: geopandas.GeoDataFrame | None = None
     """Longest first, simplified, with `ATTRIBUTES` and `style`."""
     drawn_m: float = 0.0
-    tolerance: float = 0.0
-    """By how much the drawn lines may be off, in units of the CRS."""
+    tolerance_m: float = 0.0
+    """By how much the drawn lines may be off, in metres, about."""
     widest: geopandas.GeoDataFrame | None = None
     """Widest edge first, with `ATTRIBUTES`."""
 
@@ -66,19 +66,21 @@ def read_lines(result: Result, view: View) -> Lines | None:
     """
     if result.lines is None:
         return None
-    lines = Lines(
-        wide_m=WIDE_EDGE_PX * float(np.mean(res_in_metres(result.geobox))),
-        tolerance=TOLERANCE_PX * view.px,
-    )
+    res_m = float(np.mean(res_in_metres(result.geobox)))
+    lines = Lines(wide_m=WIDE_EDGE_PX * res_m, tolerance_m=TOLERANCE_PX * view.reduced * res_m)
     least = LEAST_PX * view.px if view.reduced > 1 else 0.0
     for batch in _batches(result):
         _add_up(lines, batch)
-        simple = batch.assign(geometry=shapely.simplify(batch.geometry.array, lines.tolerance))
+        simple = batch.assign(
+            geometry=shapely.simplify(batch.geometry.array, TOLERANCE_PX * view.px)
+        )
         if least:
             left, bottom, right, top = simple.bounds.to_numpy().T
             simple = simple[np.maximum(right - left, top - bottom) >= least]
         lines.drawn = _longest(_joined(lines.drawn, simple))
-        wide = batch[batch["edge_width_m"] >= lines.wide_m]
+        # Of what is shorter than wide, the width says nothing of a shore.
+        long = batch["length_m"] >= lines.wide_m
+        wide = batch[long & (batch["edge_width_m"] >= lines.wide_m)]
         lines.widest = _joined(lines.widest, wide).nlargest(WIDEST, "edge_width_m", keep="first")
     if lines.drawn is not None:
         lines.drawn_m = float(lines.drawn["length_m"].sum())

@@ -16,7 +16,7 @@ from geounet.outputs import Stage, add_to_set, find_record, list_records, read_r
 from geounet.progress import Progress, silent
 from geounet.result_page import facts, figures
 from geounet.result_page.lines import Lines, read_lines
-from geounet.result_page.pictures import draw_quicklook, read_pictures
+from geounet.result_page.pictures import data_aspect, draw_quicklook, read_pictures
 from geounet.result_page.pixels import PixelCounts, count_pixels
 from geounet.result_page.result import Result, View
 from geounet.scene import gdal_environment
@@ -132,6 +132,7 @@ def write_page(result: Result, stage: Stage, progress: Progress = silent) -> dic
         plan=facts.plan_facts(result),
         timings=facts.timings(result),
         units=_units(result),
+        ratio=_ratio(result, view),
     )
     stage.path(PAGE).write_text(text, encoding="utf-8")
     return _summary(result, counts, lines)
@@ -140,6 +141,12 @@ def write_page(result: Result, stage: Stage, progress: Progress = silent) -> dic
 def _notes(result: Result) -> list[str]:
     said = result.record.get("notes") or []
     return [str(note) for note in said]
+
+
+def _ratio(result: Result, view: View) -> float:
+    """Return how wide the map is to be beside its height: as the scene, within limits."""
+    left, bottom, right, top = view.bounds
+    return min(2.5, max(0.8, (right - left) * data_aspect(result) / (top - bottom)))
 
 
 def _units(result: Result) -> str:

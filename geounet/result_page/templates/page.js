@@ -30,6 +30,8 @@
     const halfWidth = 0.525 * wanted * map.inner_width / scale;
     const halfHeight = 0.525 * wanted * map.inner_height;
     const x = (left + right) / 2, y = (bottom + top) / 2;
+    // Or they would follow the data again as soon as a layer is shown or hidden.
+    map.x_range.have_updated_interactively = map.y_range.have_updated_interactively = true;
     map.x_range.setv({start: x - halfWidth, end: x + halfWidth});
     map.y_range.setv({start: y - halfHeight, end: y + halfHeight});
   };
