@@ -165,7 +165,12 @@ def read_shapes(
             f"{path} has no CRS, so nobody knows where it lies. "
             "Set one, for instance with `ogr2ogr -a_srs EPSG:4326`."
         )
-    return shapes, CRS.from_user_input(shapes.crs)
+    crs = CRS.from_user_input(shapes.crs)
+    if crs.geodetic_crs is None:
+        raise TransectError(
+            f"{path} is in {crs.name}, which is not tied to the Earth. Give it a CRS that is."
+        )
+    return shapes, crs
 
 
 def read_coastlines(source: CoastlineSource, options: CoastlineOptions) -> Coastlines:

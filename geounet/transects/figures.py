@@ -106,10 +106,12 @@ def draw_overview(transects: Transects, rates: pd.DataFrame, path: Path) -> None
     value = rates["rate"].fillna(rates["rate_uncorrected"]).to_numpy(dtype=np.float64)
     known = np.isfinite(value)
     figure = Figure(figsize=(13, 5.5), layout="constrained")
-    where, along = figure.subplots(1, 2)
-    where.set_facecolor("0.9")  # small rates are nearly white
     ends = [transects.plane.place(transects.at(metres)) / 1000 for metres in transects.reach]
     segments = np.stack(ends, axis=1)
+    middle, half = _limits(segments.reshape(-1, 2))
+    shape = float(np.clip(half[0] / half[1], 0.5, 1.5))
+    where, along = figure.subplots(1, 2, width_ratios=[shape, 1.5])
+    where.set_facecolor("0.9")  # small rates are nearly white
     most = float(np.abs(value[known]).max()) if known.any() else 1.0
     norm = Normalize(-most or -1.0, most or 1.0)
     where.add_collection(LineCollection(list(segments[~known]), colors="0.75", linewidths=1))
@@ -126,7 +128,8 @@ def draw_overview(transects: Transects, rates: pd.DataFrame, path: Path) -> None
         where.annotate(str(transects.number[i]), segments[i, 1], fontsize=7, color="0.2",
                        xytext=(6, 2), textcoords="offset points")  # fmt: skip
     where.set(xlabel="km east", ylabel="km north", aspect="equal")
-    _set_limits(where, segments.reshape(-1, 2))
+    where.set_xlim(middle[0] - half[0], middle[0] + half[0])
+    where.set_ylim(middle[1] - half[1], middle[1] + half[1])
     said = "rate" if rates["rate"].notna().any() else "rate, uncorrected for tide"
     where.set_title(f"Transects by {said}; grey: none")
     figure.colorbar(colored, ax=where, label="m/year, + is seaward", shrink=0.8)
@@ -145,13 +148,14 @@ def draw_overview(transects: Transects, rates: pd.DataFrame, path: Path) -> None
     _save(figure, path)
 
 
-def _set_limits(axes: Axes, places: NDArray[np.float64]) -> None:
-    """Show all places, and a coast that runs straight north or east not as a thread."""
+def _limits(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return middle and half the sides (x, y) of a map that shows all places.
+
+    A coast that runs straight north or east is not shown as a thread.
+    """
     low, high = places.min(axis=0), places.max(axis=0)
     middle, half = (low + high) / 2, (high - low) / 2 * 1.08
-    half = np.maximum(half, half.max() / 2.5) + 1e-3
-    axes.set_xlim(middle[0] - half[0], middle[0] + half[0])
-    axes.set_ylim(middle[1] - half[1], middle[1] + half[1])
+    return middle, np.maximum(half, half.max() / 2.5) + 1e-3
 
 
 def choose_transects(with_trend: Sequence[int], most: int) -> list[int]:

@@ -146,7 +146,9 @@ def _find_crossings(
         table = lines.about.iloc[found.line].reset_index(drop=True)
         table["transect"], table["position_m"] = found.transect, found.position_m
         # What was seen at one moment is one observation; without a time, what is in one file.
-        table["moment"] = table["time"].astype("string").fillna(f"{source.path}|{source.layer}")
+        file = f"{source.path}|{source.layer}"
+        table["moment"] = table["time"].astype("string").fillna(file)
+        table["seen_in"] = file + "|" + table["scene"].astype("string")
         tables.append(table)
         counts.lines += len(np.unique(lines.pieces.line))
         counts.crossings += len(table)

@@ -32,11 +32,11 @@ def position_table(
 ) -> pd.DataFrame:
     """Return the table of positions, sorted by transect and time; `index` is from 0."""
     picked = pick_crossings(rows, settings.pick)
-    scenes = rows[rows["time"].notna()].groupby(["transect", "moment"])["scene"].nunique()
+    scenes = rows[rows["time"].notna()].groupby(["transect", "moment"])["seen_in"].nunique()
     if settings.pick != "all" and (several := int((scenes > 1).sum())):
         notes.append(
-            f"{several} times a transect was seen in several scenes of one second; they count as "
-            f"one position (--pick {settings.pick})"
+            f"{several} times a transect was seen in several scenes or results of one second; they "
+            f"count as one position (--pick {settings.pick})"
         )
     suspect = picked["cloud_suspect"].to_numpy(dtype=bool)
     if suspect.any() and not settings.keep_suspect:

@@ -346,7 +346,7 @@ def test_two_scenes_of_one_moment_are_one_position(tmp_path, baseline) -> None:
     positions, _, record = measured(tmp_path, coast, baseline)
     assert positions["position_m"].to_numpy() == pytest.approx(104, abs=0.01)
     assert (positions["crossings"] == 2).all()
-    assert "several scenes of one second" in record
+    assert "several scenes or results of one second" in record
 
 
 def test_coastlines_and_baseline_may_be_of_different_crs_and_have_heights(
@@ -384,3 +384,65 @@ def test_the_sea_on_the_other_side_is_noticed(tmp_path, baseline) -> None:
     assert "11 of 11 crossings have their land on the side that is taken for the sea" in record
     _, _, record = measured(tmp_path, coast, baseline, overwrite=True)
     assert "taken for the sea" not in record
+
+
+def test_a_baseline_of_twenty_degrees_is_as_exact_as_a_short_one() -> None:
+    transects = cast(
+        shapely.LineString([(10, 40), (10, 60)]), 4326, spacing=100_000, length=500, smooth=200
+    )
+    assert len(transects) == 23
+    y = np.linspace(39.9, 60.1, 20_000)
+    x = np.array([10 + 300 * metres_in(4326, 10, each) for each in y])
+    index, position, _ = positions_of(transects, shapely.LineString(np.column_stack((x, y))), 4326)
+    assert index.tolist() == list(range(23))
+    assert position == pytest.approx(300, abs=1e-3)
+
+
+def test_a_spacing_in_the_wrong_unit_is_refused() -> None:
+    with pytest.raises(TransectError, match="longer spacing, in metres"):
+        cast(shapely.LineString([(10, 40), (10, 41)]), 4326, spacing=0.01)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "geojson"])
+def test_times_of_columns_and_of_zones_come_out_in_utc(tmp_path, baseline, suffix) -> None:
+    coast = geopandas.read_file(write_coasts(tmp_path / "coast.gpkg", [100.0, 110.0]))
+    coast["time"] = pd.to_datetime(["2021-08-01T10:31:00+05:00", "2022-08-01T10:31:00+05:00"])
+    path = tmp_path / f"times.{suffix}"
+    coast.to_parquet(path) if suffix == "parquet" else coast.to_file(path)
+    positions, _, _ = measured(tmp_path, path, baseline)
+    first = positions["time"].iloc[0]
+    assert first == pd.Timestamp("2021-08-01T05:31:00", tz="UTC")
+
+
+@pytest.mark.parametrize("years", [[2019, 2020], ["2019", None], [2019.0, np.nan]])
+def test_years_alone_are_times(tmp_path, baseline, years) -> None:
+    coast = write_coasts(tmp_path / "coast.gpkg", [100.0, 110.0], time=years)
+    positions, _, _ = measured(tmp_path, coast, baseline)
+    assert positions["time"].min() == pd.Timestamp("2019-01-01", tz="UTC")
+
+
+def test_a_crs_that_is_not_tied_to_the_earth_is_refused(tmp_path, baseline) -> None:
+    coast = geopandas.read_file(write_coasts(tmp_path / "coast.gpkg", [100.0]))
+    local = 'LOCAL_CS["a site",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+    coast.set_crs(local, allow_override=True).to_parquet(tmp_path / "site.parquet")
+    with pytest.raises(TransectError, match="not tied to the Earth"):
+        measured(tmp_path, tmp_path / "site.parquet", baseline)
+
+
+def test_positions_without_a_level_are_left_out_of_rates_with_one(tmp_path, baseline) -> None:
+    level = [0.5, -0.5, 0.2, None]
+    coast = write_coasts(
+        tmp_path / "coast.gpkg", [90, 112, 100, 700], time=TIMES[:4], water_level_m=level,
+        level_datum=["MSL", "MSL", "MSL", None],
+    )  # fmt: skip
+    wide = Casting(length=1000)
+    positions, rates, record = measured(
+        tmp_path, coast, baseline, casting=wide, reduction=Reduction("0.05", 0)
+    )
+    assert (positions.groupby("transect").size() == 4).all()
+    assert (rates["n"] == 3).all()
+    # 100, 102 and 104 at the datum.
+    years = years_of(TIMES[:3])
+    expected = np.polyfit(years, [100, 102, 104], 1)[0]
+    assert rates["rate"].to_numpy() == pytest.approx(expected, abs=0.01)
+    assert "11 positions without a water level are left out" in record
