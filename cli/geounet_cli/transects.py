@@ -142,6 +142,8 @@ def transects(
     """
     if (slope is None) != (datum is None):
         raise typer.BadParameter("--slope and --datum go together: give both, or neither.")
+    if name != Path(name).name:
+        raise typer.BadParameter(f"--name {name} is a path. Give a name, and its folder as --out.")
     from geounet.transects import (  # imports geopandas: only when needed
         Casting,
         CoastlineOptions,

@@ -95,7 +95,11 @@ def measure_transects(
         rows, counts = _find_crossings(transects, sources, settings, progress)
         notes += _notes_on_crossings(transects, counts, settings)
         positions = position_table(transects, rows, slopes, settings, notes)
-        datum = common_datum(positions) if settings.reduction is not None else None
+        datum = None
+        if settings.reduction is not None:
+            datum = common_datum(positions)
+            if datum is None and positions["corrected_m"].notna().any():
+                notes.append("water levels name no datum; --datum is taken to be in theirs")
         rates, trends = rate_table(transects, positions, settings, notes, progress)
         _write_layer(stage, transects, rates, positions)
         for table, suffix in ((positions[list(POSITION_COLUMNS)], "_positions"), (rates, "_rates")):

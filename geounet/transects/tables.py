@@ -10,7 +10,7 @@ from geounet.transects.casting import Transects
 from geounet.transects.crossings import pick_crossings
 from geounet.transects.rates import DAYS_PER_YEAR, Trend, find_trend
 from geounet.transects.settings import TransectSettings
-from geounet.transects.tide import WITHOUT_LEVELS, common_datum, reduce_positions
+from geounet.transects.tide import WITHOUT_LEVELS, reduce_positions
 
 POSITION_COLUMNS = (
     "transect", "baseline", "chainage_m", "scene", "time", "position_m", "position_u95_m",
@@ -56,7 +56,6 @@ def position_table(
     picked["chainage_m"] = transects.chainage_m[index]
     picked["corrected_m"] = np.nan
     if settings.reduction is not None:
-        common_datum(picked)
         picked["corrected_m"] = reduce_positions(
             picked["position_m"].to_numpy(),
             picked["water_level_m"].to_numpy(),

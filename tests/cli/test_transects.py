@@ -155,6 +155,11 @@ def test_a_slope_and_a_datum_go_together(geounet, coasts, base, tmp_path) -> Non
     assert "--datum" in run.err
 
 
+def test_a_name_is_no_path(geounet, coasts, base, tmp_path) -> None:
+    run = geounet("transects", coasts, "--baseline", base, "--name", "a/b", "--out", tmp_path / "o")
+    assert run.status == 2
+
+
 def test_results_are_replaced_only_when_asked(geounet, coasts, base, tmp_path) -> None:
     line = ["transects", coasts, "--baseline", base, "--figures", "none", "--out", tmp_path / "o"]
     assert geounet(*line).status == 0

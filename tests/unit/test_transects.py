@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from hypothesis import given
+from hypothesis import strategies as st
 from pyproj import CRS, Geod, Proj
 
 from geounet.errors import TransectError
@@ -446,3 +448,44 @@ def test_positions_without_a_level_are_left_out_of_rates_with_one(tmp_path, base
     expected = np.polyfit(years, [100, 102, 104], 1)[0]
     assert rates["rate"].to_numpy() == pytest.approx(expected, abs=0.01)
     assert "11 positions without a water level are left out" in record
+
+
+def test_the_pole_is_a_place_like_another() -> None:
+    lon = np.arange(-180, 181.0)
+    parallel = shapely.LineString(np.column_stack((lon, np.full(361, 89.9))))
+    transects = cast(parallel, 4326, spacing=1000, length=2000)
+    # 0.1° of a meridian, which is 111 693.9 m a degree at the pole, all the way round.
+    assert len(transects) == int(np.ceil(2 * np.pi * 11.16939))
+    coast = shapely.LineString(np.column_stack((lon, np.full(361, 89.89))))
+    index, position, _ = positions_of(transects, coast, 4326)
+    assert index.tolist() == list(range(len(transects)))
+    assert position == pytest.approx(1116.939, abs=0.01)
+
+
+@given(
+    corners=st.lists(st.floats(-300, 300), min_size=4, max_size=8),
+    offset=st.floats(10, 400),
+)
+def test_turning_the_baseline_round_and_naming_the_other_side_changes_nothing(
+    corners, offset
+) -> None:
+    y = 59e5 + 500.0 * np.arange(len(corners))
+    line = shapely.LineString(np.column_stack((430_000 + np.array(corners), y)))
+    total = geodesic_pieces(np.array([line], dtype=object), CRS.from_epsg(32630))
+    spacing = GEOD.inv(*total.start.T, *total.end.T)[2].sum() / 10
+    right = cast(line, spacing=spacing, length=900, smooth=300)
+    left = cast(line.reverse(), spacing=spacing, length=900, smooth=300, side="left")
+    turned = np.abs((right.azimuth - left.azimuth[::-1] + 180) % 360 - 180)
+    assert turned == pytest.approx(0, abs=1e-6)
+    coast = shapely.LineString([(430_400 + offset, 589e4), (430_400 + offset, 591e4)])
+    one, other = positions_of(right, coast), positions_of(left, coast)
+    assert (10 - other[0][::-1]).tolist() == one[0].tolist()
+    assert other[1][::-1] == pytest.approx(one[1], abs=1e-6)
+
+
+def test_levels_that_name_no_datum_are_told(tmp_path, baseline) -> None:
+    coast = write_coasts(
+        tmp_path / "coast.gpkg", [90.0, 112], time=TIMES[:2], water_level_m=[0.5, -0.5]
+    )
+    _, _, record = measured(tmp_path, coast, baseline, reduction=Reduction("0.05", 0))
+    assert "water levels name no datum" in record
