@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from xml.etree.ElementTree import Element
 
 import geopandas
@@ -74,14 +75,27 @@ WATER_ALPHA = 80
 """Of 255: the picture below the water is to be seen."""
 
 
+class Subject(Protocol):
+    """What lines are drawn of: a scene, or a raster of anyone's."""
+
+    name: str
+    time: datetime | None
+    geobox: GeoBox
+    res_m: tuple[float, float]
+
+    def warn(self, text: str) -> None:
+        """Warn of something, and note it for the record."""
+
+
 @dataclass(frozen=True)
 class Field:
     """What a scene is contoured by, on its grid."""
 
     path: Path
     """Float32 GeoTIFF, tiled; NaN where invalid."""
-    quantity: Literal["probability", "index"]
-    """Probability of water, 0–1, or an index that is higher over water."""
+    quantity: Literal["probability", "index", "mask"]
+    """Probability of water, 0–1; an index that is higher over water; or a mask, 1 over water and 0
+    over land."""
     level: float
     """Where water begins."""
     bands: Sequence[Band]
@@ -128,7 +142,7 @@ def write_products(
     flags = None if scene.quality is None else stage.temporary("flags.tif")
     pixels = _write_picture(stage, scene, field, flags, progress)
     coast = CoastFlags(flags)
-    _write_vectors(stage, scene, field, coast, attributes, progress)
+    write_vectors(stage, scene, field, coast, attributes, progress)
     _write_styles(stage, scene, field, classes)
     clouds = describe_clouds(scene, pixels, coast)
     if note := cloud_note(clouds):
@@ -305,9 +319,9 @@ def _sample_windows(scene: Scene, along_side: int) -> Iterator[Window]:
             yield Window(col_off=int(col), row_off=int(row), width=cols, height=rows)
 
 
-def _write_vectors(
+def write_vectors(
     stage: Stage,
-    scene: Scene,
+    scene: Subject,
     field: Field,
     coast: CoastFlags,
     attributes: Mapping[str, Any],
@@ -371,7 +385,7 @@ def log_odds(level: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.f
 def _line_features(
     whole: Geometries,
     ground: Ground,
-    scene: Scene,
+    scene: Subject,
     field: Field,
     coast: CoastFlags,
     common: Mapping[str, Any],
@@ -391,7 +405,7 @@ def _line_features(
 
 
 def _area_features(
-    areas: Geometries, ground: Ground, scene: Scene, common: Mapping[str, Any]
+    areas: Geometries, ground: Ground, scene: Subject, common: Mapping[str, Any]
 ) -> geopandas.GeoDataFrame:
     columns = {"area_m2": ground.areas_m2(areas)}
     rest = {name: value for name, value in common.items() if name != "position_u95_m"}
@@ -399,7 +413,7 @@ def _area_features(
 
 
 def _features(
-    shapes: Geometries, columns: Mapping[str, Any], scene: Scene, common: Mapping[str, Any]
+    shapes: Geometries, columns: Mapping[str, Any], scene: Subject, common: Mapping[str, Any]
 ) -> geopandas.GeoDataFrame:
     count = len(shapes)
     time = pd.NaT if scene.time is None else pd.Timestamp(output_time(scene.time))
