@@ -104,6 +104,12 @@ def test_serial_correlation_is_that_of_residuals_and_widens_the_interval() -> No
     assert trend.lag1 == pytest.approx(left[1:] @ left[:-1] / (left @ left), abs=1e-9)
     assert trend.durbin_watson == pytest.approx(2 * (1 - trend.lag1), abs=0.05)
     assert trend.n_effective == pytest.approx(200 * (1 - trend.lag1) / (1 + trend.lag1))
+    free = trend.n_effective - 2
+    spread = ((years - years.mean()) ** 2).sum()
+    half = t.ppf(0.975, free) * np.sqrt(left @ left / free / spread)
+    assert (trend.low_serial, trend.high_serial) == pytest.approx(
+        (fit.slope - half, fit.slope + half), rel=1e-6
+    )
     wider = (trend.high_serial - trend.low_serial) / (trend.ordinary.high - trend.ordinary.low)
     assert 1.9 < wider < 3.2, "about the root of 200 / n_effective"
 
