@@ -4,7 +4,7 @@ import platform
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import rasterio
@@ -20,6 +20,7 @@ from geounet.progress import Progress, silent
 from geounet.scene import Pixels, Scene, SceneOptions, gdal_environment, open_scene
 from geounet.scene.remote import scrub
 from geounet.stitch import Part, open_canvas, read_ahead, stitch
+from geounet.threshold import BINS, Threshold, count_values, doubt_of, otsu
 from geounet.windows import HaloWindow, plan_windows
 
 INDEXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -29,11 +30,6 @@ INDEXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Common names of the bands of (a − b) / (a + b), the first that a scene has: NDWI by McFeeters
 (1996), doi:10.1080/01431169608948714, MNDWI by Xu (2006), doi:10.1080/01431160600589179."""
 
-BINS = 4000
-"""Of the histogram over [-1, 1]: finer than any noise of an index."""
-TWO_PEAKED = 0.7
-"""Share of the variance that lies between two classes. A single Gaussian peak cut in two has 2/π
-= 0.64 of it, so what is hardly above is no sign of land and water."""
 WINDOW = 1024
 READERS = 2
 
@@ -51,14 +47,6 @@ class BaselineSettings:
     """Whether a page is drawn of the result."""
     command_line: str | None = None
     """What was typed, for the record; None where nobody typed anything."""
-
-
-class Threshold(NamedTuple):
-    """What divides a histogram in two."""
-
-    value: float
-    separability: float | None
-    """Share of the variance that lies between the two classes, 0–1; None for a given value."""
 
 
 def baseline_scene(
@@ -242,12 +230,6 @@ def _write_index(
     return path, histogram, undefined
 
 
-def count_values(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Count values, which lie in [-1, 1], in `BINS` bins of equal width."""
-    bins = ((values.astype(np.float64) + 1) * (BINS / 2)).astype(np.intp)
-    return np.bincount(np.minimum(bins, BINS - 1), minlength=BINS)
-
-
 def _threshold(scene: Scene, histogram: NDArray[np.int64], settings: BaselineSettings) -> Threshold:
     if settings.threshold != "otsu":
         return Threshold(settings.threshold, None)
@@ -260,44 +242,11 @@ def _threshold(scene: Scene, histogram: NDArray[np.int64], settings: BaselineSet
     return otsu(histogram)
 
 
-def otsu(histogram: NDArray[np.int64]) -> Threshold:
-    """Divide a histogram over [-1, 1] so that the variance between the two classes is greatest.
-
-    Where a gap between two peaks leaves the choice open, the middle of the gap is taken: at its
-    edge, as other implementations have it, half a bin of one class would fall to the other.
-
-    Args:
-        histogram: Counts in bins of equal width, at least two of them not 0.
-
-    References:
-        Otsu (1979), "A threshold selection method from gray-level histograms",
-        doi:10.1109/TSMC.1979.4310076.
-    """
-    bins = len(histogram)
-    centres = (np.arange(bins) + 0.5) * 2 / bins - 1
-    total, mean = histogram.sum(), np.average(centres, weights=histogram)
-    variance = np.average((centres - mean) ** 2, weights=histogram)
-    # For each inner edge of a bin: how many values are below it, and their sum.
-    below, sums = np.cumsum(histogram)[:-1], np.cumsum(histogram * centres)[:-1]
-    weight = below * (total - below).astype(np.float64)
-    distance = mean * below - sums
-    between = np.divide(distance**2, weight, out=np.zeros(bins - 1), where=weight > 0)
-    first = int(between.argmax())
-    lower = np.flatnonzero(between[first:] < between[first])
-    last = first + (int(lower[0]) - 1 if lower.size else bins - 2 - first)
-    edge = 1 + (first + last) / 2
-    return Threshold(edge * 2 / bins - 1, float(between[first] / variance))
-
-
 def _notes(threshold: Threshold, settings: BaselineSettings, undefined: int) -> list[str]:
     """Return what a person should know of the result."""
     notes = []
-    if threshold.separability is not None and threshold.separability < TWO_PEAKED:
-        notes.append(
-            f"{settings.index.upper()} has no two clear peaks (separability "
-            f"{threshold.separability:.2f}), so Otsu's threshold {threshold.value:.3f} may divide "
-            "water or land itself; compare it with --threshold 0"
-        )
+    if doubt := doubt_of(threshold, settings.index.upper()):
+        notes.append(f"{doubt}; compare it with --threshold 0")
     if undefined:
         notes.append(f"{undefined} pixels have no {settings.index.upper()}: both bands are 0 there")
     return notes

@@ -15,16 +15,10 @@ from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 
 from geounet import baseline
-from geounet.baseline import (
-    BINS,
-    BaselineSettings,
-    baseline_scene,
-    count_values,
-    normalised_difference,
-    otsu,
-)
+from geounet.baseline import BaselineSettings, baseline_scene, normalised_difference
 from geounet.errors import BandError, OutputError, SceneError
 from geounet.scene import Pixels, SceneOptions
+from geounet.threshold import BINS, TWO_PEAKED, count_values, otsu
 
 GRID = GeoBox((40, 50), Affine(10, 0, 500_000, 0, -10, 5_400_000), "EPSG:32630")
 
@@ -105,7 +99,7 @@ def test_otsu_of_one_peak_is_told_from_otsu_of_two() -> None:
     single = otsu(count_values(one.clip(-1, 1)))
     double = otsu(count_values(two.clip(-1, 1)))
     assert single.separability == pytest.approx(2 / np.pi, abs=0.01)
-    assert single.separability < baseline.TWO_PEAKED < double.separability
+    assert single.separability < TWO_PEAKED < double.separability
     assert double.value == pytest.approx(0, abs=0.1)
 
 
