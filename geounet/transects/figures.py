@@ -42,7 +42,7 @@ class TransectPicture:
 
 def draw_transect(picture: TransectPicture, path: Path) -> None:
     """Draw positions against time with the fitted line and its 95 % band; a PNG."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.6), layout="constrained")
     axes = figure.subplots()
     when = picture.time.dt.tz_localize(None).to_numpy()
     known = np.isfinite(picture.u95_m)
@@ -61,7 +61,8 @@ def draw_transect(picture: TransectPicture, path: Path) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.grid(color="0.92", zorder=0)
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize=8, loc="best")
+        # Below: within the axes it would hide points.
+        figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     _save(figure, path)
 
 
