@@ -213,6 +213,8 @@ def draw_bands(rows: list[dict[str, Any]]) -> dict[str, Any]:
         )
         plot.scatter("at", "mean", source=source, size=9, color=color, legend_label=which)
     plot.yaxis.axis_label = "reflectance, mean ± standard deviation"
+    plot.legend.orientation = "horizontal"
+    plot.add_layout(plot.legend[0], "above")  # inside it would hide whiskers
     return _in_json(plot)
 
 
