@@ -66,7 +66,7 @@ def _timestamp(time: datetime) -> str:
 
 
 @contextmanager
-def _dated(time: datetime) -> Iterator[None]:
+def dated(time: datetime) -> Iterator[None]:
     """Let GDAL take `time` for the present. pyogrio's GDAL is not the one that rasterio sets up."""
     option = "OGR_CURRENT_DATE"
     before = pyogrio.get_gdal_config_option(option)
@@ -105,7 +105,7 @@ class LayerWriter:
         self._batch, self._vertices = [], 0
         if not full:
             return
-        with _dated(self.time):
+        with dated(self.time):
             for part in full if len(full) == 1 else [pd.concat(full, ignore_index=True)]:
                 pyogrio.write_dataframe(
                     part,

@@ -43,8 +43,9 @@ from geounet.flags import (
     describe_clouds,
     flag_column,
 )
+from geounet.formats import VectorOptions, finish_layers
 from geounet.ground import Ground
-from geounet.layers import LayerWriter, embed_styles, output_time
+from geounet.layers import LayerWriter, output_time
 from geounet.outputs import Stage
 from geounet.polygons import AreaSweep
 from geounet.progress import Progress, silent
@@ -114,6 +115,7 @@ def write_products(
     classes: Sequence[LabelClass],
     probability_dtype: Literal["uint8", "float32"],
     attributes: Mapping[str, Any],
+    vectors: VectorOptions = VectorOptions(),  # noqa: B008  frozen
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write everything that is made of a field; the same input gives the same bytes.
@@ -132,6 +134,7 @@ def write_products(
             An index is float32 always.
         attributes: What each line and area carries besides, numbers or text, as `model`;
             `position_u95_m` belongs to lines alone.
+        vectors: In which formats and CRS lines and areas are written.
         progress: Told of blocks and strips.
 
     Returns:
@@ -142,8 +145,8 @@ def write_products(
     flags = None if scene.quality is None else stage.temporary("flags.tif")
     pixels = _write_picture(stage, scene, field, flags, progress)
     coast = CoastFlags(flags)
-    write_vectors(stage, scene, field, coast, attributes, progress)
-    _write_styles(stage, scene, field, classes)
+    write_vectors(stage, scene, field, coast, attributes, vectors, progress)
+    _write_styles(stage, scene, field, classes, vectors)
     clouds = describe_clouds(scene, pixels, coast)
     if note := cloud_note(clouds):
         scene.warn(note)
@@ -325,6 +328,7 @@ def write_vectors(
     field: Field,
     coast: CoastFlags,
     attributes: Mapping[str, Any],
+    vectors: VectorOptions,
     progress: Progress,
 ) -> None:
     """Contour the field strip by strip, and write what is whole."""
@@ -359,7 +363,7 @@ def write_vectors(
         found = "no land found beside water" if any_area else "no water found"
         scene.warn(f"{found}, so no coastline is drawn")
     styles = {"coastline": qgis.qml(_line_style()), "water": qgis.qml(_water_style())}
-    embed_styles(path, styles, time)
+    finish_layers(stage, scene.geobox, styles, time, vectors)
 
 
 def log_odds(level: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]:
@@ -452,7 +456,13 @@ def _water_style() -> Element:
     return qgis.fill("#1f77b4", alpha=WATER_ALPHA)
 
 
-def _write_styles(stage: Stage, scene: Scene, field: Field, classes: Sequence[LabelClass]) -> None:
+def _write_styles(
+    stage: Stage,
+    scene: Scene,
+    field: Field,
+    classes: Sequence[LabelClass],
+    vectors: VectorOptions,
+) -> None:
     """Write what QGIS wants beside the rasters, and the project."""
     mask, picture = qgis.palette(classes), qgis.picture()
     is_probability = field.quantity == "probability"
@@ -465,8 +475,12 @@ def _write_styles(stage: Stage, scene: Scene, field: Field, classes: Sequence[La
         stage.path(f"_{kind}.qml").write_text(qgis.qml(renderer), encoding="utf-8")
     name = stage.name
     layers = [
-        qgis.ProjectLayer("Coastline", f"{name}.gpkg|layername=coastline", _line_style(), True),
-        qgis.ProjectLayer("Water", f"{name}.gpkg|layername=water", _water_style(), True),
+        qgis.ProjectLayer(
+            "Coastline", f"{name}.gpkg|layername=coastline", _line_style(), True, vectors.crs
+        ),
+        qgis.ProjectLayer(
+            "Water", f"{name}.gpkg|layername=water", _water_style(), True, vectors.crs
+        ),
         qgis.ProjectLayer("Mask", f"{name}_mask.tif", mask, False),
         qgis.ProjectLayer(
             "Probability of water" if is_probability else "Index",

@@ -13,6 +13,7 @@ from typing import Literal
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 
 from geounet.classes import LabelClass
 from geounet.cog import rgb
@@ -174,6 +175,8 @@ class ProjectLayer:
     """Relative to the project: `NAME_mask.tif`, `NAME.gpkg|layername=water`."""
     renderer: Element
     shown: bool
+    crs: str | None = None
+    """As pyproj takes it; None is the project's."""
 
     @property
     def is_vector(self) -> bool:
@@ -196,7 +199,7 @@ def write_project(
     layers = list(layers)
     root = Element("qgis", version=VERSION, projectname=title)
     SubElement(root, "title").text = title
-    _add_crs(SubElement(root, "projectCrs"), geobox)
+    _add_crs(SubElement(root, "projectCrs"), crs_of(geobox))
     tree = SubElement(root, "layer-tree-group")
     for index, layer in enumerate(layers):
         checked = "Qt::Checked" if layer.shown else "Qt::Unchecked"
@@ -205,12 +208,12 @@ def write_project(
     left, bottom, right, top = (repr(float(side)) for side in box.bbox)
     view = SubElement(SubElement(root, "ProjectViewSettings"), "DefaultViewExtent")
     view.attrib.update(xmin=left, ymin=bottom, xmax=right, ymax=top)
-    _add_crs(view, geobox)
+    _add_crs(view, crs_of(geobox))
     canvas = SubElement(root, "mapcanvas", name="theMapCanvas")
     extent = SubElement(canvas, "extent")
     for tag, value in (("xmin", left), ("ymin", bottom), ("xmax", right), ("ymax", top)):
         SubElement(extent, tag).text = value
-    _add_crs(SubElement(canvas, "destinationsrs"), geobox)
+    _add_crs(SubElement(canvas, "destinationsrs"), crs_of(geobox))
     project_layers = SubElement(root, "projectlayers")
     for index, layer in enumerate(layers):
         project_layers.append(_map_layer(_layer_id(index), layer, geobox))
@@ -237,15 +240,16 @@ def _map_layer(layer_id: str, layer: ProjectLayer, geobox: GeoBox) -> Element:
     SubElement(element, "id").text = layer_id
     SubElement(element, "datasource").text = f"./{layer.source}"
     SubElement(element, "layername").text = layer.title
-    _add_crs(SubElement(element, "srs"), geobox)
+    crs = crs_of(geobox) if layer.crs is None else CRS.from_user_input(layer.crs)
+    _add_crs(SubElement(element, "srs"), crs)
     SubElement(element, "provider").text = "ogr" if layer.is_vector else "gdal"
     (element if layer.is_vector else SubElement(element, "pipe")).append(layer.renderer)
     return element
 
 
-def _add_crs(parent: Element, geobox: GeoBox) -> None:
+def _add_crs(parent: Element, crs: CRS) -> None:
     # An authid alone is answered by QGIS and yet not valid: it takes the WKT.
-    SubElement(SubElement(parent, "spatialrefsys"), "wkt").text = crs_of(geobox).to_wkt()
+    SubElement(SubElement(parent, "spatialrefsys"), "wkt").text = crs.to_wkt()
 
 
 def _text(root: Element) -> str:

@@ -197,8 +197,8 @@ def project(shapes: Geometries, source: CRS, target: CRS, geobox: GeoBox) -> Geo
     """
     moved = shapes
     if source != target:
-        forward = _transformer(source, target)
-        dense = shapely.segmentize(shapes, _straight_length(source, target, geobox))
+        forward = transformer(source, target)
+        dense = shapely.segmentize(shapes, straight_length(source, target, geobox))
         moved = shapely.transform(
             dense, lambda xy: np.column_stack(forward.transform(xy[:, 0], xy[:, 1]))
         )
@@ -255,7 +255,7 @@ def pieces_of(polygons: Geometries, *, most_vertices: int = 1000) -> Geometries:
 
 def lonlat_bounds(bounds: Bounds, crs: CRS) -> Bounds:
     """Return bounds in WGS 84; left is greater than right where they cross 180°."""
-    return _transformer(crs, WGS84).transform_bounds(*bounds, densify_pts=21)
+    return transformer(crs, WGS84).transform_bounds(*bounds, densify_pts=21)
 
 
 def describe_bounds(bounds: Bounds, crs: CRS) -> str:
@@ -310,7 +310,7 @@ def _boxes_around(geobox: GeoBox, crs: CRS, margin_m: float | None) -> list[Boun
     right = left + span
     turns = [(left, right)] if right <= 180 else [(left, 180.0), (-180.0, right - 360)]
     boxes = [
-        _transformer(WGS84, crs).transform_bounds(west, bottom, east, top, densify_pts=21)
+        transformer(WGS84, crs).transform_bounds(west, bottom, east, top, densify_pts=21)
         for west, east in turns
     ]
     return [box for box in boxes if np.isfinite(box).all() and box[0] <= box[2]]
@@ -323,19 +323,20 @@ def _grown_bounds(geobox: GeoBox) -> Bounds:
 
 
 @lru_cache(maxsize=64)
-def _transformer(source: CRS, target: CRS) -> Transformer:
+def transformer(source: CRS, target: CRS) -> Transformer:
+    """Return the way from one CRS to another, x or longitude first."""
     return Transformer.from_crs(source, target, always_xy=True)
 
 
-def _straight_length(source: CRS, target: CRS, geobox: GeoBox) -> float:
-    """Return how long an edge in `source` may be to stay straight enough in `target`.
+def straight_length(source: CRS, target: CRS, geobox: GeoBox) -> float:
+    """Return how long an edge in `source` may be, on a grid, to stay straight enough in `target`.
 
     Found by trying: edges in four directions at 25 places of the grid, shorter and shorter.
     """
-    to_target, to_grid = _transformer(source, target), _transformer(target, crs_of(geobox))
+    to_target, to_grid = transformer(source, target), transformer(target, crs_of(geobox))
     left, bottom, right, top = grid_bounds(geobox)
     grid = np.meshgrid(np.linspace(left, right, 5), np.linspace(bottom, top, 5))
-    x, y = _transformer(crs_of(geobox), source).transform(grid[0].ravel(), grid[1].ravel())
+    x, y = transformer(crs_of(geobox), source).transform(grid[0].ravel(), grid[1].ravel())
     middles = np.stack([x, y])[:, np.isfinite(x) & np.isfinite(y)]  # (2, places)
     if middles.shape[1] == 0:
         return math.inf
