@@ -11,6 +11,7 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 
+from geounet.contours import Geometries
 from geounet.errors import ResultError
 from geounet.result_page.result import Result, View
 from geounet.scene.grid import res_in_metres
@@ -20,8 +21,9 @@ BATCH = 5000
 """Lines that are read at once."""
 DRAWN_LINES, DRAWN_VERTICES = 10_000, 150_000
 """As many as a page draws: a browser draws them in a second, and they are 3 MB of it."""
-TOLERANCE_PX = 0.1
-"""By how much a drawn line may be off, in pixels of the picture."""
+TOLERANCE_PX, MOST_TOLERANCE_PX = 0.1, 3.2
+"""By how much a drawn line may be off, in pixels of the picture: the first, or twice that, and so
+on up to the second, until there are no more than `DRAWN_VERTICES`."""
 LEAST_PX = 0.5
 """Shorter lines are not drawn, in pixels of the picture, where that is reduced."""
 WIDE_EDGE_PX = 3.0
@@ -71,9 +73,7 @@ def read_lines(result: Result, view: View) -> Lines | None:
     least = LEAST_PX * view.px if view.reduced > 1 else 0.0
     for batch in _batches(result):
         _add_up(lines, batch)
-        simple = batch.assign(
-            geometry=shapely.simplify(batch.geometry.array, TOLERANCE_PX * view.px)
-        )
+        simple = batch.assign(geometry=_simpler(batch, TOLERANCE_PX * view.px))
         if least:
             left, bottom, right, top = simple.bounds.to_numpy().T
             simple = simple[np.maximum(right - left, top - bottom) >= least]
@@ -83,6 +83,13 @@ def read_lines(result: Result, view: View) -> Lines | None:
         wide = batch[long & (batch["edge_width_m"] >= lines.wide_m)]
         lines.widest = _joined(lines.widest, wide).nlargest(WIDEST, "edge_width_m", keep="first")
     if lines.drawn is not None:
+        tolerance_px = TOLERANCE_PX
+        while _vertices(lines.drawn) > DRAWN_VERTICES and tolerance_px < MOST_TOLERANCE_PX:
+            tolerance_px *= 2
+            coarser = _simpler(lines.drawn, tolerance_px * view.px)
+            lines.drawn = lines.drawn.assign(geometry=coarser)
+        lines.tolerance_m *= tolerance_px / TOLERANCE_PX
+        lines.drawn = _first(lines.drawn, DRAWN_VERTICES)
         lines.drawn_m = float(lines.drawn["length_m"].sum())
     return lines
 
@@ -144,9 +151,21 @@ def _joined(one: geopandas.GeoDataFrame | None, other: Any) -> Any:
 
 
 def _longest(lines: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
-    """Keep the longest, as many as a page draws."""
+    """Keep the longest lines, as many as a page draws, longest first."""
     order = np.argsort(-lines["length_m"].to_numpy(), kind="stable")[:DRAWN_LINES]
-    vertices: NDArray[np.int64] = np.cumsum(
-        shapely.get_num_coordinates(lines.geometry.array[order])
-    )
-    return lines.iloc[order[vertices <= DRAWN_VERTICES]]
+    return lines.iloc[order]
+
+
+def _simpler(lines: geopandas.GeoDataFrame, tolerance: float) -> Geometries:
+    # Keeping crossings out would take many times as long, and be of use to no eye.
+    return shapely.simplify(lines.geometry.array, tolerance, preserve_topology=False)
+
+
+def _vertices(lines: geopandas.GeoDataFrame) -> int:
+    return int(shapely.get_num_coordinates(lines.geometry.array).sum())
+
+
+def _first(lines: geopandas.GeoDataFrame, vertices: int) -> geopandas.GeoDataFrame:
+    """Keep the first lines, as many as have so many vertices together."""
+    upto: NDArray[np.int64] = np.cumsum(shapely.get_num_coordinates(lines.geometry.array))
+    return lines[upto <= vertices]

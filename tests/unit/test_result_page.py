@@ -184,6 +184,18 @@ def test_of_very_many_lines_the_longest_are_drawn_and_the_page_says_so(
     assert f"of {len(layer)} the 5 longest are drawn, {share:.1%} of the length" in text
 
 
+def test_lines_of_very_many_vertices_are_drawn_coarser_before_any_is_left_out(rough, monkeypatch):
+    monkeypatch.setattr(lines_module, "DRAWN_VERTICES", 300)
+    layer = geopandas.read_file(rough.lines, layer="coastline")
+    assert shapely.get_num_coordinates(layer.geometry.array).sum() > 1000
+    lines = read_lines(rough, View.of(rough.geobox))
+    assert shapely.get_num_coordinates(lines.drawn.geometry.array).sum() <= 300
+    assert lines.tolerance_m > 1.5
+    order = layer["length_m"].argsort(kind="stable")[::-1]
+    for drawn, whole in zip(lines.drawn.geometry, layer.geometry[order], strict=False):
+        assert shapely.hausdorff_distance(drawn, whole) <= lines.tolerance_m * 3
+
+
 def copy_of(result: Result, folder: Path) -> Result:
     folder.mkdir()
     for path in result.folder.iterdir():
