@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -13,6 +13,8 @@ from scipy.ndimage import binary_erosion
 
 from geounet.classes import IGNORE, LAND_WATER, LabelClass
 from geounet.distances import Coordinates
+from geounet.evaluate.boundary import BOUNDARY_PX
+from geounet.evaluate.pixel_blocks import PixelBlocks
 from geounet.labels import LabelSource
 from geounet.progress import Progress
 from geounet.vectors import Geometries, covered, grid_bounds
@@ -144,11 +146,23 @@ class Comparison:
     """The reference's classes; None where it has lines only."""
     within: Geometries | None
     """Polygons in the CRS of `geobox`, the ground that counts; None is all of it."""
+    block_m: float
+    """Side of the blocks of ground by which pixels are counted, in metres."""
+
+
+class Compared(NamedTuple):
+    """What came of a pass."""
+
+    counts: PixelCounts
+    blocks: PixelBlocks
+    """The same by blocks of ground, and boundary IoU."""
+    points: list[NDArray[np.bool_]]
+    """For each set of points, (n,), which of them lie on ground that both maps know."""
 
 
 def compare(
     comparison: Comparison, point_sets: Sequence[Coordinates], progress: Progress
-) -> tuple[PixelCounts, list[NDArray[np.bool_]]]:
+) -> Compared:
     """Count pixels, and find out which points lie on ground that both maps know.
 
     A line may lie anywhere between two pixels that are known; so a point counts if the pixel under
@@ -158,9 +172,6 @@ def compare(
         comparison: What is compared.
         point_sets: Points by (col, row).
         progress: Told of every block.
-
-    Returns:
-        The counts, and for each set of points which of them count.
     """
     geobox, area = comparison.geobox, comparison.area
     shape = (geobox.shape[0], geobox.shape[1])
@@ -169,8 +180,10 @@ def compare(
     of_mask = class_indexes(comparison.mask.classes, classes)
     of_area = class_indexes(known, classes)
     counts = PixelCounts(classes)
+    names = [one.name for one in classes]
+    blocks = PixelBlocks(geobox, names, side_m=comparison.block_m)
     flags = [PointFlags(points, shape) for points in point_sets]
-    windows = list(plan_windows(*shape, core=BLOCK, halo=1))
+    windows = list(plan_windows(*shape, core=BLOCK, halo=max(BOUNDARY_PX)))
     for number, window in enumerate(progress(windows, label="comparing", total=len(windows))):
         read = window.read.intersection(
             Window(col_off=0, row_off=0, width=shape[1], height=shape[0])
@@ -181,13 +194,14 @@ def compare(
         # Without classes to compare with, whatever is predicted is as good as known.
         reference = predicted if area is None else of_area[area.read(here)]
         keep = window._replace(read=read).keep
+        known_there = inside & (predicted != IGNORE) & (reference != IGNORE)
         if area is not None:
             counts.add(reference[keep], predicted[keep], inside[keep])
-        known_there = inside & (predicted != IGNORE) & (reference != IGNORE)
+            blocks.add(window.core, keep, reference, predicted, known_there)
         comparable = np.asarray(binary_erosion(known_there, np.ones((3, 3)), border_value=0))
         for one in flags:
             one.fill(number, window.core, comparable[keep])
-    return counts, [one.flags for one in flags]
+    return Compared(counts, blocks, [one.flags for one in flags])
 
 
 def _inside(within: Geometries | None, geobox: GeoBox) -> NDArray[np.bool_]:

@@ -1,15 +1,16 @@
 """What is evaluated: a result of geounet, or a mask raster of anyone's."""
 
-import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyogrio
 import rasterio
 import shapely
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
@@ -17,12 +18,80 @@ from geounet.classes import LabelClass
 from geounet.contours import Geometries
 from geounet.errors import LabelError, ResultError
 from geounet.labels import LabelSource, LabelValues, RasterLabels, is_raster, parse_values
-from geounet.outputs import SCORES, read_record, sha256_of
+from geounet.outputs import COMMANDS, SCORES, find_record, list_records, read_record, sha256_of
 
 logger = logging.getLogger(__name__)
 
-COMMANDS = ("predict", "baseline")
-"""Those whose results are masks."""
+__all__ = [
+    "LineChoice",
+    "PredictedLines",
+    "Prediction",
+    "default_scores_path",
+    "list_records",
+    "open_prediction",
+    "result_file",
+]
+
+
+@dataclass(frozen=True)
+class LineChoice:
+    """Which of the predicted lines count."""
+
+    kind: str | None = None
+    """Those of this `kind` only, such as `sea`."""
+    exclude_cloud_suspect: bool = False
+    """Not those that go along or under cloud."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """By which it is chosen."""
+        suspect = ("cloud_suspect",) if self.exclude_cloud_suspect else ()
+        return (*(("kind",) if self.kind is not None else ()), *suspect)
+
+    def choose(
+        self, columns: Mapping[str, NDArray[Any]], count: int, file: str
+    ) -> NDArray[np.bool_]:
+        """Return which of the lines are chosen, (count,).
+
+        Args:
+            columns: What is known of each line.
+            count: How many there are.
+            file: What they are from.
+
+        Raises:
+            ResultError: A column is missing, or none is of that kind.
+        """
+        if missing := [name for name in self.columns if name not in columns]:
+            option = "--kind" if "kind" in missing else "--exclude-cloud-suspect"
+            raise ResultError(
+                f"The lines of {file} have no column {' or '.join(missing)}, by which {option} "
+                "chooses. Make the result again with this geounet, or leave the option out."
+            )
+        chosen = np.ones(count, dtype=np.bool_)
+        if self.kind is not None:
+            chosen &= columns["kind"] == self.kind
+            if count and not chosen.any():
+                there = ", ".join(sorted({str(kind) for kind in columns["kind"]}))
+                raise ResultError(
+                    f"{file} has no lines of kind {self.kind}; it has {there}. Results know sea "
+                    "and lake where --sea said what the sea is."
+                )
+        if self.exclude_cloud_suspect:
+            # Null, where nobody knows of clouds, is no reason to leave a line out.
+            chosen &= ~np.asarray(columns["cloud_suspect"] == 1, dtype=np.bool_)
+        return chosen
+
+
+EVERY_LINE = LineChoice()
+
+
+class PredictedLines(NamedTuple):
+    """Lines of a result, land on their left."""
+
+    lines: Geometries
+    crs: CRS
+    chosen: NDArray[np.bool_]
+    """(n,), which of them count."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +108,24 @@ class Prediction:
     lines: Path | None
     """GeoPackage with the layer `coastline`; None where the mask is all there is."""
 
-    def read_lines(self) -> tuple[Geometries, CRS]:
-        """Return the predicted lines, land on their left, and the CRS they are in.
+    def read_lines(self, choice: LineChoice = EVERY_LINE) -> PredictedLines:
+        """Return the predicted lines, and which of them are chosen.
 
         Raises:
-            ResultError: There is no such layer.
+            ResultError: There is no such layer, or it does not tell what they are chosen by.
         """
         assert self.lines is not None
         try:
-            about, _, wkb, _ = pyogrio.raw.read(
-                self.lines, layer="coastline", columns=[], force_2d=True
+            about, _, wkb, columns = pyogrio.raw.read(
+                self.lines, layer="coastline", columns=list(choice.columns), force_2d=True
             )
         except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
             why = " ".join(str(error).split())
             raise ResultError(f"{self.lines} has no lines to compare: {why}.") from error
-        return np.atleast_1d(shapely.from_wkb(wkb)), CRS.from_user_input(about["crs"])
+        lines, line = shapely.get_parts(shapely.from_wkb(wkb), return_index=True)
+        by_name = dict(zip(about["fields"], columns, strict=True))
+        chosen = choice.choose(by_name, len(wkb), str(self.lines))
+        return PredictedLines(lines, CRS.from_user_input(about["crs"]), chosen[line])
 
 
 def open_prediction(path: Path, *, name: str | None, values: str | None) -> Prediction:
@@ -71,7 +143,7 @@ def open_prediction(path: Path, *, name: str | None, values: str | None) -> Pred
     """
     if not path.exists():
         raise ResultError(f"{path} is not there. Check the path.")
-    record_path = _find_record(path, name) if path.is_dir() else path
+    record_path = find_record(path, name) if path.is_dir() else path
     if path.is_dir() or _looks_like_json(path):
         if values is not None:
             raise ResultError(f"{record_path} says what its mask's values mean: no --mask-values.")
@@ -84,41 +156,13 @@ def open_prediction(path: Path, *, name: str | None, values: str | None) -> Pred
     return _with_mask(path, path.stem, path, meaning, record=None, lines=None)
 
 
-def _find_record(folder: Path, name: str | None) -> Path:
-    """Return the record in a folder that holds one, or is called `name`."""
-    records = list_records(folder)
-    if name is not None:
-        records = [record for record in records if record.stem == name]
-    if len(records) == 1:
-        return records[0]
-    there = ", ".join(sorted(record.stem for record in list_records(folder)))
-    if records:
-        raise ResultError(f"{folder} holds several results: {there}. Say which with --name.")
-    called = f" called {name}" if name is not None else ""
-    hint = f"it has {there}." if there else "`geounet predict` makes them."
-    raise ResultError(f"{folder} holds no result{called}: no NAME.json of one; {hint}")
-
-
-def list_records(folder: Path) -> list[Path]:
-    """Return the records of results in a folder, in the order of their names."""
-
-    def is_record(path: Path) -> bool:
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return isinstance(record, dict) and record.get("command") in COMMANDS
-
-    return sorted(path for path in folder.glob("*.json") if is_record(path))
-
-
 def default_scores_path(path: Path, *, name: str | None) -> Path:
     """Return where scores go if nobody says it: `NAME.scores.json` beside the prediction.
 
     Raises:
         ResultError: The folder holds no such prediction, or more than one.
     """
-    file = _find_record(path, name) if path.is_dir() else path
+    file = find_record(path, name) if path.is_dir() else path
     return file.with_name(f"{file.stem}{SCORES}")
 
 
@@ -133,7 +177,7 @@ def _open_result(record_path: Path) -> Prediction:
     if record["command"] not in COMMANDS:
         raise ResultError(
             f"{record_path} is a record of `geounet {record['command']}`, not of a result. "
-            "Give that of predict or baseline."
+            "Give that of predict, baseline or coastline."
         )
     mask = result_file(record_path, record, f"{name}_mask.tif")
     lines = result_file(record_path, record, f"{name}.gpkg")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -12,10 +12,19 @@ from numpy.typing import NDArray
 
 from geounet import __version__
 from geounet.chips import open_chips
-from geounet.distances import Pieces, Plane, Points, match_points, points_along, summarise
+from geounet.distances import (
+    FARTHER,
+    Pieces,
+    Plane,
+    Points,
+    match_points,
+    nearest_on,
+    points_along,
+)
 from geounet.errors import ChipsError, LabelError, OutputError, ResultError
-from geounet.evaluate.comparison import Comparison, PixelCounts, compare
-from geounet.evaluate.prediction import Prediction, open_prediction
+from geounet.evaluate.comparison import Compared, Comparison, compare
+from geounet.evaluate.line_scores import BUFFERS_M, BUFFERS_PX, LineErrors
+from geounet.evaluate.prediction import LineChoice, Prediction, open_prediction
 from geounet.evaluate.reference import (
     Reference,
     ReferenceOptions,
@@ -46,6 +55,23 @@ class EvaluateSettings:
     split: str = "test"
     max_distance: float = 5.0
     """Lines further apart than this, in pixels, do not match."""
+    step: float = 1.0
+    """From point to point along each line, in pixels."""
+    lines: LineChoice = field(default_factory=LineChoice)
+    """Which of the predicted lines count."""
+    block_km: float = 1.0
+    """Side of the blocks of ground that are drawn for intervals."""
+    seed: int = 0
+    """Of these draws."""
+
+
+class Evaluation(NamedTuple):
+    """What came of holding a prediction against the truth."""
+
+    scores: dict[str, Any]
+    """As JSON has them."""
+    errors: LineErrors
+    """Every point of both lines, with its distance to the other."""
 
 
 def evaluate_prediction(
@@ -55,6 +81,17 @@ def evaluate_prediction(
     *,
     progress: Progress = silent,
 ) -> dict[str, Any]:
+    """Return the scores of `measure_prediction` alone."""
+    return measure_prediction(path, references, settings, progress=progress).scores
+
+
+def measure_prediction(
+    path: Path,
+    references: Sequence[str],
+    settings: EvaluateSettings,
+    *,
+    progress: Progress = silent,
+) -> Evaluation:
     """Hold a prediction against the truth.
 
     A reference that is an area (raster or polygons) gives pixel scores, and distances to its
@@ -67,10 +104,11 @@ def evaluate_prediction(
         progress: Told of every block.
 
     Returns:
-        The scores, as JSON has them.
+        Scores, and the distances of which they are made.
 
     Raises:
-        ResultError: The prediction cannot be read, or has no ground in common with the truth.
+        ResultError: The prediction cannot be read, has no lines of those that are to count, or has
+            no ground in common with the truth.
         LabelError: A reference cannot be read.
         ChipsError: The chip folder cannot be read, or has no such split.
     """
@@ -116,42 +154,71 @@ def _score(
     references: Sequence[Reference],
     settings: EvaluateSettings,
     progress: Progress,
-) -> dict[str, Any]:
+) -> Evaluation:
     plane = Plane(prediction.geobox)
     pixel_m = plane.pixel_m
     reach = settings.max_distance * pixel_m
+    # Buffers may be wider than lines may lie apart.
+    search = max(reach, *BUFFERS_M, max(BUFFERS_PX) * pixel_m)
     drawn = [one for one in references if not one.directed] or list(references)
-    truth = join([reference_pieces(one, plane, reach=reach) for one in drawn])
-    line = _predicted_pieces(prediction, plane)
-    along, along_truth = points_along(line, pixel_m), points_along(truth, pixel_m)
+    truth = join([reference_pieces(one, plane, reach=FARTHER * search) for one in drawn])
+    line, chosen = _predicted_pieces(prediction, plane, settings.lines)
+    step = settings.step * pixel_m
+    along, along_truth = points_along(line, step), points_along(truth, step)
 
     area = next((one.area for one in references if one.area is not None), None)
     within = _ground_of_split(settings, prediction)
-    counts, (counted, counted_truth) = compare(
-        Comparison(prediction.geobox, prediction.mask, area, within),
+    block_m = 1000 * settings.block_km
+    compared = compare(
+        Comparison(prediction.geobox, prediction.mask, area, within, block_m),
         [plane.to_pixels(along.xy), plane.to_pixels(along_truth.xy)],
         progress,
     )
+    along, along_truth = map(Points.keep, (along, along_truth), compared.points)
+    counts, counts_truth = chosen[along.line], _beside(along_truth, line, chosen, reach)
+    left_out = {
+        "predicted_m": float(along.step[~counts].sum()),
+        "reference_m": float(along_truth.step[~counts_truth].sum()),
+    }
+    along, along_truth = along.keep(counts), along_truth.keep(counts_truth)
     directed = all(one.directed for one in drawn)
-    here = match_points(_keep(along, counted), truth, plane, within=reach, directed=directed)
-    there = match_points(
-        _keep(along_truth, counted_truth), line, plane, within=reach, directed=True
+    here = match_points(along, truth, plane, within=search, directed=directed)
+    chosen_line = line.keep(chosen[line.line])
+    there = match_points(along_truth, chosen_line, plane, within=search, directed=True)
+    errors = LineErrors(
+        plane, here, there.seen_from_other(), reach_m=reach, signed=True, block_m=block_m
     )
-    completeness = summarise(there, pixel_m)
-    return {
+    lines = errors.record(seed=settings.seed)
+    missed = {name: lines["truth"][name] for name in ("matched_m", "unmatched_m", "matched_share")}
+    scores = {
         **_record(prediction, references, settings),
-        "pixels": None if area is None else _pixel_scores(counts, prediction),
+        "pixels": None if area is None else _pixel_scores(compared, prediction, settings),
         "lines": {
             "reference": [one.text for one in drawn],
             "pixel_m": pixel_m,
+            "step_px": settings.step,
             "max_distance_px": settings.max_distance,
             "side_from": "reference" if directed else "prediction",
-            "predicted": summarise(here, pixel_m),
-            "missed": {
-                key: completeness[key] for key in ("matched_m", "unmatched_m", "matched_share")
+            "chosen": {
+                "kind": settings.lines.kind,
+                "cloud_suspect": not settings.lines.exclude_cloud_suspect,
+                "left_out": left_out,
             },
+            "missed": missed,
+            **lines,
         },
     }
+    return Evaluation(scores, errors)
+
+
+def _beside(
+    points: Points, line: Pieces, chosen: NDArray[np.bool_], reach: float
+) -> NDArray[np.bool_]:
+    """Return which points of a reference count: not those whose nearest line is left out."""
+    if chosen.all():
+        return np.ones(len(points.xy), dtype=np.bool_)
+    near = nearest_on(line, points.xy, within=reach)
+    return ~near.found | chosen[line.line[near.piece]]
 
 
 def _record(
@@ -173,8 +240,10 @@ def _record(
     }
 
 
-def _pixel_scores(counts: PixelCounts, prediction: Prediction) -> dict[str, Any]:
-    scores = counts.scores()
+def _pixel_scores(
+    compared: Compared, prediction: Prediction, settings: EvaluateSettings
+) -> dict[str, Any]:
+    scores = compared.counts.scores()
     if not scores["compared"]:
         left_out = ", ".join(
             f"{n} {why.replace('_', ' ')}" for why, n in scores["left_out"].items()
@@ -183,22 +252,29 @@ def _pixel_scores(counts: PixelCounts, prediction: Prediction) -> dict[str, Any]
             f"{prediction.path} and the reference know no pixel in common; of the prediction's "
             f"are {left_out}."
         )
-    return scores
+    return {**scores, **compared.blocks.record(seed=settings.seed)}
 
 
-def _keep(points: Points, which: NDArray[np.bool_]) -> Points:
-    return Points(*(values[which] for values in points))
+def _predicted_pieces(
+    prediction: Prediction, plane: Plane, choice: LineChoice
+) -> tuple[Pieces, NDArray[np.bool_]]:
+    """Return the predicted lines on the plane, and which of them count, by their numbers.
 
-
-def _predicted_pieces(prediction: Prediction, plane: Plane) -> Pieces:
-    """Return the predicted line on the plane: the one that came with the mask, or the mask's."""
+    They are those that came with the mask, or else the mask's.
+    """
     geobox = prediction.geobox
     if prediction.lines is not None:
-        lines, crs = prediction.read_lines()
-        return Pieces.from_lines(lines).transformed(plane.from_crs(crs))
+        lines, crs, chosen = prediction.read_lines(choice)
+        return Pieces.from_lines(lines).transformed(plane.from_crs(crs)), chosen
+    if choice.columns:
+        raise ResultError(
+            f"{prediction.path} is a mask: it does not say what kind its lines are or where clouds "
+            "were. --kind and --exclude-cloud-suspect are for results of geounet."
+        )
     water = frozenset(one.value for one in prediction.mask.classes if one.water)
     pieces = trace_boundary(prediction.mask, geobox, water)
-    return pieces.transformed(plane.from_crs(crs_of(geobox)))
+    every = np.ones(int(pieces.line.max(initial=-1)) + 1, dtype=np.bool_)
+    return pieces.transformed(plane.from_crs(crs_of(geobox))), every
 
 
 def _ground_of_split(settings: EvaluateSettings, prediction: Prediction) -> Geometries | None:

@@ -239,7 +239,8 @@ def test_only_pieces_near_a_box_are_kept() -> None:
 
 
 def test_a_summary_has_the_textbook_values() -> None:
-    points = Points(np.zeros((4, 2)), np.array([1.0, 1.0, 1.0, 2.0]), np.zeros((4, 2)))
+    steps = np.array([1.0, 1.0, 1.0, 2.0])
+    points = Points(np.zeros((4, 2)), steps, np.zeros((4, 2)), np.zeros(4, np.intp))
     matches = Matches(
         points,
         np.array([True, True, True, False]),
@@ -252,8 +253,11 @@ def test_a_summary_has_the_textbook_values() -> None:
     assert scores["matched_share"] == pytest.approx(0.6)
     assert scores["points"] == 3
     assert scores["metres"] == pytest.approx(
-        {"mean": 4, "median": 4, "rmse": np.sqrt(50 / 3), "p95": 4.9, "mean_signed": 4 / 3}
-    )
+        {
+            "mean": 4, "median": 4, "rmse": np.sqrt(50 / 3), "p95": 4.9,
+            "mean_signed": 4 / 3, "median_signed": 3,
+        }
+    )  # fmt: skip
     assert scores["pixels"]["p95"] == pytest.approx(2.45)
 
 
