@@ -55,11 +55,32 @@ class Strip:
         """Position of the row of centres where the next strip begins."""
         return self.top + len(self.values) - 1.5
 
+    @property
+    def first_row(self) -> float:
+        """Position of the row of centres where the strip begins."""
+        return self.top + 1.5
+
     def sides(self) -> NDArray[np.complex128]:
         """Return where the sweep row meets edges between valid and invalid pixels."""
         valid = np.isfinite(self.values[-2])
         cols = np.flatnonzero(valid[1:] != valid[:-1]).astype(np.complex128)
         return cols + 1j * self.sweep_row
+
+    def corners(self) -> NDArray[np.complex128]:
+        """Return where the edge between valid and invalid pixels turns, col + 1j·row."""
+        row, col = np.nonzero(_turning(np.isfinite(self.values[1:-1])))
+        return col + 1j * (row + self.top + 2)
+
+    def holes(self) -> NDArray[np.complex128]:
+        """Return a corner at least of all nodata that valid pixels surround, col + 1j·row.
+
+        It is the upper left one of a pixel beyond three valid ones, as the first in the uppermost
+        row of such nodata is.
+        """
+        valid = np.isfinite(self.values[1:-1])
+        alone = valid[:-1, :-1] & valid[:-1, 1:] & valid[1:, :-1] & ~valid[1:, 1:]
+        row, col = np.nonzero(alone)
+        return col + 1j * (row + self.top + 2)
 
 
 class Contours(NamedTuple):
@@ -73,6 +94,8 @@ class Contours(NamedTuple):
     """
     areas: Geometries
     """Polygons (col, row) of values above the level, not always valid on their own."""
+    land: Geometries = np.empty(0, dtype=object)
+    """Polygons (col, row) of values below the level, if they were asked for."""
 
 
 def strip_rows(width: int) -> int:
@@ -86,6 +109,7 @@ def cut_strips(
     *,
     level: float,
     rows: int | None = None,
+    band: int | None = None,
 ) -> Iterator[Strip]:
     """Cut a field into strips that share one row of pixels with the next.
 
@@ -94,20 +118,46 @@ def cut_strips(
         shape: Height and width of the field.
         level: What is to be contoured.
         rows: Rows contoured at a time; `strip_rows` if None.
+        band: Strips end at rows that are a multiple of it, too; None for no such rows.
 
     Yields:
         Strips from the top down, the first and the last reaching half a pixel beyond the raster.
     """
     height, width = shape
     rows = rows or strip_rows(width)
-    # Rows -1 and height are beyond the raster, and a row more on both sides for slopes.
-    for first in range(-1, height, rows):
+    first = -1
+    while first < height:
         last = min(first + rows, height)
-        values = np.full((last - first + 3, width + 2), np.nan)
-        start, stop = max(first - 1, 0), min(last + 2, height)
-        offset = start - (first - 1)
-        values[offset : offset + stop - start, 1:-1] = read(start, stop)
-        yield Strip(keep_off(values, level), top=first - 1, level=level)
+        if band is not None:
+            last = min(last, (first // band + 1) * band)
+        yield cut_strip(read, shape, first, last, level=level)
+        first = last
+
+
+def cut_strip(
+    read: Callable[[int, int], NDArray[np.floating[Any]]],
+    shape: tuple[int, int],
+    first: int,
+    last: int,
+    *,
+    level: float,
+) -> Strip:
+    """Cut one strip out of a field, as `cut_strips` does.
+
+    Args:
+        read: As there.
+        shape: Height and width of the field.
+        first: The row of pixels at whose centres it begins; -1 is beyond the raster.
+        last: The row of pixels at whose centres it ends; `height` is beyond the raster.
+        level: What is to be contoured.
+    """
+    height, width = shape
+    # A row more on both sides for slopes.
+    values = np.full((last - first + 3, width + 2), np.nan)
+    start, stop = max(first - 1, 0), min(last + 2, height)
+    offset = start - (first - 1)
+    values[offset : offset + stop - start, 1:-1] = read(start, stop)
+    return Strip(keep_off(values, level), top=first - 1, level=level)
 
 
 def keep_off(values: NDArray[np.float64], level: float) -> NDArray[np.float64]:
@@ -118,13 +168,20 @@ def keep_off(values: NDArray[np.float64], level: float) -> NDArray[np.float64]:
     return values
 
 
-def trace(strip: Strip, res_m: tuple[float, float] = (1, 1), spread: float = 0.5) -> Contours:
+def trace(
+    strip: Strip,
+    res_m: tuple[float, float] = (1, 1),
+    spread: float = 0.5,
+    *,
+    land: bool = False,
+) -> Contours:
     """Contour one strip.
 
     Args:
         strip: What to contour.
         res_m: Size of a pixel along a row and down a column, in metres, for widths.
         spread: By how much the values of two lines differ that a width lies between.
+        land: Whether the areas below the level are wanted, too.
 
     Returns:
         Pieces whose ends and edges are exactly those of their neighbours, in this strip and others.
@@ -132,13 +189,21 @@ def trace(strip: Strip, res_m: tuple[float, float] = (1, 1), spread: float = 0.5
     valid = np.isfinite(strip.values[1:-1])
     inner = strip.values[1:-1]
     per_slope = spread * res_m[0], spread * res_m[1]
-    found = _contour(inner, ~valid, strip.level, step=2)
+    found = _contour(inner, ~valid, strip.level, step=2, land=land)
     parts = [_settle(found, strip, 0, inner, None, per_slope)]
     for left, right in _rims(valid):
         nodes, masked, corners = _double(inner[:, left:right], valid[:, left:right], strip.level)
-        found = _contour(nodes, masked, strip.level, step=1)
+        found = _contour(nodes, masked, strip.level, step=1, land=land)
         parts.append(_settle(found, strip, left, nodes, corners, per_slope))
     return Contours(*(np.concatenate(pieces) for pieces in zip(*parts, strict=True)))
+
+
+class _Filled(NamedTuple):
+    """What contourpy says of areas: points, counted in nodes, and where each part ends."""
+
+    points: NDArray[np.float64]
+    ring_offsets: NDArray[np.integer[Any]]
+    area_offsets: NDArray[np.integer[Any]]
 
 
 class _Found(NamedTuple):
@@ -148,13 +213,14 @@ class _Found(NamedTuple):
     """Half pixels between nodes."""
     lines: NDArray[np.float64]
     line_offsets: NDArray[np.integer[Any]]
-    areas: NDArray[np.float64]
-    ring_offsets: NDArray[np.integer[Any]]
-    area_offsets: NDArray[np.integer[Any]]
+    areas: _Filled
+    """Above the level."""
+    land: _Filled | None
+    """Below it, if asked for."""
 
 
 def _contour(
-    values: NDArray[np.float64], masked: NDArray[np.bool_], level: float, *, step: int
+    values: NDArray[np.float64], masked: NDArray[np.bool_], level: float, *, step: int, land: bool
 ) -> _Found:
     """Contour a grid of nodes that are `step` half pixels apart."""
     generator = contourpy.contour_generator(
@@ -165,10 +231,20 @@ def _contour(
         fill_type="ChunkCombinedOffsetOffset",
     )
     points, offsets = np.empty((0, 2)), np.zeros(1, dtype=np.int64)
-    nothing: tuple[NDArray[Any], ...] = (points, offsets, points, offsets, offsets)
-    parts = (part for (part,) in (*generator.lines(level), *generator.filled(level, np.inf)))
-    found = [none if part is None else part for part, none in zip(parts, nothing, strict=True)]
-    return _Found(step, *found)
+
+    def parts(
+        found: tuple[list[Any], ...], nothing: tuple[NDArray[Any], ...]
+    ) -> Iterator[NDArray[Any]]:
+        for (part,), none in zip(found, nothing, strict=True):
+            yield none if part is None else part
+
+    lines, line_offsets = parts(generator.lines(level), (points, offsets))
+    limits = [(level, np.inf), (-np.inf, level)][: 1 + land]
+    filled = [
+        _Filled(*parts(generator.filled(*between), (points, offsets, offsets)))
+        for between in limits
+    ]
+    return _Found(step, lines, line_offsets, filled[0], filled[1] if land else None)
 
 
 def _rims(valid: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
@@ -201,11 +277,23 @@ def _double(
     masked[1::2, 1::2] = counts[1::2, 1::2] == 4
     turns = np.zeros(nodes.shape, dtype=bool)
     turns[::2, ::2] = True
-    diagonal = valid[1:, 1:] == valid[:-1, :-1]
-    turns[1::2, 1::2] = (counts[1::2, 1::2] % 2 == 1) | ((counts[1::2, 1::2] == 2) & diagonal)
+    turns[1::2, 1::2] = _turning(valid)
     ends = [0, -1]  # where the strip ends, so does the edge of a pixel
     turns[ends, 1::2] = valid[ends, 1:] != valid[ends, :-1]
     return nodes, masked, turns
+
+
+def _turning(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return at which corners between four pixels the edge of the valid ones turns."""
+    upper_left, upper_right, lower_left, lower_right = (
+        valid[:-1, :-1],
+        valid[:-1, 1:],
+        valid[1:, :-1],
+        valid[1:, 1:],
+    )
+    odd = upper_left ^ upper_right ^ lower_left ^ lower_right
+    diagonal = (upper_left == lower_right) & (upper_right == lower_left)
+    return odd | (diagonal & (upper_left != upper_right))
 
 
 def _sum_of_neighbours(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -238,16 +326,33 @@ def _settle(
     lines = shapely.from_ragged_array(
         shapely.GeometryType.LINESTRING, place, (found.line_offsets.astype(np.int64),)
     )
-    on_areas = _Crossings.of(found.areas, found.step, strip, left)
-    place, ring_offsets = on_areas.place(nodes), found.ring_offsets.astype(np.int64)
+    areas, land = (
+        _settle_areas(filled, found.step, strip, left, nodes, turns)
+        for filled in (found.areas, found.land)
+    )
+    return Contours(lines, areas, land)
+
+
+def _settle_areas(
+    filled: _Filled | None,
+    step: int,
+    strip: Strip,
+    left: int,
+    nodes: NDArray[np.float64],
+    turns: NDArray[np.bool_] | None,
+) -> Geometries:
+    """Give areas their exact place in the raster; none where none were asked for."""
+    if filled is None:
+        return np.empty(0, dtype=object)
+    on_areas = _Crossings.of(filled.points, step, strip, left)
+    place, ring_offsets = on_areas.place(nodes), filled.ring_offsets.astype(np.int64)
     if turns is not None:
         col, row = on_areas.node.T
         kept = on_areas.moving.any(axis=1) | turns[row, col]
         place, ring_offsets = keep_vertices(place, ring_offsets, kept)
-    areas = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, place, (ring_offsets, found.area_offsets.astype(np.int64))
+    return shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, place, (ring_offsets, filled.area_offsets.astype(np.int64))
     )
-    return Contours(lines, areas)
 
 
 @dataclass(frozen=True)

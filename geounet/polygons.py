@@ -1,4 +1,4 @@
-"""From a field to areas: water whose outline is the waterline, and pixel edges at nodata."""
+"""From a field to areas: water, or land, whose outline is the waterline and pixel edges at nodata."""
 
 import numpy as np
 import shapely
@@ -21,23 +21,37 @@ class AreaSweep:
     Areas are valid polygons whose outlines and holes run as the lines do, land on the left; else
     they are in the normal form of `shapely.normalize`. They are handed out in the order of their
     last row, then of their start: whatever the height of the strips, the same.
+
+    What is held is the outlines of areas that go on below, holes included; and two numbers for each
+    end of nodata on a row between strips, and for each vertex left out there.
+
+    Args:
+        land: Whether it is land that is joined, and not water.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, land: bool = False) -> None:
         self._joiner = Joiner()
+        self._land = land
         self._sides = np.empty(0, dtype=np.complex128)
 
-    def add(self, contours: Contours, strip: Strip) -> Geometries:
+    def add(
+        self, contours: Contours, strip: Strip, left_out: NDArray[np.complex128] | None = None
+    ) -> Geometries:
         """Take the areas of the next strip.
 
         Args:
             contours: What is in the strip.
             strip: The strip itself.
+            left_out: (n,), col + 1j·row of vertices of lines that outlines are to have no more,
+                ascending; None for none.
 
         Returns:
             Polygons (col, row) that are whole now.
         """
-        pieces = contours.areas
+        pieces = contours.land if self._land else contours.areas
+        if left_out is not None and len(left_out):
+            pieces, ends = _leave_out(pieces, left_out)
+            self._sides = np.union1d(self._sides, ends)
         points, owner = shapely.get_coordinates(pieces, return_index=True)
         # Around the centre of a valid pixel all is valid, so pieces of water that share one are
         # parts of one area; and those that share an edge share a centre.
@@ -53,7 +67,30 @@ class AreaSweep:
         )
         joined = _straighten(_join(outlines, groups), self._sides)
         self._sides = np.concatenate([self._sides, strip.sides()])
-        return in_order(*_mend(np.concatenate([pieces[~in_parts], joined])))
+        whole = _mend(np.concatenate([pieces[~in_parts], joined]))
+        return in_order(*whole, land=self._land)
+
+
+def _leave_out(
+    areas: Geometries, left_out: NDArray[np.complex128]
+) -> tuple[Geometries, NDArray[np.complex128]]:
+    """Leave vertices out of pieces, but not where they are joined to others.
+
+    Returns:
+        The pieces; and the vertices that are still to go once they are joined.
+    """
+    if not len(areas):
+        return areas, left_out[:0]
+    kind, points, (rings, area_offsets) = shapely.to_ragged_array(areas)
+    at_centre = _are_centres(points)
+    before, after = np.roll(at_centre, 1), np.roll(at_centre, -1)
+    starts, stops = rings[:-1], rings[1:] - 1  # the closing vertex is the first again
+    before[starts], after[stops] = at_centre[stops - 1], at_centre[starts + 1]
+    goes = np.isin(as_complex(points), left_out)
+    is_end = before | after
+    ends = as_complex(points[goes & is_end])
+    points, ring_offsets = keep_vertices(points, rings.astype(np.int64), ~goes | is_end)
+    return shapely.from_ragged_array(kind, points, (ring_offsets, area_offsets)), ends
 
 
 def _are_centres(points: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -151,10 +188,10 @@ def _straighten(areas: Geometries, sides: NDArray[np.complex128]) -> Geometries:
     return shapely.from_ragged_array(kind, points, (ring_offsets, area_offsets))
 
 
-def in_order(areas: Geometries, last_row: NDArray[np.float64]) -> Geometries:
+def in_order(areas: Geometries, last_row: NDArray[np.float64], *, land: bool = False) -> Geometries:
     """Normalise areas, and sort them by `last_row`, then by their outline's first points."""
     # With rows downward, clockwise to the eye is counterclockwise to shapely.
-    areas = shapely.orient_polygons(shapely.normalize(areas), exterior_cw=False)
+    areas = shapely.orient_polygons(shapely.normalize(areas), exterior_cw=land)
     points, owner = shapely.get_coordinates(areas, return_index=True)
     first = np.searchsorted(owner, np.arange(len(areas)))
     # Two areas may start where they touch, at a corner of nodata, but then go different ways.
