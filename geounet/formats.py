@@ -169,21 +169,36 @@ def _shapes(chunk: pa.RecordBatch) -> Geometries:
 
 def _write_ogr(layer: _Layer, path: Path, driver: str, **options: str) -> None:
     """Have GDAL write a layer chunk by chunk; an empty one has its columns and type, too."""
-    pyogrio.write_arrow(
-        pa.RecordBatchReader.from_batches(layer.schema, layer.chunks),
-        path,
-        layer=layer.name,
-        driver=driver,
-        geometry_name="geom",
-        geometry_type=layer.geometry_type,
-        crs=layer.crs,
-        **options,
-    )
+    failures: list[BaseException] = []
+
+    def chunks() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from layer.chunks
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    try:
+        pyogrio.write_arrow(
+            pa.RecordBatchReader.from_batches(layer.schema, chunks()),
+            path,
+            layer=layer.name,
+            driver=driver,
+            geometry_name="geom",
+            geometry_type=layer.geometry_type,
+            crs=layer.crs,
+            **options,
+        )
+    except RuntimeError as error:
+        # Of what goes wrong on our side of the stream, GDAL says only that something did.
+        if failures:
+            raise failures[0] from error
+        raise
 
 
 def _write_geojson(layer: _Layer, path: Path, geobox: GeoBox) -> None:
     """Write a layer as RFC 7946 has it: longitude and latitude, right-handed, cut at 180°."""
-    to_wgs84 = Reprojection(crs_of(geobox), WGS84, geobox, unwrap=False)
+    to_wgs84 = Reprojection(crs_of(geobox), WGS84, geobox, whole=False)
 
     def move(shapes: Geometries) -> Geometries:
         return round_degrees(split_at_180(to_wgs84(shapes)))

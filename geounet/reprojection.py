@@ -28,14 +28,15 @@ LEAST_PX = 0.5
 class Reprojection:
     """The way from one CRS to another, for shapes drawn on a grid."""
 
-    def __init__(self, source: CRS, target: CRS, geobox: GeoBox, *, unwrap: bool = True) -> None:
+    def __init__(self, source: CRS, target: CRS, geobox: GeoBox, *, whole: bool = True) -> None:
         """Plan it.
 
         Args:
             source: CRS of the shapes.
             target: CRS that they are to be in.
             geobox: The grid, in `source`.
-            unwrap: Whether longitudes go on past 180° where the grid does, so that nothing is torn.
+            whole: Whether longitudes go on past 180° where the grid does, so that nothing is torn,
+                and polygons are made valid; else they are as `split_at_180` takes them.
         """
         self._name = target.to_string() if target.to_epsg() else target.name
         self._transformer = transformer(source, target)
@@ -43,14 +44,15 @@ class Reprojection:
         least = LEAST_PX * min(np.hypot(a, d), np.hypot(b, e))
         same = source.equals(target, ignore_axis_order=True)
         self._longest = np.inf if same else max(straight_length(source, target, geobox), least)
+        self._whole = whole
         self._middle: float | None = None
-        if unwrap and target.is_geographic:
+        if whole and target.is_geographic:
             height, width = geobox.shape
             middle = geobox.transform @ (width / 2, height / 2)
             self._middle = float(self._transformer.transform(*middle)[0])
 
     def __call__(self, shapes: Geometries) -> Geometries:
-        """Return the shapes in the new CRS, polygons valid.
+        """Return the shapes in the new CRS.
 
         Raises:
             OutputError: One of them has no place there.
@@ -63,7 +65,7 @@ class Reprojection:
                 f"{self._name} has no place for a part of the scene. "
                 "Give another --crs, or leave it out for the scene's own."
             )
-        return _mended(moved, self._name)
+        return _mended(moved, self._name) if self._whole else moved
 
     def _move(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = self._transformer.transform(*points.T)
@@ -134,7 +136,7 @@ def split_at_180(shapes: Geometries) -> Geometries:
         for i in np.flatnonzero(crossing):
             is_line = shapely.get_dimensions(shapes[i]) == 1
             shapes[i] = _split_line(shapes[i]) if is_line else _split_polygon(shapes[i])
-    return shapely.orient_polygons(shapes)
+    return shapely.orient_polygons(_mended(shapes, "WGS 84"))
 
 
 def _unwrapped(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -185,7 +187,7 @@ def _split_ring(ring: Any) -> Any:
     if abs(points[-1, 0] - points[0, 0]) > 180:  # around a pole, the one it is nearer to
         pole = np.copysign(90.0, points[:, 1].mean())
         points = np.vstack([points, [points[-1, 0], pole], [points[0, 0], pole], points[:1]])
-    whole = shapely.polygons(points)
+    whole = shapely.make_valid(shapely.polygons(points))
     left, _, right, _ = shapely.bounds(whole)
     parts: list[Any] = []
     for turn in np.arange(np.round(left / 360), np.round(right / 360) + 1) * 360:

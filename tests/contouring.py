@@ -116,6 +116,7 @@ def make_products(
     bands: tuple[str, ...] = ("B02", "B03", "B04", "B08"),
     attributes: dict[str, Any] | None = None,
     progress: Any = None,
+    vectors: Any = None,
     **profile: Any,
 ) -> Path:
     """Write everything that is made of a field, and return the folder that holds it."""
@@ -128,7 +129,8 @@ def make_products(
         classes_path = write_raster(made / "classes.tif", best[None], **profile)
     field = Field(path, quantity, level, bands, classes_path)
     out = folder / "out"
-    extra = {"progress": progress} if progress else {}
+    said = {"progress": progress, "vectors": vectors}
+    extra = {name: value for name, value in said.items() if value is not None}
     with (
         gdal_environment(),
         open_scene(source) as scene,
