@@ -133,7 +133,7 @@ def draw_quicklook(result: Result, lines: Lines | None, path: Path) -> None:
         suspect = lines.drawn["cloud_suspect"] == 1
         for chosen, color in ((~suspect, LINE_COLOR), (suspect, SUSPECT_COLOR)):
             vertices = [np.asarray(one.coords) for one in lines.drawn.geometry[chosen]]
-            axes.add_collection(LineCollection(vertices, colors=color, linewidths=0.8))
+            axes.add_collection(LineCollection(vertices, colors=color, linewidths=1.3))
     axes.set(xlim=(left, right), ylim=(bottom, top))
     FigureCanvasAgg(figure)
     figure.savefig(path, metadata={"Software": None}, transparent=True)

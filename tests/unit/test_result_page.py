@@ -236,14 +236,14 @@ def test_suspect_and_wide_stretches_are_lines_of_their_own(tmp_path):
         (np.array([[0, 0, 1], [0, 1, 1], [1, 1, 1]]), {}, "3 × 3 pixels"),
         (half(), {"transform": DEGREES, "crs": "EPSG:4326"}, "WGS 84 (EPSG:4326)"),
         (half(), {"transform": ROTATED}, "turned so that north is up"),
-        (half() * 2 - 1, {"quantity": "index", "level": 0.1}, "an index between 0.05 and 0.15"),
+        (half() * 2 - 1, {"quantity": "index", "level": 0.1}, "between 0.05 and 0.15"),
         (half(), {"dtype": "float32"}, "unsure pixels"),
     ],
     ids=["water", "land", "nodata", "tiny", "degrees", "rotated", "index", "float32"],
 )  # fmt: skip
 def test_a_page_is_drawn_of_whatever_there_is(tmp_path, values, more, said):
     text = page_of(make_result(tmp_path, values, **more))
-    assert said.replace("an index", "a index") in text or said in text
+    assert said in text
     assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL).lower()
     assert figures_of(text)["map"]["doc"]["roots"]
 
