@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check lint types layers unit slow wheel bench soak clean scenes-table
+.PHONY: install demo test check lint types layers unit slow wheel bench soak clean scenes-table coastlines-tables
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,9 @@ slow: install  ## the tests that take minutes
 
 scenes-table: install  ## docs/scenes.md anew, from the real scenes
 	GEOUNET_REWRITE=1 $(BIN)/pytest tests/real/test_scenes_table.py
+
+coastlines-tables: install  ## the tables of docs/coastlines.md, from exact and real lines
+	GEOUNET_REWRITE=1 $(BIN)/pytest tests/pipeline/test_line_accuracy.py tests/real/test_maldives.py
 
 wheel: install  ## build, install elsewhere, and use what was built
 	rm -rf build/dist

@@ -44,10 +44,10 @@ def write_probability(path: Path, side: int) -> None:
         "crs": "EPSG:32630", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5e6),
         "nodata": np.nan, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
     }  # fmt: skip
-    cols = np.arange(side) + 0.5
+    cols = np.arange(side, dtype=np.float64) + 0.5
     with rasterio.open(path, "w", **profile) as dst:
         for first in range(0, side, BLOCK):
-            rows = np.arange(first, min(first + BLOCK, side)) + 0.5
+            rows = np.arange(first, min(first + BLOCK, side), dtype=np.float64) + 0.5
             field = np.zeros((len(rows), side))
             for octave in range(OCTAVES):
                 spacing, key = SHORTEST * 2**octave, derive_key(0, f"octave {octave}")
@@ -134,7 +134,7 @@ def in_child(way: str, raster: Path) -> dict[str, Any]:
     """Measure in a process of its own."""
     child = [sys.executable, __file__, "--child", way, str(raster)]
     run = subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(run.stdout)  # type: ignore[no-any-return]
+    return json.loads(run.stdout)
 
 
 def summarise(rounds: Sequence[dict[str, dict[str, Any]]], side: int) -> dict[str, Any]:

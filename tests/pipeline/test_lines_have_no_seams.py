@@ -88,3 +88,33 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     return float(done.stdout)
+
+
+@pytest.mark.parametrize("rows", [64, 100, 256, 1000])
+def test_lines_end_at_nodata_or_the_border_and_nowhere_else(values, rows):
+    lines = contour(values, rows=rows).lines
+    open_lines = lines[~shapely.is_closed(lines)]
+    assert len(open_lines) > 20
+    ends = shapely.points(
+        [shapely.get_coordinates(line)[i] for line in open_lines for i in (0, -1)]
+    )
+    # The oracle: the outline of all valid pixels, each a square.
+    col, row = (indexes[np.isfinite(values)] for indexes in np.indices(values.shape)[::-1])
+    outline = shapely.union_all(shapely.box(col, row, col + 1, row + 1)).boundary
+    assert shapely.distance(outline, ends).max() == 0
+    # And along it no line runs.
+    drawn = shapely.force_2d(lines)
+    assert shapely.length(shapely.intersection(drawn, outline)).max() == 0
+
+
+@pytest.mark.parametrize("rows", [64, 100, 256, 1000])
+def test_a_scene_that_is_all_water_has_exactly_its_area(values, rows):
+    water = np.where(np.isfinite(values), 0.7, np.nan)
+    drawn = contour(water, rows=rows)
+    assert len(drawn.lines) == 0
+    assert shapely.is_valid(drawn.areas).all()
+    assert shapely.area(drawn.areas).sum() == np.isfinite(values).sum()
+    (whole,) = contour(np.ones((300, 280)), rows=rows).areas
+    assert shapely.get_coordinates(whole).tolist() == [
+        [0, 0], [280, 0], [280, 300], [0, 300], [0, 0],
+    ]  # fmt: skip
