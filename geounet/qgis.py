@@ -97,6 +97,32 @@ def flagged_line(color: str, width_mm: float, *, column: str, flagged_color: str
     return renderer
 
 
+@dataclass(frozen=True)
+class LineRule:
+    """Which lines have what colour."""
+
+    label: str
+    """In the legend."""
+    filter: str
+    """QGIS expression."""
+    color: str
+
+
+def ruled_line(rules: Sequence[LineRule], width_mm: float) -> Element:
+    """Return the renderer of lines that have a colour each by what is known of them."""
+    renderer = Element("renderer-v2", type="RuleRenderer")
+    listed = SubElement(renderer, "rules", key="all")
+    symbols = SubElement(renderer, "symbols")
+    for number, rule in enumerate(rules):
+        name = str(number)
+        SubElement(
+            listed, "rule", key=f"rule{name}", symbol=name, label=rule.label, filter=rule.filter
+        )
+        options = {"line_color": _rgba(rule.color, 255), "line_width": f"{width_mm:g}"}
+        symbols.append(_symbol("line", "SimpleLine", options, name=name))
+    return renderer
+
+
 def fill(color: str, alpha: int) -> Element:
     """Return the renderer of areas, through which the picture below is seen; alpha is 0–255."""
     options = {"color": _rgba(color, alpha), "style": "solid", "outline_style": "no"}
