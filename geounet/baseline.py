@@ -14,6 +14,7 @@ from geounet import __version__
 from geounet.bands import Band, list_bands
 from geounet.classes import LAND_WATER
 from geounet.errors import BandError, SceneError
+from geounet.formats import VectorOptions
 from geounet.outputs import FORMAT, Stage, stage_set
 from geounet.products import Field, write_products
 from geounet.progress import Progress, silent
@@ -41,6 +42,8 @@ class BaselineSettings:
     index: Literal["ndwi", "mndwi"] = "ndwi"
     threshold: float | Literal["otsu"] = "otsu"
     """Index from which a pixel is water; `otsu` finds it in the scene."""
+    vectors: VectorOptions = VectorOptions()  # noqa: RUF009  frozen
+    """In which formats and CRS lines and areas are written."""
     overwrite: bool = False
     """Whether results that exist are replaced."""
     report: bool = False
@@ -92,6 +95,7 @@ def baseline_scene(
                 classes=LAND_WATER,
                 probability_dtype="float32",
                 attributes={"model": f"{settings.index.upper()}, {how}", "position_u95_m": None},
+                vectors=settings.vectors,
                 progress=progress,
             )
             record.update(

@@ -43,6 +43,8 @@ def baseline(
         ),
     ] = "otsu",
     report: options.Report = False,
+    formats: options.Formats = None,
+    crs: options.Crs = None,
     overwrite: options.Overwrite = False,
     bands: options.Bands = None,
     sensor: options.Sensor = None,
@@ -65,12 +67,14 @@ def baseline(
     Example: geounet baseline scene.tif --index mndwi --out baseline/
     """
     from geounet.baseline import BaselineSettings, baseline_scene  # imports rasterio: only now
+    from geounet.formats import VectorOptions
     from geounet.scene import CloudOptions, SceneOptions
 
     settings = BaselineSettings(
         index=index,
         threshold=threshold,
         overwrite=overwrite,
+        vectors=VectorOptions.from_text(formats or (), crs),
         report=report,
         command_line=context.obj,
     )

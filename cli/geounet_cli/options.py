@@ -128,4 +128,25 @@ Report = Annotated[
         "network, and NAME_quicklook.png.",
     ),
 ]
+VECTORS = "Vector files"
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="gpkg|geoparquet|fgb|geojson",
+        help="Formats of lines and areas, by commas or one by one. The GeoPackage comes always; "
+        "others join it, a file for each layer.",
+        show_default="gpkg",
+        rich_help_panel=VECTORS,
+    ),
+]
+Crs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EPSG:CODE",
+        help="CRS of lines and areas; GeoJSON is WGS 84 whatever it is.",
+        show_default="the scene's",
+        rich_help_panel=VECTORS,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]

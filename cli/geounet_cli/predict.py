@@ -60,6 +60,8 @@ def predict(
         ),
     ] = None,
     report: options.Report = False,
+    formats: options.Formats = None,
+    crs: options.Crs = None,
     overwrite: options.Overwrite = False,
     accept_level: Annotated[
         bool,
@@ -129,6 +131,7 @@ def predict(
 
     Example: geounet predict scene.tif --model run/model.safetensors --out out/
     """
+    from geounet.formats import VectorOptions
     from geounet.predict import PredictSettings, predict_scenes  # imports torch: only when needed
     from geounet.scene import CloudOptions, SceneOptions
 
@@ -145,6 +148,7 @@ def predict(
         accept_level=accept_level,
         accept_sensor=accept_sensor,
         overwrite=overwrite,
+        vectors=VectorOptions.from_text(formats or (), crs),
         report=report,
         command_line=context.obj,
     )

@@ -23,6 +23,7 @@ from geounet.bands import Band, exchanged_bands, match_bands
 from geounet.classes import IGNORE
 from geounet.engine import Engine, Precision, choose_device, choose_precision
 from geounet.errors import GeounetError, OutputError, SceneError
+from geounet.formats import VectorOptions
 from geounet.model_file import load_model
 from geounet.networks import Network
 from geounet.outputs import Stage, sha256_of, stage_set
@@ -88,6 +89,8 @@ class PredictSettings:
     """Whether a scene of another processing level than the model's will do."""
     accept_sensor: bool = False
     """Whether bands of another sensor may stand in for the model's."""
+    vectors: VectorOptions = VectorOptions()  # noqa: RUF009  frozen
+    """In which formats and CRS lines and areas are written."""
     overwrite: bool = False
     """Whether results that exist are replaced."""
     report: bool = False
@@ -255,6 +258,7 @@ class Predictor:
                             "model": f"{self._path.name} {self._sha256[:12]}",
                             "position_u95_m": self._header.position_u95_m,
                         },
+                        vectors=settings.vectors,
                         progress=progress,
                     )
                 job.seconds["total"] = time.perf_counter() - start
