@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import shapely
@@ -32,7 +32,7 @@ from geounet.evaluate.reference import (
     reference_pieces,
     trace_boundary,
 )
-from geounet.outputs import sha256_of, stage_file
+from geounet.outputs import SCORES, sha256_of, stage_file
 from geounet.progress import Progress, silent
 from geounet.scene import gdal_environment
 from geounet.vectors import Geometries, bounds_touch, crs_of, describe_bounds, grid_bounds, project
@@ -305,15 +305,30 @@ def join(parts: Sequence[Pieces]) -> Pieces:
     )
 
 
+class ScoreFiles(NamedTuple):
+    """What is written of an evaluation."""
+
+    scores: Path
+    figure: Path
+    errors: Path
+
+    @classmethod
+    def beside(cls, scores: Path) -> Self:
+        """Name the others after the scores: `NAME.scores.png` and `NAME.errors.gpkg`."""
+        stem = scores.name.removesuffix(SCORES).removesuffix(".json")
+        return cls(scores, scores.with_suffix(".png"), scores.with_name(f"{stem}.errors.gpkg"))
+
+
 def check_writable(path: Path, *, overwrite: bool) -> None:
-    """Refuse to replace scores unasked, before any work is done.
+    """Refuse to replace scores, or what goes with them, unasked, before any work is done.
 
     Raises:
         OutputError: They are there.
     """
-    if path.exists() and not overwrite:
+    there = [file for file in ScoreFiles.beside(path) if file.exists()]
+    if there and not overwrite:
         raise OutputError(
-            f"{path} exists already. Use --overwrite to replace it, or another --json."
+            f"{there[0]} exists already. Use --overwrite to replace it, or another --json."
         )
 
 
