@@ -285,7 +285,7 @@ def test_what_is_drawn_on_a_gpu_depends_on_seed_step_and_sample_alone():
     noise = Chance(0, 0, 4, "cuda").normal(Drawn.NOISE, 3, 64, 64)
     assert torch.equal(Chance(0, 0, 2, "cuda").normal(Drawn.NOISE, 3, 64, 64), noise[:2])
     assert noise.mean().abs() < 0.03
-    assert noise.std() == pytest.approx(1, abs=0.03)
+    assert noise.std().item() == pytest.approx(1, abs=0.03)
     assert not torch.equal(noise[0], noise[1])
 
 
