@@ -141,12 +141,12 @@ def write_products(
         How much of the scene and of the coast is under cloud, as the record has it. What a person
         should know is among the scene's notes.
     """
-    _write_rasters(stage, scene, field, classes, probability_dtype, progress)
+    write_rasters(stage, scene, field, classes, probability_dtype, progress)
     flags = None if scene.quality is None else stage.temporary("flags.tif")
     pixels = _write_picture(stage, scene, field, flags, progress)
     coast = CoastFlags(flags)
     write_vectors(stage, scene, field, coast, attributes, vectors, progress)
-    _write_styles(stage, scene, field, classes, vectors)
+    write_styles(stage, scene, field, classes, vectors, picture=True)
     clouds = describe_clouds(scene, pixels, coast)
     if note := cloud_note(clouds):
         scene.warn(note)
@@ -156,14 +156,15 @@ def write_products(
     return clouds
 
 
-def _write_rasters(
+def write_rasters(
     stage: Stage,
-    scene: Scene,
+    scene: Subject,
     field: Field,
     classes: Sequence[LabelClass],
     probability_dtype: Literal["uint8", "float32"],
     progress: Progress,
 ) -> None:
+    """Write the mask, and what it was made of if that says more."""
     mask = CogProfile(
         dtype="uint8",
         nodata=IGNORE,
@@ -179,24 +180,25 @@ def _write_rasters(
         overviews="average",
         scale=1 / PROBABILITY_STEPS if in_steps else None,
     )
+    profiles = {stage.path("_mask.tif"): mask}
+    if field.quantity != "mask":
+        profiles[stage.path(f"_{field.quantity}.tif")] = values
     with ExitStack() as files:
         src = files.enter_context(rasterio.open(field.path))
         most = files.enter_context(rasterio.open(field.classes)) if field.classes else None
-        mask_dst, values_dst = (
+        mask_dst, *more_dst = (
             files.enter_context(
                 new_cog(path, scene.geobox, profile, draft=stage.temporary(path.name))
             )
-            for path, profile in (
-                (stage.path("_mask.tif"), mask),
-                (stage.path(f"_{field.quantity}.tif"), values),
-            )
+            for path, profile in profiles.items()
         )
         windows = list(blocks(scene.geobox))
         for window in progress(windows, label="rasters", total=len(windows)):
             block = src.read(1, window=window)
             best = most.read(1, window=window) if most else encode_mask(block, field.level)
             mask_dst.write(best, 1, window=window)
-            values_dst.write(encode_probability(block) if in_steps else block, 1, window=window)
+            for dst in more_dst:
+                dst.write(encode_probability(block) if in_steps else block, 1, window=window)
 
 
 def _write_picture(
@@ -456,40 +458,36 @@ def _water_style() -> Element:
     return qgis.fill("#1f77b4", alpha=WATER_ALPHA)
 
 
-def _write_styles(
+def write_styles(
     stage: Stage,
-    scene: Scene,
+    scene: Subject,
     field: Field,
     classes: Sequence[LabelClass],
     vectors: VectorOptions,
+    *,
+    picture: bool,
 ) -> None:
-    """Write what QGIS wants beside the rasters, and the project."""
-    mask, picture = qgis.palette(classes), qgis.picture()
-    is_probability = field.quantity == "probability"
+    """Write what QGIS wants beside the rasters, and the project; `picture`: there is one."""
+    level, is_probability = field.level, field.quantity == "probability"
     # An index is not bounded; its level is what matters.
-    limits = (
-        (0, field.level, 1) if is_probability else (field.level - 1, field.level, field.level + 1)
-    )
-    values = qgis.ramp(*limits)
-    for kind, renderer in (("mask", mask), (field.quantity, values), ("rgb", picture)):
-        stage.path(f"_{kind}.qml").write_text(qgis.qml(renderer), encoding="utf-8")
-    name = stage.name
+    values = qgis.ramp(*((0, level, 1) if is_probability else (level - 1, level, level + 1)))
+    rasters = {"mask": ("Mask", qgis.palette(classes))}
+    if field.quantity != "mask":
+        rasters[field.quantity] = "Probability of water" if is_probability else "Index", values
+    if picture:
+        rasters["rgb"] = "Scene", qgis.picture()
+    name, (*_, lowest) = stage.name, rasters
     layers = [
-        qgis.ProjectLayer(
-            "Coastline", f"{name}.gpkg|layername=coastline", _line_style(), True, vectors.crs
-        ),
-        qgis.ProjectLayer(
-            "Water", f"{name}.gpkg|layername=water", _water_style(), True, vectors.crs
-        ),
-        qgis.ProjectLayer("Mask", f"{name}_mask.tif", mask, False),
-        qgis.ProjectLayer(
-            "Probability of water" if is_probability else "Index",
-            f"{name}_{field.quantity}.tif",
-            values,
-            False,
-        ),
-        qgis.ProjectLayer("Scene", f"{name}_rgb.tif", picture, True),
+        qgis.ProjectLayer(title, f"{name}.gpkg|layername={layer}", style, True, vectors.crs)
+        for title, layer, style in (
+            ("Coastline", "coastline", _line_style()),
+            ("Water", "water", _water_style()),
+        )
     ]
+    for kind, (title, style) in rasters.items():
+        stage.path(f"_{kind}.qml").write_text(qgis.qml(style), encoding="utf-8")
+        # Under the lines lies what they can be checked by.
+        layers.append(qgis.ProjectLayer(title, f"{name}_{kind}.tif", style, kind == lowest))
     time = output_time(scene.time)
     qgis.write_project(stage.path(".qgz"), scene.name, scene.geobox, layers, time)
     # Last: GDAL would delete it when it writes the raster.
