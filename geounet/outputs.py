@@ -24,6 +24,7 @@ from geounet.errors import OutputError, ResultError
 FORMAT = 1
 """Of the record of a set, `NAME.json`."""
 SCORES = ".scores.json"
+EVALUATION = (SCORES, ".scores.png", ".errors.gpkg")
 """What `evaluate` adds to a set."""
 
 LOCK = ".lock"
@@ -96,9 +97,9 @@ def _reveal(folder: Path, stage: Stage, record: dict[str, Any], *, overwrite: bo
     draft.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     _, *replaced = existing_files(folder, stage.name) or [record_path]
-    scores = folder / f"{stage.name}{SCORES}"
-    if replaced and scores.is_file():
-        replaced.append(scores)  # of what is replaced, so no longer true
+    scores = [folder / f"{stage.name}{suffix}" for suffix in EVALUATION]
+    if replaced:
+        replaced += [path for path in scores if path.is_file()]  # no longer true
     for path in (folder / name for name in coming):
         if path.is_dir() or (path.exists() and path not in replaced and not overwrite):
             raise OutputError(
