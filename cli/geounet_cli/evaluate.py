@@ -331,14 +331,13 @@ def _worst_table(places: list[dict[str, Any]]) -> "Table":
     table = Table("worst places", "longitude", "latitude", "what")
     for column in ("distance, m", "over, m"):
         table.add_column(column, justify="right")
-    said = {"apart": "apart", "no_reference": "no reference there", "missed": "missed"}
     for number, place in enumerate(places, 1):
         distance = place["distance_m"]
         table.add_row(
             str(number),
             f"{place['lon']:.6f}",
             f"{place['lat']:.6f}",
-            said[place["what"]],
+            place["what"],
             "–" if distance is None else f"{distance:+.1f}",
             f"{place['length_m']:.0f}",
         )

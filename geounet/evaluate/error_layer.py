@@ -23,13 +23,13 @@ STRETCH = 10
 EDGES_PX = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
 COLORS = ("#543005", "#a6611a", "#dfc27d", "#4dac26", "#92c5de", "#4393c3", "#053061")
 """From far on the land side by near to far on the water side."""
-ALONE = {"no_reference": "#d01c8b", "missed": "#000000"}
+ALONE = {"extra": "#d01c8b", "missed": "#000000"}
 
 
 def write_errors(errors: LineErrors, path: Path) -> None:
     """Write both lines in stretches with their distances, a GeoPackage with its style.
 
-    Layer `errors`, lines: `what` (`matched`, `no_reference`: a predicted line where there is none,
+    Layer `errors`, lines: `what` (`matched`, `extra`: a predicted line where there is none,
     `missed`: a reference without prediction), `signed_m` (mean, plus towards water), `median_m` and
     `largest_m` of the distances, `length_m`. Where both lines match, the predicted one is there.
 
@@ -39,7 +39,7 @@ def write_errors(errors: LineErrors, path: Path) -> None:
     here, there = errors.matched
     frame = pd.concat(
         [
-            _stretches(here, "no_reference", errors),
+            _stretches(here, "extra", errors),
             _stretches(there.keep(~there.found), "missed", errors),
         ],
         ignore_index=True,
@@ -113,6 +113,5 @@ def _style(pixel_m: float, *, signed: bool) -> Element:
         below = "" if high is None else f" AND {column} < {high:.6g}"
         text = f"{'…' if low is None else f'{low:.3g}'} to {'…' if high is None else f'{high:.3g}'}"
         rules.append(qgis.LineRule(f"{text} m", f"\"what\" = 'matched'{above}{below}", color))
-    labels = {"no_reference": "no reference there", "missed": "missed"}
-    rules += [qgis.LineRule(labels[what], f"\"what\" = '{what}'", ALONE[what]) for what in ALONE]
+    rules += [qgis.LineRule(what, f"\"what\" = '{what}'", color) for what, color in ALONE.items()]
     return qgis.ruled_line(rules, width_mm=0.8)

@@ -70,7 +70,7 @@ def _draw_histogram(axes: Axes, errors: LineErrors) -> None:
             axes.axvline(middle, color="0.2", linestyle="-" if filled else ":")
     axes.plot([], [], color="0.2", label="medians")
     axes.set(
-        title="How far, and how much of the line",
+        title="How far, and how much of the line (outermost: and beyond)",
         xlabel="metres, + where the predicted line is towards water"
         if errors.signed
         else "metres, on either side",
@@ -83,7 +83,7 @@ def _draw_map(axes: Axes, errors: LineErrors) -> PathCollection | None:
     """Draw the points of both lines; return those with colours, if there are any."""
     here, there = errors.matched
     for matches, what, label in (
-        (here, "no_reference", "no reference there"),
+        (here, "extra", "extra: no reference there"),
         (there, "missed", "missed"),
     ):
         x, y = matches.points.xy[~matches.found].T / 1000

@@ -299,14 +299,14 @@ def worst_places(errors: LineErrors) -> list[dict[str, Any]]:
     no other within reach, it counts as just beyond it.
 
     Returns:
-        Of each `lon`, `lat`, and `what` is wrong: `apart`, `no_reference` (a predicted line where
+        Of each `lon`, `lat`, and `what` is wrong: `apart`, `extra` (a predicted line where
         there is none) or `missed`; `distance_m` there, the largest in its block, plus towards water
         if sides are known; and over what `length_m` of line it is that, or at least half as far.
     """
     (here, there), (of_here, of_there, count) = errors.matched, errors.blocks
     candidates = [
         _farthest(here, of_here, count),
-        _alone("no_reference", here, of_here, count, errors.reach_m),
+        _alone("extra", here, of_here, count, errors.reach_m),
         _alone("missed", there, of_there, count, errors.reach_m),
     ]
     area = np.concatenate([one.area_m2 for one in candidates])
