@@ -11,6 +11,7 @@ import typer
 from geounet.errors import GeounetError
 from geounet_cli import (
     baseline,
+    coastline,
     configs,
     demo,
     doctor,
@@ -56,6 +57,7 @@ _add(train.train)
 _add(predict.predict)
 _add(evaluate.evaluate)
 _add(baseline.baseline)
+_add(coastline.coastline)
 _add(transects.transects)
 _add(report.report)
 _add(info.info)
