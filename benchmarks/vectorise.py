@@ -62,6 +62,7 @@ def by_geounet(raster: Path, folder: Path) -> tuple[Path, str]:
     """Write lines and areas as `predict` does, and return the file and the layer to count."""
     from geounet import products
     from geounet.flags import CoastFlags
+    from geounet.formats import VectorOptions
     from geounet.outputs import Stage
     from geounet.progress import silent
     from geounet.scene import SceneOptions, gdal_environment, open_scene
@@ -76,6 +77,7 @@ def by_geounet(raster: Path, folder: Path) -> tuple[Path, str]:
             products.Field(raster, "probability", LEVEL, scene.bands),
             CoastFlags(None),
             {"model": "none", "position_u95_m": None},
+            VectorOptions(),
             silent,
         )
     return folder / "coast.gpkg", "coastline"

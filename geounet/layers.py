@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import geopandas
+import numpy as np
 import pandas as pd
 import pyogrio
+import shapely
 
+from geounet.contours import Geometries
 from geounet.errors import GeounetError
 
 VERTICES_IN_BATCH = 200_000
@@ -75,6 +78,33 @@ def dated(time: datetime) -> Iterator[None]:
         yield
     finally:
         pyogrio.set_gdal_config_options({option: before})
+
+
+class Batch:
+    """Holds shapes until they are worth a table: each costs milliseconds."""
+
+    def __init__(self) -> None:
+        self._parts: list[Geometries] = []
+        self._vertices = 0
+        self.total = 0
+        """How many shapes there have been."""
+
+    def add(self, shapes: Geometries) -> None:
+        """Take more shapes."""
+        self._parts.append(shapes)
+        self._vertices += int(shapely.get_num_coordinates(shapes).sum())
+        self.total += len(shapes)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are enough."""
+        return self._vertices > VERTICES_IN_BATCH
+
+    def take(self) -> Geometries:
+        """Return all shapes held, in their order, and hold none."""
+        shapes = np.concatenate([np.empty(0, dtype=object), *self._parts])
+        self._parts, self._vertices = [], 0
+        return shapes
 
 
 @dataclass

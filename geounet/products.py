@@ -45,7 +45,7 @@ from geounet.flags import (
 )
 from geounet.formats import VectorOptions, finish_layers
 from geounet.ground import Ground
-from geounet.layers import LayerWriter, output_time
+from geounet.layers import Batch, LayerWriter, output_time
 from geounet.outputs import Stage
 from geounet.polygons import AreaSweep
 from geounet.progress import Progress, silent
@@ -350,19 +350,20 @@ def write_vectors(
         rows = strip_rows(src.width)
         strips = cut_strips(read, src.shape, level=level, rows=rows)
         total = len(range(-1, src.height, rows))
-        any_line = any_area = False
+        lines, areas = Batch(), Batch()
         for strip in progress(strips, label="coastline", total=total):
             contours = trace(strip, scene.res_m, spread=QUARTERS_APART)
-            lines = line_sweep.add(contours, strip.sweep_row)
-            any_line |= len(lines) > 0
-            coastline.write(_line_features(lines, ground, scene, field, coast, common))
-            areas = area_sweep.add(contours, strip)
-            any_area |= len(areas) > 0
-            water.write(_area_features(areas, ground, scene, common))
+            lines.add(line_sweep.add(contours, strip.sweep_row))
+            areas.add(area_sweep.add(contours, strip))
+            if lines.is_full or areas.is_full:
+                coastline.write(_line_features(lines.take(), ground, scene, field, coast, common))
+                water.write(_area_features(areas.take(), ground, scene, common))
+    coastline.write(_line_features(lines.take(), ground, scene, field, coast, common))
+    water.write(_area_features(areas.take(), ground, scene, common))
     coastline.flush()
     water.flush()
-    if not any_line:
-        found = "no land found beside water" if any_area else "no water found"
+    if not lines.total:
+        found = "no land found beside water" if areas.total else "no water found"
         scene.warn(f"{found}, so no coastline is drawn")
     styles = {"coastline": qgis.qml(_line_style()), "water": qgis.qml(_water_style())}
     finish_layers(stage, scene.geobox, styles, time, vectors)
