@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from xml.etree.ElementTree import Element
 
 import geopandas
 import numpy as np
@@ -16,6 +15,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 from rasterio.windows import Window
 from scipy.special import logit
 from shapely.geometry.base import BaseGeometry
@@ -49,8 +49,10 @@ from geounet.layers import Batch, LayerWriter, output_time
 from geounet.outputs import Stage
 from geounet.polygons import AreaSweep
 from geounet.progress import Progress, silent
+from geounet.qgis_project import Project, ProjectLayer, describe_project, write_project
 from geounet.scene import Scene
-from geounet.vectors import crs_of
+from geounet.styles import TITLES, Quantity, area_style, line_style, raster_style
+from geounet.vectors import crs_of, grid_bounds
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +73,6 @@ SUREST = 1e-4
 QUARTERS_APART = float(logit(0.75) - logit(0.25))
 """Log-odds between the lines at 0.25 and 0.75, whose distance is `edge_width_m`."""
 
-LINE_COLOR, SUSPECT_COLOR = "#d62728", "#7f7f7f"
-WATER_ALPHA = 80
-"""Of 255: the picture below the water is to be seen."""
-
 
 class Subject(Protocol):
     """What lines are drawn of: a scene, or a raster of anyone's."""
@@ -94,7 +92,7 @@ class Field:
 
     path: Path
     """Float32 GeoTIFF, tiled; NaN where invalid."""
-    quantity: Literal["probability", "index", "mask"]
+    quantity: Quantity
     """Probability of water, 0–1; an index that is higher over water; or a mask, 1 over water and 0
     over land."""
     level: float
@@ -365,8 +363,9 @@ def write_vectors(
     if not lines.total:
         found = "no land found beside water" if areas.total else "no water found"
         scene.warn(f"{found}, so no coastline is drawn")
-    styles = {"coastline": qgis.qml(_line_style()), "water": qgis.qml(_water_style())}
-    finish_layers(stage, scene.geobox, styles, time, vectors)
+    styles = {"coastline": line_style(field.quantity, scene.res_m), "water": area_style("water")}
+    styles_qml = {layer: qgis.qml(style) for layer, style in styles.items()}
+    finish_layers(stage, scene.geobox, styles_qml, time, vectors)
 
 
 def log_odds(level: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]:
@@ -449,16 +448,6 @@ def _text_column(value: str | None, count: int) -> Any:
     return pd.array([value] * count, dtype="string")
 
 
-def _line_style() -> Element:
-    return qgis.flagged_line(
-        LINE_COLOR, width_mm=0.5, column="cloud_suspect", flagged_color=SUSPECT_COLOR
-    )
-
-
-def _water_style() -> Element:
-    return qgis.fill("#1f77b4", alpha=WATER_ALPHA)
-
-
 def write_styles(
     stage: Stage,
     scene: Subject,
@@ -469,27 +458,21 @@ def write_styles(
     picture: bool,
 ) -> None:
     """Write what QGIS wants beside the rasters, and the project; `picture`: there is one."""
-    level, is_probability = field.level, field.quantity == "probability"
-    # An index is not bounded; its level is what matters.
-    values = qgis.ramp(*((0, level, 1) if is_probability else (level - 1, level, level + 1)))
-    rasters = {"mask": ("Mask", qgis.palette(classes))}
-    if field.quantity != "mask":
-        rasters[field.quantity] = "Probability of water" if is_probability else "Index", values
-    if picture:
-        rasters["rgb"] = "Scene", qgis.picture()
-    name, (*_, lowest) = stage.name, rasters
+    drawn = {"coastline": line_style(field.quantity, scene.res_m), "water": area_style("water")}
+    kinds = dict.fromkeys(["mask", field.quantity, *(["rgb"] if picture else [])])
+    name, (*_, lowest) = stage.name, kinds
+    crs = None if vectors.crs is None else CRS.from_user_input(vectors.crs)
     layers = [
-        qgis.ProjectLayer(title, f"{name}.gpkg|layername={layer}", style, True, vectors.crs)
-        for title, layer, style in (
-            ("Coastline", "coastline", _line_style()),
-            ("Water", "water", _water_style()),
-        )
+        ProjectLayer(TITLES[layer], f"{name}.gpkg|layername={layer}", style, True, crs)
+        for layer, style in drawn.items()
     ]
-    for kind, (title, style) in rasters.items():
+    for kind in kinds:
+        style = raster_style(kind, field.level, classes)
         stage.path(f"_{kind}.qml").write_text(qgis.qml(style), encoding="utf-8")
         # Under the lines lies what they can be checked by.
-        layers.append(qgis.ProjectLayer(title, f"{name}_{kind}.tif", style, kind == lowest))
-    time = output_time(scene.time)
-    qgis.write_project(stage.path(".qgz"), scene.name, scene.geobox, layers, time)
+        layers.append(ProjectLayer(TITLES[kind], f"{name}_{kind}.tif", style, kind == lowest))
+    bounds, grid_crs = grid_bounds(scene.geobox), crs_of(scene.geobox)
+    project = Project(scene.name, grid_crs, bounds, layers, describe_project([scene.time]))
+    write_project(stage.path(".qgz"), project, output_time(scene.time))
     # Last: GDAL would delete it when it writes the raster.
     stage.path("_mask.tif.aux.xml").write_text(qgis.aux_xml(classes), encoding="utf-8")

@@ -1,23 +1,16 @@
-"""What QGIS needs to open results styled: QML, names of classes, and a project.
+"""What QGIS needs to open results styled: QML, and names of classes.
 
 Written by hand, because QGIS has no library that does without QGIS. What each element is for was
 tried out with QGIS 3.22 and 3.40; `docs/guides/qgis.md` has the findings.
 """
 
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import Literal
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from odc.geo.geobox import GeoBox
-from pyproj import CRS
-
 from geounet.classes import LabelClass
 from geounet.cog import rgb
-from geounet.vectors import crs_of
 
 VERSION = "3.22.0"
 """The oldest QGIS that is meant; a newer number than the reader's makes it warn."""
@@ -73,27 +66,54 @@ def picture() -> Element:
     )
 
 
-def flagged_line(color: str, width_mm: float, *, column: str, flagged_color: str) -> Element:
-    """Return the renderer of lines of which some are flagged: those are dashed.
+WIDE_EDGE_MM = 1.8
+"""Of the pale band along a blurred edge, on paper and screen."""
+
+
+def coast_line(
+    color: str, *, suspect_color: str, wide_m: float | None, label: str = "coastline"
+) -> Element:
+    """Return the renderer of coastlines, from which one sees at once where not to rely on them.
+
+    Most are plain, those of lakes thinner; a blurred edge is a thin line in a wide pale band; near
+    cloud, lines are barred: dashes on white, to be seen on dark water and bright cloud alike.
 
     Args:
-        color: Of lines whose flag is false or null.
-        width_mm: Of all.
-        column: Of the flag, boolean.
-        flagged_color: Of lines whose flag is true.
+        color: Of all lines but those near cloud.
+        suspect_color: Of the dashes of lines whose `cloud_suspect` is true.
+        wide_m: Edge width from which a line counts as blurred, metres; None where nothing is known
+            of edges.
+        label: What the legend calls plain lines.
     """
-    renderer = Element("renderer-v2", type="RuleRenderer")
+    plain = {
+        "line_color": _rgba(color, 255), "line_width": "0.5", "capstyle": "round",
+        "joinstyle": "round",
+    }  # fmt: skip
+    band = {**plain, "line_color": _rgba(color, 90), "line_width": f"{WIDE_EDGE_MM:g}"}
+    casing = {**plain, "line_color": _rgba("#ffffff", 255), "line_width": "1", "capstyle": "flat"}
+    dashes = {
+        **casing, "line_color": _rgba(suspect_color, 255), "line_width": "0.6",
+        "use_custom_dash": "1", "customdash": "2;1.2",
+    }  # fmt: skip
+    line = _symbol("line", "SimpleLine", plain, name="0")
+    _define_by_data(line, "outlineWidth", "if(\"kind\" = 'lake', 0.3, @value)")
     # Keys of its own, or QGIS makes them anew each time it reads the style.
-    rules = SubElement(renderer, "rules", key="all")
-    SubElement(rules, "rule", key="plain", symbol="0", label="other", filter="ELSE")
-    SubElement(
-        rules, "rule", key=column, symbol="1", label=column.replace("_", " "), filter=f'"{column}"'
-    )
-    symbols = SubElement(renderer, "symbols")
-    plain = {"line_color": _rgba(color, 255), "line_width": f"{width_mm:g}"}
-    dashed = {**plain, "line_color": _rgba(flagged_color, 255), "line_style": "dash"}
-    for name, options in enumerate((plain, dashed)):
-        symbols.append(_symbol("line", "SimpleLine", options, name=str(name)))
+    rules = [("plain", label, "ELSE", line)]
+    if wide_m is not None:
+        blurred = _symbol("line", "SimpleLine", {**plain, "line_width": "0.3"}, name="1")
+        _put_below(blurred, band)
+        # Null where nobody knows of clouds.
+        clear = 'coalesce("cloud_suspect", 0) = 0'
+        wide = f'{clear} and "edge_width_m" >= {wide_m:g}'
+        rules.append(("wide", f"{label}, blurred edge ({wide_m:.3g} m or more)", wide, blurred))
+    barred = _symbol("line", "SimpleLine", dashes, name=str(len(rules)))
+    _put_below(barred, casing)
+    rules.append(("suspect", f"{label}, near cloud", '"cloud_suspect"', barred))
+    renderer = Element("renderer-v2", type="RuleRenderer")
+    listed, symbols = SubElement(renderer, "rules", key="all"), SubElement(renderer, "symbols")
+    for number, (key, text, where, symbol) in enumerate(rules):
+        SubElement(listed, "rule", key=key, symbol=str(number), label=text, filter=where)
+        symbols.append(symbol)
     return renderer
 
 
@@ -143,17 +163,46 @@ def _single_symbol(
 
 def _symbol(kind: str, symbol_layer: str, options: Mapping[str, str], *, name: str) -> Element:
     symbol = Element("symbol", type=kind, name=name)
-    listed = SubElement(SubElement(symbol, "layer", {"class": symbol_layer}), "Option", type="Map")
+    symbol.append(_symbol_layer(symbol_layer, options))
+    return symbol
+
+
+def _symbol_layer(kind: str, options: Mapping[str, str]) -> Element:
+    layer = Element("layer", {"class": kind})
+    listed = SubElement(layer, "Option", type="Map")
     for option, value in options.items():
         SubElement(listed, "Option", type="QString", name=option, value=value)
-    return symbol
+    return layer
+
+
+def _put_below(symbol: Element, options: Mapping[str, str]) -> None:
+    """Draw another line below that of a symbol."""
+    below = _symbol_layer("SimpleLine", options)
+    below.attrib["locked"] = "1"  # who changes the symbol's colour means that of the line above
+    symbol.insert(0, below)
+
+
+def _define_by_data(symbol: Element, quantity: str, expression: str) -> None:
+    """Let an expression say a quantity of the one layer of a symbol."""
+    found = symbol.find("layer")
+    assert found is not None
+    top = SubElement(SubElement(found, "data_defined_properties"), "Option", type="Map")
+    SubElement(top, "Option", type="QString", name="type", value="collection")
+    by_name = SubElement(top, "Option", type="Map", name="properties")
+    one = SubElement(by_name, "Option", type="Map", name=quantity)
+    for kind, name, value in (
+        ("bool", "active", "true"),
+        ("QString", "expression", expression),
+        ("int", "type", "3"),  # an expression, as QGIS numbers it
+    ):
+        SubElement(one, "Option", type=kind, name=name, value=value)
 
 
 def qml(renderer: Element) -> str:
     """Return a style file; beside a raster as `NAME.qml` it wins over everything else."""
     root = Element("qgis", version=VERSION)
     (root if renderer.tag == "renderer-v2" else SubElement(root, "pipe")).append(renderer)
-    return _text(root)
+    return to_text(root)
 
 
 def aux_xml(classes: Sequence[LabelClass]) -> str:
@@ -174,7 +223,7 @@ def aux_xml(classes: Sequence[LabelClass]) -> str:
         parts = (red, green, blue, 255 if known else 0)
         SubElement(colors, "Entry", {f"c{i}": str(part) for i, part in enumerate(parts, 1)})
     band.append(_attribute_table(classes))
-    return _text(root)
+    return to_text(root)
 
 
 def _attribute_table(classes: Sequence[LabelClass]) -> Element:
@@ -192,92 +241,7 @@ def _attribute_table(classes: Sequence[LabelClass]) -> Element:
     return table
 
 
-@dataclass(frozen=True)
-class ProjectLayer:
-    """A layer of a project. QGIS reads no default style for it, so it brings its own."""
-
-    title: str
-    source: str
-    """Relative to the project: `NAME_mask.tif`, `NAME.gpkg|layername=water`."""
-    renderer: Element
-    shown: bool
-    crs: str | None = None
-    """As pyproj takes it; None is the project's."""
-
-    @property
-    def is_vector(self) -> bool:
-        """Whether it is a vector layer."""
-        return self.renderer.tag == "renderer-v2"
-
-
-def write_project(
-    path: Path, title: str, geobox: GeoBox, layers: Iterable[ProjectLayer], time: datetime
-) -> None:
-    """Write a QGIS project (.qgz) with relative paths, that opens on the whole scene.
-
-    Args:
-        path: Where to.
-        title: What its window says.
-        geobox: Grid whose CRS and bounds the project has.
-        layers: From the top of the legend down.
-        time: The date inside the zip file.
-    """
-    layers = list(layers)
-    root = Element("qgis", version=VERSION, projectname=title)
-    SubElement(root, "title").text = title
-    _add_crs(SubElement(root, "projectCrs"), crs_of(geobox))
-    tree = SubElement(root, "layer-tree-group")
-    for index, layer in enumerate(layers):
-        checked = "Qt::Checked" if layer.shown else "Qt::Unchecked"
-        SubElement(tree, "layer-tree-layer", id=_layer_id(index), name=layer.title, checked=checked)
-    box = geobox.boundingbox
-    left, bottom, right, top = (repr(float(side)) for side in box.bbox)
-    view = SubElement(SubElement(root, "ProjectViewSettings"), "DefaultViewExtent")
-    view.attrib.update(xmin=left, ymin=bottom, xmax=right, ymax=top)
-    _add_crs(view, crs_of(geobox))
-    canvas = SubElement(root, "mapcanvas", name="theMapCanvas")
-    extent = SubElement(canvas, "extent")
-    for tag, value in (("xmin", left), ("ymin", bottom), ("xmax", right), ("ymax", top)):
-        SubElement(extent, tag).text = value
-    _add_crs(SubElement(canvas, "destinationsrs"), crs_of(geobox))
-    project_layers = SubElement(root, "projectlayers")
-    for index, layer in enumerate(layers):
-        project_layers.append(_map_layer(_layer_id(index), layer, geobox))
-    # Without this the CRS of the project is not read.
-    enabled = SubElement(SubElement(SubElement(root, "properties"), "SpatialRefSys"), _ENABLED)
-    enabled.attrib["type"], enabled.text = "int", "1"
-    date = max(time.timetuple()[:6], (1980, 1, 1, 0, 0, 0))  # zip files know nothing earlier
-    stamp = zipfile.ZipInfo(f"{path.stem}.qgs", date_time=date)
-    stamp.compress_type = zipfile.ZIP_DEFLATED
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(stamp, _text(root))
-
-
-_ENABLED = "ProjectionsEnabled"
-
-
-def _layer_id(index: int) -> str:
-    # QGIS replaces ids of ten characters and less, and then its tree has lost the layer.
-    return f"geounet_layer_{index:04}"
-
-
-def _map_layer(layer_id: str, layer: ProjectLayer, geobox: GeoBox) -> Element:
-    element = Element("maplayer", type="vector" if layer.is_vector else "raster")
-    SubElement(element, "id").text = layer_id
-    SubElement(element, "datasource").text = f"./{layer.source}"
-    SubElement(element, "layername").text = layer.title
-    crs = crs_of(geobox) if layer.crs is None else CRS.from_user_input(layer.crs)
-    _add_crs(SubElement(element, "srs"), crs)
-    SubElement(element, "provider").text = "ogr" if layer.is_vector else "gdal"
-    (element if layer.is_vector else SubElement(element, "pipe")).append(layer.renderer)
-    return element
-
-
-def _add_crs(parent: Element, crs: CRS) -> None:
-    # An authid alone is answered by QGIS and yet not valid: it takes the WKT.
-    SubElement(SubElement(parent, "spatialrefsys"), "wkt").text = crs.to_wkt()
-
-
-def _text(root: Element) -> str:
+def to_text(root: Element) -> str:
+    """Return an element as the text of a file."""
     indent(root, " ")
     return tostring(root, encoding="unicode") + "\n"

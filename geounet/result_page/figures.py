@@ -20,11 +20,11 @@ from bokeh.models.annotations import Span, Whisker
 from bokeh.plotting import figure
 
 from geounet.classes import LAND, WATER
-from geounet.products import LINE_COLOR, SUSPECT_COLOR
 from geounet.result_page.lines import ATTRIBUTES, Lines
 from geounet.result_page.pictures import WIDE_COLOR, Pictures, as_address, data_aspect
 from geounet.result_page.pixels import Histogram
 from geounet.result_page.result import Result, View
+from geounet.styles import LINE_COLOR, SUSPECT_COLOR
 from geounet.vectors import crs_of
 
 MASK_ALPHA, FIELD_ALPHA = 0.45, 0.7

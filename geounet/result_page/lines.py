@@ -15,6 +15,7 @@ from geounet.contours import Geometries
 from geounet.errors import ResultError
 from geounet.result_page.result import Result, View
 from geounet.scene.grid import res_in_metres
+from geounet.styles import WIDE_EDGE_PX
 from geounet.vectors import crs_of
 
 BATCH = 5000
@@ -26,9 +27,6 @@ TOLERANCE_PX, MOST_TOLERANCE_PX = 0.1, 3.2
 on up to the second, until there are no more than `DRAWN_VERTICES`."""
 LEAST_PX = 0.5
 """Shorter lines are not drawn, in pixels of the picture, where that is reduced."""
-WIDE_EDGE_PX = 3.0
-"""An edge this wide, in pixels of the scene, is drawn as a wide one: across a sharp shore the
-probability turns within one or two."""
 WIDEST = 10
 """Of the lines with wide edges, those that are listed."""
 

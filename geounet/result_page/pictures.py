@@ -14,11 +14,11 @@ from rasterio.enums import Resampling
 
 from geounet.classes import IGNORE, LabelClass
 from geounet.cog import rgb
-from geounet.products import LINE_COLOR, SUSPECT_COLOR
 from geounet.qgis import PROBABILITY_RAMP
 from geounet.result_page.lines import Lines
 from geounet.result_page.pixels import read_field
 from geounet.result_page.result import Result, View
+from geounet.styles import LINE_COLOR, SUSPECT_COLOR
 
 CRISP_SIDE = 1000
 """Smaller pictures are shown with several pixels for one, so that a browser does not blur them."""

@@ -1,0 +1,72 @@
+"""How the layers of a result look in QGIS, and what they are called there."""
+
+from collections.abc import Sequence
+from typing import Literal
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from geounet import qgis
+from geounet.classes import LabelClass
+
+Quantity = Literal["probability", "index", "mask"]
+
+LINE_COLOR, SUSPECT_COLOR = "#d62728", "#7f7f7f"
+WATER_COLOR, LAND_COLOR = "#1f77b4", "#decba4"
+AREA_ALPHA = 80
+"""Of 255: the picture below areas is to be seen."""
+
+WIDE_EDGE_PX = 3.0
+"""An edge this wide, in pixels of the scene, is drawn as a blurred one: across a sharp shore the
+probability turns within one or two."""
+
+TITLES = {
+    "coastline": "Coastline",
+    "water": "Water",
+    "land": "Land",
+    "mask": "Mask",
+    "probability": "Probability of water",
+    "index": "Index",
+    "rgb": "Scene",
+}
+"""Layer of the GeoPackage, or what the name of a raster ends in → what people call it."""
+
+
+def line_style(
+    quantity: Quantity,
+    res_m: tuple[float, float],
+    *,
+    color: str = LINE_COLOR,
+    label: str = "coastline",
+) -> Element:
+    """Return the style of the coastline.
+
+    Args:
+        quantity: What it is drawn on: edges of a probability have a width.
+        res_m: Sides of a pixel in metres.
+        color: Of the line.
+        label: What the legend calls it.
+    """
+    wide_m = WIDE_EDGE_PX * float(np.mean(res_m)) if quantity == "probability" else None
+    return qgis.coast_line(color, suspect_color=SUSPECT_COLOR, wide_m=wide_m, label=label)
+
+
+def area_style(layer: Literal["water", "land"]) -> Element:
+    """Return the style of a layer of areas."""
+    return qgis.fill(WATER_COLOR if layer == "water" else LAND_COLOR, AREA_ALPHA)
+
+
+def raster_style(kind: str, level: float, classes: Sequence[LabelClass]) -> Element:
+    """Return the style of a raster.
+
+    Args:
+        kind: `mask`, `rgb`, `probability` or `index`.
+        level: Where water begins, in a probability or index.
+        classes: Of the mask.
+    """
+    if kind == "mask":
+        return qgis.palette(classes)
+    if kind == "rgb":
+        return qgis.picture()
+    # An index is not bounded; its level is what matters.
+    return qgis.ramp(*((0, level, 1) if kind == "probability" else (level - 1, level, level + 1)))
