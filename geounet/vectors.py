@@ -4,8 +4,10 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pyogrio
 import shapely
@@ -24,6 +26,7 @@ WGS84 = CRS.from_epsg(4326)
 LINE_TYPES = (1, 2)
 """shapely's type ids of lines and rings."""
 POLYGON_TYPES = (3,)
+PARQUET = (".parquet", ".geoparquet")
 _STRAIGHT_PX = 0.05
 """How far an edge that is straight in its file may leave its true place, in pixels."""
 
@@ -54,7 +57,8 @@ class VectorFile:
                 layer=self.layer,
                 where=self.where,
                 bbox=box,
-                columns=[],
+                # FlatGeobuf finds nothing by a column that is not read.
+                columns=[] if self.where is None else None,
                 return_fids=True,
                 force_2d=True,
             )
@@ -81,6 +85,8 @@ def open_vectors(
     path, named = split_layer(text)
     if layer and named and layer != named:
         raise error(f"{text} names layer {named}, and the option names {layer}. Give one of them.")
+    if path.suffix.lower() in PARQUET:
+        path = _unpacked(path, error)
     layer = _choose_layer(path, layer or named, error)
     try:
         info = pyogrio.read_info(path, layer=layer)
@@ -104,6 +110,27 @@ def open_vectors(
     right, top = extents[2:].max(axis=1).tolist()
     crs = CRS.from_user_input(info["crs"])
     return VectorFile(path, layer, where, crs, (left, bottom, right, top))
+
+
+def _unpacked(path: Path, error: type[GeounetError]) -> Path:
+    """Copy a GeoParquet file to memory in a form that GDAL reads: it seldom has the driver itself.
+
+    Raises:
+        GeounetError: Of type `error`: it cannot be read, has no shapes or no CRS.
+    """
+    try:
+        frame = geopandas.read_parquet(path)
+    except (ValueError, OSError) as why:
+        raise error(f"{path} cannot be read: {_one_line(why)}.") from why
+    if frame.crs is None:
+        raise error(f"{path} has no CRS, so nobody knows where it lies. Set one.")
+    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
+    if frame.empty:
+        raise error(f"{path} has no shapes.")
+    copy = Path("/vsimem") / sha256(str(path.resolve()).encode()).hexdigest() / f"{path.stem}.gpkg"
+    kept = [name for name in frame.columns if name != "bbox"]  # a structure, of no use here
+    pyogrio.write_dataframe(frame[kept], copy, driver="GPKG", layer=path.stem)
+    return copy
 
 
 def split_layer(text: str) -> tuple[Path, str | None]:

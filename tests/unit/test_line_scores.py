@@ -19,9 +19,10 @@ from pyproj import Geod, Transformer
 from scipy.ndimage import binary_erosion, gaussian_filter
 
 from geounet.distances import WGS84, Pieces, Plane, match_points, points_along, summarise
-from geounet.errors import ResultError
+from geounet.errors import LabelError, ResultError
 from geounet.evaluate import (
     LineChoice,
+    ReferenceOptions,
     comparison,
     evaluate_prediction,
     measure_prediction,
@@ -558,3 +559,39 @@ class TestWhole:
         low, high = pixels["interval"]["per_class"]["water"]["iou"]
         assert low <= pixels["per_class"]["water"]["iou"] <= high
         assert 48 <= pixels["blocks"] <= 80, "6 km by 8 km of ground"
+
+
+class TestFormats:
+    @pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".geojson", ".shp", ".parquet"])
+    def test_a_reference_is_read_and_chosen_from_in_every_format(self, tmp_path, suffix) -> None:
+        result = write_result(tmp_path / "out", west_is_water(), [coast(8)])
+        frame = geopandas.GeoDataFrame(
+            {"kind": ["sea", "lake"]}, geometry=[coast(0), ISLET], crs=UTM.crs.proj
+        ).to_crs(4326)
+        path = tmp_path / f"t{suffix}"
+        frame.to_parquet(path) if suffix == ".parquet" else frame.to_file(path)
+        options = ReferenceOptions(where="kind = 'sea'")
+        for reference, missed in ((ReferenceOptions(), ISLET.length), (options, 0)):
+            settings = EvaluateSettings(reference=reference)
+            lines = evaluate_prediction(result, [str(path)], settings)["lines"]
+            assert lines["truth"]["unmatched_m"] == pytest.approx(missed, rel=0.02)
+            assert lines["predicted"]["metres"]["median"] == pytest.approx(8, abs=0.4)
+
+    @pytest.mark.parametrize("suffix", [".gpkg", ".parquet"])
+    def test_polygons_of_every_format_tell_the_side(self, tmp_path, suffix) -> None:
+        result = write_result(tmp_path / "out", west_is_water(), [coast(8)])
+        frame = geopandas.GeoDataFrame(geometry=[water_of(coast(0))], crs=UTM.crs.proj)
+        path = tmp_path / f"t{suffix}"
+        frame.to_parquet(path) if suffix == ".parquet" else frame.to_file(path)
+        scores = evaluate_prediction(result, [str(path)], EvaluateSettings())
+        assert scores["lines"]["side_from"] == "reference"
+        for way in ("predicted", "truth"):
+            found = scores["lines"][way]["metres"]["median_signed"]
+            assert found == pytest.approx(8, abs=0.4)
+        assert scores["pixels"]["per_class"]["water"]["iou"] > 0.98
+
+    def test_a_parquet_file_that_is_none_is_said(self, tmp_path) -> None:
+        result = write_result(tmp_path / "out", west_is_water(), [coast(8)])
+        (tmp_path / "t.parquet").write_bytes(b"PAR1 and no more")
+        with pytest.raises(LabelError, match=r"t\.parquet cannot be read"):
+            evaluate_prediction(result, [str(tmp_path / "t.parquet")], EvaluateSettings())
