@@ -118,7 +118,7 @@ def cut_strips(
         shape: Height and width of the field.
         level: What is to be contoured.
         rows: Rows contoured at a time; `strip_rows` if None.
-        band: Strips end at rows that are a multiple of it, too; None for no such rows.
+        band: Strips end with each so many rows, too; None where they need not.
 
     Yields:
         Strips from the top down, the first and the last reaching half a pixel beyond the raster.
@@ -129,7 +129,7 @@ def cut_strips(
     while first < height:
         last = min(first + rows, height)
         if band is not None:
-            last = min(last, (first // band + 1) * band)
+            last = min(last, ((first + 1) // band + 1) * band - 1)
         yield cut_strip(read, shape, first, last, level=level)
         first = last
 
@@ -232,9 +232,7 @@ def _contour(
     )
     points, offsets = np.empty((0, 2)), np.zeros(1, dtype=np.int64)
 
-    def parts(
-        found: tuple[list[Any], ...], nothing: tuple[NDArray[Any], ...]
-    ) -> Iterator[NDArray[Any]]:
+    def parts(found: Any, nothing: tuple[NDArray[Any], ...]) -> Iterator[NDArray[Any]]:
         for (part,), none in zip(found, nothing, strict=True):
             yield none if part is None else part
 

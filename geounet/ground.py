@@ -24,8 +24,8 @@ class Ground:
             raise ValueError(f"{crs.name} is not tied to the Earth")
         self._transform, self._geod = geobox.transform, geod
         self._to_geographic = Transformer.from_crs(crs, geographic, always_xy=True)
-        height, width = geobox.shape
-        lon, lat = self._to_geographic.transform(*geobox.transform @ (width / 2, height / 2))
+        height, self._width = geobox.shape
+        lon, lat = self._to_geographic.transform(*geobox.transform @ (self._width / 2, height / 2))
         # Equal-area and around the scene: poles and the antimeridian are as good as elsewhere.
         equal_area = CRS.from_proj4(
             f"+proj=laea +lat_0={lat!r} +lon_0={lon!r} +a={geod.a!r} +b={geod.b!r}"
@@ -55,6 +55,32 @@ class Ground:
         lengths = np.zeros(len(lines))
         np.add.at(lengths, line[1:][same], steps[same])
         return lengths
+
+    def metres(self, first: float, last: float) -> NDArray[np.float64]:
+        """Return what takes steps (col, row) between two rows to metres, (2, 2).
+
+        Scale and shear differ from place to place; no step is longer on the ground than this makes
+        it, and it is shorter by as much as they differ.
+
+        Args:
+            first: Where it holds from, as a row.
+            last: Where it holds to.
+        """
+        cols, rows = np.meshgrid(np.linspace(0, self._width, 9), np.linspace(first, last, 3))
+        places = np.column_stack([cols.ravel(), rows.ravel()])
+        steps = []
+        for step in ((0.5, 0.0), (0.0, 0.5)):
+            ends = [
+                self._to_geographic.transform(*self._to_map(places + sign * np.array(step)).T)
+                for sign in (-1, 1)
+            ]
+            azimuth, _, length = self._geod.inv(*ends[0], *ends[1])
+            angle = np.radians(azimuth)
+            steps.append(np.stack([length * np.sin(angle), length * np.cos(angle)], axis=-1))
+        local = np.stack(steps, axis=-1)  # (places, 2, 2): east and north for each step
+        reference = local[len(local) // 2]
+        longest = np.linalg.norm(local @ np.linalg.inv(reference), ord=2, axis=(1, 2)).max()
+        return np.asarray(reference * longest)
 
     def areas_m2(self, areas: Geometries) -> NDArray[np.float64]:
         """Return areas of polygons (col, row) on the ellipsoid, (n,); holes run the other way."""

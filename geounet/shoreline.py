@@ -1,0 +1,160 @@
+"""From a field to whole lines, water and land that share their edges, strip by strip."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geounet.coastline import LineSweep, start_rings
+from geounet.contours import (
+    Contours,
+    Geometries,
+    Strip,
+    as_complex,
+    cut_strip,
+    cut_strips,
+    strip_rows,
+    trace,
+)
+from geounet.ground import Ground
+from geounet.line_options import LineOptions
+from geounet.polygons import AreaSweep
+from geounet.simplification import band_rows, simplify
+from geounet.small_rings import SmallRings
+from geounet.smoothing import REACH, smooth
+
+Read = Callable[[int, int], NDArray[np.floating[Any]]]
+"""Returns rows `start` to `stop` of a field, (rows, width), NaN where invalid."""
+
+
+class Drawn(NamedTuple):
+    """What has become whole; all of it (col, row), and in one order whatever the strips."""
+
+    lines: Geometries
+    """LineStrings with widths, land on the left."""
+    water: Geometries
+    land: Geometries
+    """Polygons; none of land unless it is asked for."""
+
+
+class Shoreline:
+    """Draws the lines and areas of a field.
+
+    With `simplify_m` what is traced is held for a band of rows (`band_rows`), lines and areas, not
+    pixels; with `smooth_m` each strip is traced with some rows more. Else nothing is held but what
+    `LineSweep`, `AreaSweep` and `SmallRings` say.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        ground: Ground,
+        *,
+        level: float,
+        options: LineOptions,
+        spread: float = 0.5,
+        rows: int | None = None,
+    ) -> None:
+        """Prepare for a field.
+
+        Args:
+            shape: Its height and width.
+            ground: What lies under its pixels.
+            level: Where water begins, in what is read.
+            options: How to draw; of them `simplify_m`, `smooth_m`, `min_area_m2` and `land`.
+            spread: By how much the values of two lines differ that a width lies between.
+            rows: Rows contoured at a time; `strip_rows` if None. It changes nothing but memory.
+        """
+        self._shape, self._ground, self._level = shape, ground, level
+        self._options, self._spread = options, spread
+        self._rows = rows or strip_rows(shape[1])
+        height = shape[0]
+        metres = ground.metres(0, height)
+        self._res_m = float(np.hypot(*metres)[0]), float(np.hypot(*metres)[1])
+        self._band = (
+            band_rows(options.simplify_m / min(self._res_m)) if options.simplify_m else None
+        )
+        self._small = SmallRings(options.min_area_m2, ground) if options.min_area_m2 else None
+        self._lines, self._water = LineSweep(), AreaSweep()
+        self._land = AreaSweep(land=True) if options.land else None
+
+    def draw(self, read: Read, res_m: tuple[float, float]) -> Iterator[Drawn]:
+        """Draw a field; once.
+
+        Args:
+            read: Gives rows of it.
+            res_m: Size of a pixel along a row and down a column, in metres, for widths.
+
+        Yields:
+            What is whole after each strip, or each band.
+        """
+        height = self._shape[0]
+        held: list[tuple[Strip, Contours]] = []
+        for strip in cut_strips(
+            read, self._shape, level=self._level, rows=self._rows, band=self._band
+        ):
+            contours = trace(strip, res_m, self._spread, land=self._land is not None)
+            if self._options.smooth_m:
+                contours = self._smooth(contours, strip, read)
+            held.append((strip, contours))
+            last = strip.top + len(strip.values) - 2
+            if self._band is None or (last + 1) % self._band == 0 or last == height:
+                yield self._join(held)
+                held = []
+
+    def steps(self) -> int:
+        """Return how many times `draw` yields."""
+        height = self._shape[0]
+        if self._band is None:
+            return len(range(-1, height, self._rows))
+        return -(-(height + 1) // self._band)
+
+    def _smooth(self, contours: Contours, strip: Strip, read: Read) -> Contours:
+        first, last = strip.top + 1, strip.top + len(strip.values) - 2
+        start, stop = max(first - REACH, -1), min(last + REACH, self._shape[0])
+        around = cut_strip(read, self._shape, start, stop, level=self._level)
+        # Of the whole field: a vertex goes as far whichever strip it is met in.
+        metres = self._ground.metres(0, self._shape[0])
+        return smooth(around, trace(around).lines, self._options.smooth_m, metres).apply(contours)
+
+    def _join(self, held: Sequence[tuple[Strip, Contours]]) -> Drawn:
+        """Hand on what was traced, simplified if it is to be."""
+        last, contours = held[-1]
+        left_out = None
+        if self._band is not None:
+            lines, left_out = self._simplify(held)
+            contours = Contours(lines, lines[:0])
+        lines = self._lines.add(contours, last.sweep_row)
+        water = [self._water.add(one, strip, left_out) for strip, one in held]
+        land = [self._land.add(one, strip, left_out) for strip, one in held] if self._land else []
+        drawn = Drawn(lines, np.concatenate(water), np.concatenate([lines[:0], *land]))
+        if self._small is None:
+            return drawn
+        self._small.see(np.concatenate([strip.holes() for strip, _ in held]))
+        return Drawn(
+            self._small.of_lines(drawn.lines),
+            self._small.of_areas(drawn.water),
+            self._small.of_areas(drawn.land),
+        )
+
+    def _simplify(
+        self, held: Sequence[tuple[Strip, Contours]]
+    ) -> tuple[Geometries, NDArray[np.complex128]]:
+        """Return the lines of a band with fewer vertices, and the vertices left out, ascending."""
+        pieces = np.concatenate([contours.lines for _, contours in held])
+        if not len(pieces):
+            return pieces, np.empty(0, dtype=np.complex128)
+        merged = shapely.line_merge(shapely.multilinestrings(pieces), directed=True)
+        lines = start_rings(shapely.get_parts(merged))
+        corners = np.concatenate([strip.corners() for strip, _ in held])
+        kept = simplify(
+            lines,
+            self._options.simplify_m,
+            self._ground.metres(held[0][0].first_row, held[-1][0].sweep_row),
+            np.column_stack([corners.real, corners.imag]),
+        )
+        points, line = shapely.get_coordinates(lines, include_z=True, return_index=True)
+        fewer = np.asarray(shapely.linestrings(points[kept], indices=line[kept]))
+        return fewer, np.unique(as_complex(points[~kept]))
