@@ -95,6 +95,8 @@ class AnyRaster:
         except SceneError:
             src.close()
             raise
+        # GDAL takes one for a mask only where it holds integers.
+        self._alphas = [i for i in src.indexes if src.colorinterp[i - 1] == ColorInterp.alpha]
         self.dtype = str(src.dtypes[self._index - 1])
         self.scale, self.offset = src.scales[self._index - 1], src.offsets[self._index - 1]
         path = Path(self.source)
@@ -146,6 +148,8 @@ class AnyRaster:
         try:
             stored = self._src.read(self._index, window=window)
             valid = self._src.read_masks(self._index, window=window) != 0
+            for alpha in self._alphas:
+                valid &= self._src.read(alpha, window=window) != 0
         except RasterioError as error:
             raise SceneError(
                 f"{self.source} cannot be read: it is damaged or incomplete "

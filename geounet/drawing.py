@@ -33,7 +33,7 @@ from geounet.scene.remote import scrub
 from geounet.stitch import open_canvas
 from geounet.threshold import BINS, Threshold, count_values, doubt_of, otsu
 
-RARE = 1e-4
+RARE = 1e-3
 """Share of the values that may lie beyond each end of a histogram: a few wild pixels must not leave
 all others in one bin."""
 NARROWED = 3

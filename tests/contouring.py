@@ -77,6 +77,7 @@ def coverage(
 
 def write_raster(path: Path, values: NDArray[Any], **profile: Any) -> Path:
     """Write (bands, height, width) as a GeoTIFF, in UTM if nothing else is said."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = values.shape
     grid = {"crs": "EPSG:32630", "transform": UTM, "nodata": None} | profile
     shape = {"count": count, "height": height, "width": width, "dtype": values.dtype.name}
