@@ -51,6 +51,7 @@ from geounet.polygons import AreaSweep
 from geounet.progress import Progress, silent
 from geounet.qgis_project import Project, ProjectLayer, describe_project, write_project
 from geounet.scene import Scene
+from geounet.scene.raster import CACHE_BYTES
 from geounet.styles import TITLES, Quantity, area_style, line_style, raster_style
 from geounet.vectors import crs_of, grid_bounds
 
@@ -69,6 +70,9 @@ those hold no data."""
 
 SUREST = 1e-4
 """Probability below which, and above 1 - which, a line is placed as if it were this."""
+
+LEAST_CACHE = 16 * 2**20
+"""Bytes that GDAL may keep of a raster that is contoured, however small its blocks are."""
 
 QUARTERS_APART = float(logit(0.75) - logit(0.25))
 """Log-odds between the lines at 0.25 and 0.75, whose distance is `edge_width_m`."""
@@ -339,7 +343,7 @@ def write_vectors(
     ground, line_sweep, area_sweep = Ground(scene.geobox), LineSweep(), AreaSweep()
     convert = log_odds(field.level) if field.quantity == "probability" else None
     level = field.level if convert is None else float(convert(np.array([field.level]))[0])
-    with rasterio.open(field.path) as src:
+    with rasterio.open(field.path) as src, rasterio.Env(GDAL_CACHEMAX=_cache_bytes(src)):
 
         def read(start: int, stop: int) -> NDArray[np.floating[Any]]:
             values = src.read(1, window=Window(0, start, src.width, stop - start))
@@ -366,6 +370,16 @@ def write_vectors(
     styles = {"coastline": line_style(field.quantity, scene.res_m), "water": area_style("water")}
     styles_qml = {layer: qgis.qml(style) for layer, style in styles.items()}
     finish_layers(stage, scene.geobox, styles_qml, time, vectors)
+
+
+def _cache_bytes(src: rasterio.DatasetReader) -> int:
+    """Return what GDAL's cache needs for strips to pass through a raster: two rows of its blocks.
+
+    All that it may have besides would be filled with rows that nobody asks for again.
+    """
+    (rows, _), *_ = src.block_shapes
+    needed = 2 * rows * src.width * np.dtype(src.dtypes[0]).itemsize
+    return min(max(needed, LEAST_CACHE), CACHE_BYTES)
 
 
 def log_odds(level: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]:
