@@ -12,6 +12,7 @@ from geounet.errors import GeounetError
 from geounet_cli import (
     baseline,
     coastline,
+    compare,
     configs,
     demo,
     doctor,
@@ -58,6 +59,7 @@ _add(predict.predict)
 _add(evaluate.evaluate)
 _add(baseline.baseline)
 _add(coastline.coastline)
+_add(compare.compare)
 _add(transects.transects)
 _add(report.report)
 _add(info.info)

@@ -108,7 +108,7 @@ def reduce_positions(
     water_level_m: NDArray[np.float64],
     slope: NDArray[np.float64],
     *,
-    datum_m: float,
+    datum_m: float | NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return where waterlines would be at another level, on a plane beach.
 
@@ -119,7 +119,7 @@ def reduce_positions(
         position_m: (n,), + towards the sea.
         water_level_m: (n,), NaN where not known.
         slope: (n,), tangent, NaN where not known.
-        datum_m: The level to bring them to.
+        datum_m: The level to bring them to, one for all or (n,).
 
     Returns:
         (n,), NaN where level or slope are not known.
