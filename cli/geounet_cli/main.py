@@ -20,6 +20,7 @@ from geounet_cli import (
     experiment,
     info,
     predict,
+    qgis,
     report,
     tile,
     train,
@@ -62,6 +63,7 @@ _add(coastline.coastline)
 _add(compare.compare)
 _add(transects.transects)
 _add(report.report)
+_add(qgis.qgis)
 _add(info.info)
 _add(doctor.doctor)
 _add(demo.demo)

@@ -1,0 +1,316 @@
+"""One QGIS project of many results: a group for each, in order of time, which QGIS can play."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import pyogrio
+from pyproj import CRS
+
+from geounet.errors import OutputError, ResultError
+from geounet.formats import VectorOptions
+from geounet.layers import output_time
+from geounet.outputs import list_records, read_record, stage_file
+from geounet.progress import Progress, silent
+from geounet.qgis_project import (
+    LayerGroup,
+    Project,
+    ProjectLayer,
+    Timeline,
+    describe_project,
+    write_project,
+)
+from geounet.result_page.result import Result
+from geounet.scene.grid import res_in_metres
+from geounet.styles import LINE_COLOR, TITLES, Quantity, area_style, line_style, raster_style
+from geounet.vectors import Bounds, crs_name, grid_bounds, transformer
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "all_results.qgz"
+"""Of the project, where nobody names one."""
+
+TIME_RAMP = ((255, 237, 79), (255, 140, 0), (214, 39, 40), (200, 30, 150), (110, 60, 220))
+"""Colours from the first scene to the last: yellow, orange, red, magenta, violet, none of which is
+found in pictures of coasts."""
+
+FEW = 12
+"""Groups of the legend that are open; where there are more, all are closed."""
+RASTERS = ("mask", "probability", "index", "rgb")
+
+
+@dataclass(frozen=True)
+class AtlasOptions:
+    """What a user may say of a project of many results."""
+
+    title: str | None = None
+    """What its window says; None is the name of its file."""
+    crs: str | None = None
+    """CRS of the map, as pyproj takes it; None is that of most results."""
+    rasters: bool = True
+    """Whether pictures, masks and probabilities are in it; lines and areas always are."""
+    overwrite: bool = False
+    """Whether a project that exists is replaced."""
+
+
+class Atlas(NamedTuple):
+    """What was written."""
+
+    path: Path
+    results: int
+    times: tuple[datetime, ...]
+    """Of the results that know theirs, ascending."""
+    timeline: Timeline | None
+    """None where no result knows its time."""
+
+
+@dataclass(frozen=True)
+class _Dated:
+    """A result, and when its scene was taken."""
+
+    result: Result
+    time: datetime | None
+
+    @cached_property
+    def scene(self) -> str:
+        """Name of the scene."""
+        return str(self.result.record.get("scene", {}).get("name") or self.result.name)
+
+    @cached_property
+    def crs(self) -> CRS:
+        """Of its grid."""
+        return CRS.from_user_input(crs_name(self.result.geobox))
+
+    @property
+    def order(self) -> tuple[bool, datetime, str, str]:
+        """By time; those without one last."""
+        time = self.time or datetime.max.replace(tzinfo=UTC)
+        return self.time is None, time, self.scene, str(self.result.folder)
+
+
+def write_atlas(
+    folders: Sequence[Path],
+    out: Path,
+    options: AtlasOptions = AtlasOptions(),
+    progress: Progress = silent,
+) -> Atlas:
+    """Write a QGIS project that shows all results found in folders, with paths relative to it.
+
+    Lines are coloured by time. Layers show at the time of their scene when QGIS's temporal
+    controller plays; those of scenes without a time always do, of which is warned. No pixel is
+    read. The same results give the same bytes.
+
+    Args:
+        folders: Folders that hold results, at any depth, or records `NAME.json`.
+        out: The project, `.qgz`.
+        options: What the user says.
+        progress: Told of results.
+
+    Raises:
+        ResultError: There is no result.
+        OutputError: The project exists, is part of a result, cannot be written, or its CRS has no
+            place for a result.
+    """
+    if out.suffix.lower() != ".qgz":
+        raise OutputError(f"{out} is no name of a QGIS project. Give --out NAME.qgz.")
+    crs = VectorOptions.from_text(crs=options.crs).crs
+    results = sorted(_open_results(folders, progress), key=lambda one: one.order)
+    for one in results:
+        if one.result.folder.resolve() == out.parent.resolve() and (
+            out.name in one.result.record["files"]
+        ):
+            raise OutputError(f"{out} is a part of {one.result.name}.json. Give another --out.")
+    if out.exists() and not options.overwrite:
+        raise OutputError(f"{out} exists already. Use --overwrite to replace it, or another --out.")
+    project = _plan_project(results, out, CRS.from_user_input(crs) if crs else None, options)
+    times = tuple(one.time for one in results if one.time is not None)
+    if undated := [one.result.name for one in results if one.time is None]:
+        logger.warning(
+            "%d of %d results do not say when their scene was taken: %s%s. They show at all times.",
+            len(undated),
+            len(results),
+            ", ".join(undated[:5]),
+            " …" if len(undated) > 5 else "",
+        )
+    with stage_file(out) as draft:
+        write_project(draft, project, output_time(times[-1] if times else None))
+    return Atlas(out, len(results), times, project.timeline)
+
+
+def _open_results(folders: Sequence[Path], progress: Progress) -> Iterator[_Dated]:
+    """Yield each result once; of those with nothing left to show it is warned.
+
+    Raises:
+        ResultError: A folder is not there, or there is no result at all.
+    """
+    paths = list(dict.fromkeys(path for folder in folders for path in _find_records(folder)))
+    found = 0
+    for path in progress(paths, label="results", total=len(paths)):
+        result = Result(path.parent, path.stem, read_record(path))
+        try:
+            if result.geobox and result.lines is None:
+                raise ResultError(f"{path.with_suffix('.gpkg')} is not there. Make it again.")
+        except ResultError as error:
+            logger.warning("%s is left out: %s", path, error)
+            continue
+        said = result.record.get("scene", {}).get("time")
+        time = datetime.fromisoformat(said) if said else None
+        if time is not None and time.tzinfo is None:
+            time = time.replace(tzinfo=UTC)
+        found += 1
+        yield _Dated(result, time)
+    if not found:
+        named = ", ".join(str(folder) for folder in folders)
+        raise ResultError(
+            f"{named} holds no result: no NAME.json of one, at any depth. `geounet predict` makes "
+            "them."
+        )
+
+
+def _find_records(folder: Path) -> Iterator[Path]:
+    """Yield the records in a folder at any depth, or the one that is named."""
+    if not folder.exists():
+        raise ResultError(f"{folder} is not there. Check the path.")
+    if folder.is_file():
+        yield folder.resolve()
+        return
+    for place, inner, _ in os.walk(folder):
+        # What is being written is in hidden folders.
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for record in list_records(Path(place)):
+            yield record.resolve()
+
+
+def _plan_project(
+    results: Sequence[_Dated], out: Path, crs: CRS | None, options: AtlasOptions
+) -> Project:
+    times = [one.time for one in results if one.time is not None]
+    if crs is None:
+        (commonest, _), *_ = Counter(crs_name(one.result.geobox) for one in results).most_common()
+        crs = CRS.from_user_input(commonest)
+    titles = _titles(results, out)
+    labels, colors = _labels(times), _colors(times)
+    groups = [
+        LayerGroup(
+            title,
+            list(
+                _layers(
+                    one,
+                    out,
+                    options,
+                    label=labels[one.time] if one.time else "no time",
+                    color=colors[one.time] if one.time else LINE_COLOR,
+                )
+            ),
+            expanded=len(results) <= FEW,
+        )
+        for one, title in zip(results, titles, strict=True)
+    ]
+    return Project(
+        options.title or out.stem,
+        crs,
+        _common_bounds(results, crs),
+        groups,
+        describe_project([one.time for one in results]),
+        Timeline.of(times) if times else None,
+    )
+
+
+def _titles(results: Sequence[_Dated], out: Path) -> list[str]:
+    """Return what the groups are called: date and scene, and folder where that is not enough."""
+    titles = [f"{one.time:%Y-%m-%d} {one.scene}" if one.time else one.scene for one in results]
+    count = Counter(titles)
+    return [
+        title if count[title] == 1 else f"{title} ({_relative(one.result.folder, out)})"
+        for title, one in zip(titles, results, strict=True)
+    ]
+
+
+def _labels(times: Sequence[datetime]) -> dict[datetime, str]:
+    """Return what the legend calls each time: its date, with the hour where a day has several."""
+    days = Counter(f"{time:%Y-%m-%d}" for time in set(times))
+    return {
+        time: f"{time:%Y-%m-%d}" if days[f"{time:%Y-%m-%d}"] == 1 else f"{time:%Y-%m-%d %H:%M}"
+        for time in times
+    }
+
+
+def _colors(times: Sequence[datetime]) -> dict[datetime, str]:
+    """Return a colour for each time, in proportion to it along `TIME_RAMP`."""
+    if len(set(times)) < 2:
+        return dict.fromkeys(times, LINE_COLOR)
+    first, last = min(times), max(times)
+    anchors = np.linspace(0, 1, len(TIME_RAMP))
+    colors = {}
+    for time in times:
+        share = (time - first) / (last - first)
+        parts = [np.interp(share, anchors, channel) for channel in zip(*TIME_RAMP, strict=True)]
+        colors[time] = "#" + "".join(f"{round(float(part)):02x}" for part in parts)
+    return colors
+
+
+def _layers(
+    one: _Dated, out: Path, options: AtlasOptions, *, label: str, color: str
+) -> Iterator[ProjectLayer]:
+    """Yield the layers of a result, from the top of its group down."""
+    result = one.result
+    assert result.lines is not None
+    quantity = cast(Quantity, result.quantity or "mask")
+    styles = {
+        "coastline": line_style(quantity, res_in_metres(result.geobox), color=color, label=label),
+        "water": area_style("water"),
+        "land": area_style("land"),
+    }
+    source = _relative(result.lines, out)
+    there = [str(name) for name, _ in pyogrio.list_layers(result.lines)]
+    for name in (name for name in styles if name in there):
+        crs = CRS.from_user_input(pyogrio.read_info(result.lines, layer=name)["crs"])
+        yield ProjectLayer(
+            TITLES[name],
+            f"{source}|layername={name}",
+            styles[name],
+            name == "coastline",
+            crs,
+            one.time,
+        )
+    for kind in RASTERS if options.rasters else ():
+        path = result.path(f"_{kind}.tif")
+        if path is not None:
+            style = raster_style(
+                kind, 0.5 if result.level is None else result.level, result.classes
+            )
+            shown = kind == "rgb"
+            yield ProjectLayer(TITLES[kind], _relative(path, out), style, shown, one.crs, one.time)
+
+
+def _relative(path: Path, out: Path) -> str:
+    """Return the way from where a project lies to a file; links on the way are followed."""
+    return Path(os.path.relpath(path.resolve(), out.parent.resolve())).as_posix()
+
+
+def _common_bounds(results: Sequence[_Dated], crs: CRS) -> Bounds:
+    """Return the bounds of all results in one CRS.
+
+    Raises:
+        OutputError: The CRS has no place for one of them.
+    """
+    boxes = []
+    for one in results:
+        bounds = grid_bounds(one.result.geobox)
+        left, bottom, right, top = transformer(one.crs, crs).transform_bounds(*bounds)
+        if not np.isfinite((left, bottom, right, top)).all():
+            raise OutputError(
+                f"{crs.name} has no place for {one.result.name}, which is in {one.crs.name}. "
+                "Give another --crs."
+            )
+        # Across 180°, longitudes come back as from 179 to -179.
+        boxes.append((left, bottom, right if right >= left else right + 360, top))
+    lefts, bottoms, rights, tops = zip(*boxes, strict=True)
+    return min(lefts), min(bottoms), max(rights), max(tops)
