@@ -23,7 +23,9 @@ def evaluate(
     prediction: Annotated[
         Path,
         typer.Argument(
-            help="Folder of results, the NAME.json of one, or any mask raster.", show_default=False
+            help="Folder of results, the NAME.json of one, any mask raster, or lines or polygons "
+            "of water ('x.gpkg|layer').",
+            show_default=False,
         ),
     ],
     reference: Annotated[
@@ -73,6 +75,14 @@ def evaluate(
             help="SQL condition that selects polygons or lines: \"kind = 'sea'\".",
             show_default=False,
             rich_help_panel=REFERENCE,
+        ),
+    ] = None,
+    pixel: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="What a pixel is to predicted lines or polygons, in metres: they bring none.",
+            show_default=False,
         ),
     ] = None,
     within: Annotated[
@@ -153,6 +163,7 @@ def evaluate(
     water = None if labels_are is None else labels_are == "water"
     settings = EvaluateSettings(
         name=name,
+        pixel_m=pixel,
         mask_values=mask_values,
         reference=ReferenceOptions(label_values, water, labels_layer, labels_where),
         within=within,
@@ -190,7 +201,7 @@ def show_scores(scores: dict[str, Any]) -> None:
         return
     console.print(
         f"{lines['predicted']['points']} points along the predicted line, "
-        f"{lines['truth']['points']} along the reference, {_apart(lines)}; + is towards water"
+        f"{lines['truth']['points']} along the reference, {_apart(lines)}; {_side(lines)}"
     )
     console.print(_line_table(lines))
     for what, length in (("predicted line", lines["predicted"]), ("reference", lines["truth"])):
@@ -203,7 +214,13 @@ def show_scores(scores: dict[str, Any]) -> None:
     console.print(_buffer_table(lines))
     _show_intervals(console, lines["intervals"])
     if lines["worst"]:
-        console.print(_worst_table(lines["worst"]))
+        console.print(_worst_table(lines["worst"], signed=lines["side_from"] is not None))
+
+
+def _side(lines: dict[str, Any]) -> str:
+    if lines["side_from"] is None:
+        return "nobody says on which side the water is, so there are no signs"
+    return "+ is towards water"
 
 
 def _apart(lines: dict[str, Any]) -> str:
@@ -321,11 +338,11 @@ def _buffer_table(lines: dict[str, Any]) -> "Table":
         ranges = [row[f"{what}_interval"] for row in rows]
         if any(ranges):
             percents = ([100 * limit for limit in one] if one else None for one in ranges)
-            table.add_row("  95 % interval", *(_range(one, 1) for one in percents))
+            table.add_row("  95 %", *(_range(one, 1) for one in percents))
     return table
 
 
-def _worst_table(places: list[dict[str, Any]]) -> "Table":
+def _worst_table(places: list[dict[str, Any]], *, signed: bool) -> "Table":
     from rich.table import Table
 
     table = Table("worst places", "longitude", "latitude", "what")
@@ -338,16 +355,17 @@ def _worst_table(places: list[dict[str, Any]]) -> "Table":
             f"{place['lon']:.6f}",
             f"{place['lat']:.6f}",
             place["what"],
-            "–" if distance is None else f"{distance:+.1f}",
+            "–" if distance is None else _number(distance, signed=signed, digits=1),
             f"{place['length_m']:.0f}",
         )
     return table
 
 
-def _number(value: float | None, *, signed: bool) -> str:
+def _number(value: float | None, *, signed: bool, digits: int = 3) -> str:
     if value is None:
         return "–"
-    return f"{round(value, 3) + 0.0:+.3f}" if signed else f"{value:.3f}"
+    value = round(value, digits) + 0.0
+    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
 
 
 def _range(limits: Sequence[float] | None, digits: int) -> str:

@@ -1,4 +1,4 @@
-"""What is evaluated: a result of geounet, or a mask raster of anyone's."""
+"""What is evaluated: a result of geounet, or a mask, lines or polygons of anyone's."""
 
 import logging
 from collections.abc import Mapping
@@ -17,8 +17,18 @@ from pyproj import CRS
 from geounet.classes import LabelClass
 from geounet.contours import Geometries
 from geounet.errors import LabelError, ResultError
-from geounet.labels import LabelSource, LabelValues, RasterLabels, is_raster, parse_values
+from geounet.evaluate.drawn import NoMask, grid_around
+from geounet.evaluate.reference import Reference, ReferenceOptions, open_reference
+from geounet.labels import (
+    LabelSource,
+    LabelValues,
+    PolygonLabels,
+    RasterLabels,
+    is_raster,
+    parse_values,
+)
 from geounet.outputs import COMMANDS, SCORES, find_record, list_records, read_record, sha256_of
+from geounet.vectors import split_layer
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +116,19 @@ class Prediction:
     record: dict[str, Any] | None
     """None for a mask of someone else's."""
     lines: Path | None
-    """GeoPackage with the layer `coastline`; None where the mask is all there is."""
+    """GeoPackage with the layer `coastline`; None where it is no result of ours."""
+    drawn: Reference | None = None
+    """Lines or polygons of someone else's."""
+
+    @property
+    def mapped(self) -> bool:
+        """Whether it says of each pixel what it is."""
+        return self.drawn is None or self.drawn.area is not None
+
+    @property
+    def directed(self) -> bool:
+        """Whether its lines have land on their left."""
+        return self.drawn is None or self.drawn.directed
 
     def read_lines(self, choice: LineChoice = EVERY_LINE) -> PredictedLines:
         """Return the predicted lines, and which of them are chosen.
@@ -128,30 +150,33 @@ class Prediction:
         return PredictedLines(lines, CRS.from_user_input(about["crs"]), chosen[line])
 
 
-def open_prediction(path: Path, *, name: str | None, values: str | None) -> Prediction:
+def open_prediction(
+    path: Path, *, name: str | None, values: str | None, pixel_m: float | None = None
+) -> Prediction:
     """Open what is to be evaluated.
 
     Args:
-        path: A folder of results, a record `NAME.json`, or a mask raster.
+        path: A folder of results, a record `NAME.json`, a mask raster, or a vector file with lines
+            or polygons of water, `file.gpkg|layer`.
         name: Which result of a folder; may be left out where there is one only.
         values: What the values of a mask raster mean, as in `0=land,1=water`, which is the
             default. A result of geounet says it itself.
+        pixel_m: What a pixel is to lines and polygons, in metres.
 
     Raises:
-        ResultError: There is none, there are several, it is incomplete, no raster, or its values
-            are not those named.
+        ResultError: There is none, there are several, it is incomplete, cannot be read, or its
+            values are not those named.
     """
-    if not path.exists():
+    file, _ = split_layer(str(path))
+    if not file.exists():
         raise ResultError(f"{path} is not there. Check the path.")
     record_path = find_record(path, name) if path.is_dir() else path
-    if path.is_dir() or _looks_like_json(path):
+    if path.is_dir() or (path == file and _looks_like_record(path)):
         if values is not None:
             raise ResultError(f"{record_path} says what its mask's values mean: no --mask-values.")
         return _open_result(record_path)
-    if not is_raster(path):
-        raise ResultError(
-            f"{path} is neither a result of geounet (a folder, or its NAME.json) nor a mask raster."
-        )
+    if not is_raster(file):
+        return _open_drawn(path, pixel_m)
     meaning = parse_values(values or "0=land,1=water")
     return _with_mask(path, path.stem, path, meaning, record=None, lines=None)
 
@@ -162,13 +187,39 @@ def default_scores_path(path: Path, *, name: str | None) -> Path:
     Raises:
         ResultError: The folder holds no such prediction, or more than one.
     """
-    file = find_record(path, name) if path.is_dir() else path
+    file = find_record(path, name) if path.is_dir() else split_layer(str(path))[0]
     return file.with_name(f"{file.stem}{SCORES}")
 
 
-def _looks_like_json(path: Path) -> bool:
+def _looks_like_record(path: Path) -> bool:
+    if path.suffix.lower() == ".geojson":
+        return False
     with path.open("rb") as file:
         return file.read(64).lstrip()[:1] == b"{"
+
+
+def _open_drawn(path: Path, pixel_m: float | None) -> Prediction:
+    """Open lines or polygons of water."""
+    try:
+        drawn = open_reference(str(path), ReferenceOptions())
+    except LabelError as error:
+        raise ResultError(
+            f"{path} is neither a result of geounet (a folder, or its NAME.json) nor a mask "
+            f"raster, and not lines or polygons either: {error}"
+        ) from None
+    if pixel_m is None:
+        raise ResultError(
+            f"{path} has no pixels, in which --max-distance and others are counted. "
+            "Say how large one is in metres: --pixel 10."
+        )
+    area, vectors = drawn.area, drawn.lines
+    if isinstance(area, PolygonLabels):
+        vectors = area.vectors
+    assert vectors is not None
+    mask: LabelSource = NoMask() if area is None else area
+    name, geobox = split_layer(str(path))[0].stem, grid_around(vectors, pixel_m)
+    mask.prepare(geobox, scene=name)
+    return Prediction(name, path, mask, geobox, None, None, drawn)
 
 
 def _open_result(record_path: Path) -> Prediction:

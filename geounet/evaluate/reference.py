@@ -104,8 +104,10 @@ def _has_lines(vectors: VectorFile) -> bool:
         return True
     if "Polygon" in declared or "Surface" in declared:
         return False
+    # FlatGeobuf finds nothing by a column that is not read.
+    columns: list[str] | None = [] if vectors.where is None else None
     _, _, wkb, _ = pyogrio.raw.read(
-        vectors.path, layer=vectors.layer, where=vectors.where, columns=[], max_features=1
+        vectors.path, layer=vectors.layer, where=vectors.where, columns=columns, max_features=1
     )
     return bool(shapely.get_dimensions(shapely.from_wkb(wkb))[0] == 1)
 

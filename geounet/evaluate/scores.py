@@ -35,7 +35,15 @@ from geounet.evaluate.reference import (
 from geounet.outputs import SCORES, sha256_of, stage_file
 from geounet.progress import Progress, silent
 from geounet.scene import gdal_environment
-from geounet.vectors import Geometries, bounds_touch, crs_of, describe_bounds, grid_bounds, project
+from geounet.vectors import (
+    Geometries,
+    bounds_touch,
+    crs_of,
+    describe_bounds,
+    grid_bounds,
+    project,
+    split_layer,
+)
 
 FORMAT = 1
 """Of the scores as JSON."""
@@ -47,6 +55,8 @@ class EvaluateSettings:
 
     name: str | None = None
     """Which result of a folder."""
+    pixel_m: float | None = None
+    """What a pixel is to predicted lines or polygons that come without a grid, in metres."""
     mask_values: str | None = None
     """What the values of a mask raster of someone else's mean."""
     reference: ReferenceOptions = field(default_factory=ReferenceOptions)
@@ -98,7 +108,8 @@ def measure_prediction(
     outlines; lines give distances, and are taken for them where both are given.
 
     Args:
-        path: A folder of results, a record `NAME.json`, or a mask raster.
+        path: A folder of results, a record `NAME.json`, a mask raster, or lines or polygons of
+            water.
         references: Areas or lines; at most one area.
         settings: What to compare, and how.
         progress: Told of every block.
@@ -113,7 +124,9 @@ def measure_prediction(
         ChipsError: The chip folder cannot be read, or has no such split.
     """
     with gdal_environment():
-        prediction = open_prediction(path, name=settings.name, values=settings.mask_values)
+        prediction = open_prediction(
+            path, name=settings.name, values=settings.mask_values, pixel_m=settings.pixel_m
+        )
         opened = [open_reference(text, settings.reference) for text in references]
         areas = [one for one in opened if one.area is not None]
         if len(areas) > 1:
@@ -162,7 +175,7 @@ def _score(
     search = max(reach, *BUFFERS_M, max(BUFFERS_PX) * pixel_m)
     drawn = [one for one in references if not one.directed] or list(references)
     truth = join([reference_pieces(one, plane, reach=FARTHER * search) for one in drawn])
-    line, chosen = _predicted_pieces(prediction, plane, settings.lines)
+    line, chosen = _predicted_pieces(prediction, plane, settings.lines, reach=FARTHER * search)
     step = settings.step * pixel_m
     along, along_truth = points_along(line, step), points_along(truth, step)
 
@@ -184,21 +197,31 @@ def _score(
     directed = all(one.directed for one in drawn)
     here = match_points(along, truth, plane, within=search, directed=directed)
     chosen_line = line.keep(chosen[line.line])
-    there = match_points(along_truth, chosen_line, plane, within=search, directed=True)
-    errors = LineErrors(
-        plane, here, there.seen_from_other(), reach_m=reach, signed=True, block_m=block_m
+    there = match_points(
+        along_truth, chosen_line, plane, within=search, directed=prediction.directed
     )
+    errors = LineErrors(
+        plane,
+        here,
+        there.seen_from_other(),
+        reach_m=reach,
+        signed=directed or prediction.directed,
+        block_m=block_m,
+    )
+    side_from = "reference" if directed else "prediction" if prediction.directed else None
     lines = errors.record(seed=settings.seed)
     missed = {name: lines["truth"][name] for name in ("matched_m", "unmatched_m", "matched_share")}
     scores = {
         **_record(prediction, references, settings),
-        "pixels": None if area is None else _pixel_scores(compared, prediction, settings),
+        "pixels": _pixel_scores(compared, prediction, settings)
+        if area is not None and prediction.mapped
+        else None,
         "lines": {
             "reference": [one.text for one in drawn],
             "pixel_m": pixel_m,
             "step_px": settings.step,
             "max_distance_px": settings.max_distance,
-            "side_from": "reference" if directed else "prediction",
+            "side_from": side_from,
             "chosen": {
                 "kind": settings.lines.kind,
                 "cloud_suspect": not settings.lines.exclude_cloud_suspect,
@@ -233,7 +256,7 @@ def _record(
         "prediction": {
             "name": prediction.name,
             "path": str(prediction.path),
-            "sha256": sha256_of(prediction.path),
+            "sha256": sha256_of(split_layer(str(prediction.path))[0]),
         },
         "references": [{"path": one.text, "kind": one.kind} for one in references],
         "within": {"chips": str(chips), "split": settings.split} if chips else None,
@@ -256,11 +279,11 @@ def _pixel_scores(
 
 
 def _predicted_pieces(
-    prediction: Prediction, plane: Plane, choice: LineChoice
+    prediction: Prediction, plane: Plane, choice: LineChoice, *, reach: float
 ) -> tuple[Pieces, NDArray[np.bool_]]:
     """Return the predicted lines on the plane, and which of them count, by their numbers.
 
-    They are those that came with the mask, or else the mask's.
+    They are those that came with the mask, or else the mask's, or what someone drew.
     """
     geobox = prediction.geobox
     if prediction.lines is not None:
@@ -268,13 +291,16 @@ def _predicted_pieces(
         return Pieces.from_lines(lines).transformed(plane.from_crs(crs)), chosen
     if choice.columns:
         raise ResultError(
-            f"{prediction.path} is a mask: it does not say what kind its lines are or where clouds "
-            "were. --kind and --exclude-cloud-suspect are for results of geounet."
+            f"{prediction.path} is no result of geounet: it does not say what kind its lines are "
+            "or where clouds were, which --kind and --exclude-cloud-suspect need."
         )
-    water = frozenset(one.value for one in prediction.mask.classes if one.water)
-    pieces = trace_boundary(prediction.mask, geobox, water)
-    every = np.ones(int(pieces.line.max(initial=-1)) + 1, dtype=np.bool_)
-    return pieces.transformed(plane.from_crs(crs_of(geobox))), every
+    if prediction.drawn is not None:
+        pieces = reference_pieces(prediction.drawn, plane, reach=reach)
+    else:
+        water = frozenset(one.value for one in prediction.mask.classes if one.water)
+        traced = trace_boundary(prediction.mask, geobox, water)
+        pieces = traced.transformed(plane.from_crs(crs_of(geobox)))
+    return pieces, np.ones(int(pieces.line.max(initial=-1)) + 1, dtype=np.bool_)
 
 
 def _ground_of_split(settings: EvaluateSettings, prediction: Prediction) -> Geometries | None:

@@ -595,3 +595,53 @@ class TestFormats:
         (tmp_path / "t.parquet").write_bytes(b"PAR1 and no more")
         with pytest.raises(LabelError, match=r"t\.parquet cannot be read"):
             evaluate_prediction(result, [str(tmp_path / "t.parquet")], EvaluateSettings())
+
+
+class TestDrawnPredictions:
+    """Lines and polygons of someone else's, which bring no pixels."""
+
+    def test_lines_against_lines_have_no_sign_and_that_is_said(self, tmp_path) -> None:
+        drawn = write_lines(tmp_path / "drawn.fgb", [coast(8).reverse()])
+        truth = write_lines(tmp_path / "truth.fgb", [coast(0)])
+        settings = EvaluateSettings(pixel_m=10)
+        evaluation = measure_prediction(Path(drawn), [truth], settings)
+        lines = evaluation.scores["lines"]
+        assert evaluation.scores["pixels"] is None
+        assert lines["side_from"] is None
+        for way in ("predicted", "truth"):
+            assert lines[way]["metres"]["median"] == pytest.approx(8, abs=0.4)
+            assert lines[way]["metres"]["mean_signed"] is None
+            assert lines[way]["metres"]["spread_nmad"] is None
+            assert lines[way]["interval"]["metres"]["mean_signed"] is None
+        assert all(one["median_signed_m"] is None for one in lines["kilometres"])
+        files = write_evaluation(evaluation, tmp_path / "s.json")
+        layer = geopandas.read_file(files.errors, layer="errors")
+        assert layer.signed_m.isna().all()
+        assert layer.median_m.median() == pytest.approx(8, abs=0.4)
+
+    @pytest.mark.parametrize("back", [False, True])
+    def test_lines_against_polygons_take_their_side_from_those(self, tmp_path, back) -> None:
+        line = coast(8).reverse() if back else coast(8)
+        drawn = write_lines(tmp_path / "drawn.fgb", [line])
+        truth = write_lines(tmp_path / "truth.fgb", [water_of(coast(0))])
+        lines = evaluate_prediction(Path(drawn), [truth], EvaluateSettings(pixel_m=10))["lines"]
+        assert lines["side_from"] == "reference"
+        for way in ("predicted", "truth"):
+            assert lines[way]["metres"]["median_signed"] == pytest.approx(8, abs=0.4)
+
+    def test_polygons_give_pixels_too_and_their_side(self, tmp_path) -> None:
+        drawn = write_lines(tmp_path / "drawn.fgb", [water_of(coast(8))])
+        truth = write_lines(tmp_path / "truth.fgb", [coast(0)])
+        raster = write_raster(tmp_path / "truth.tif", west_is_water(), UTM)
+        settings = EvaluateSettings(pixel_m=20)
+        lines = evaluate_prediction(Path(drawn), [truth], settings)["lines"]
+        assert lines["side_from"] == "prediction"
+        assert lines["pixel_m"] == pytest.approx(20, rel=1e-3)
+        assert lines["predicted"]["metres"]["median_signed"] == pytest.approx(8, abs=0.4)
+        pixels = evaluate_prediction(Path(drawn), [str(raster)], settings)["pixels"]
+        assert pixels["per_class"]["water"]["iou"] > 0.95
+
+    def test_pixels_have_to_be_said(self, tmp_path) -> None:
+        drawn = write_lines(tmp_path / "drawn.fgb", [coast(8)])
+        with pytest.raises(ResultError, match="--pixel 10"):
+            evaluate_prediction(Path(drawn), [drawn], EvaluateSettings())
