@@ -1,7 +1,12 @@
 """From pixels to the ground: places in a scene's CRS, lengths and areas in true metres."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 import shapely
+from numpy.polynomial.polynomial import polyval2d, polyvander2d
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
@@ -12,6 +17,73 @@ from geounet.vectors import crs_of
 LONGEST_EDGE_PX = 64
 """Longer edges count as curves where areas are measured: what is straight on the map is not so on
 an equal-area plane."""
+
+LONGEST_STEP_PX = 4
+"""Longer steps are measured one by one: over these, the metric may change."""
+DEGREES, TOLERANCE = (2, 4, 6), 1e-8
+"""Of the polynomials that a metric may be; and how far, of its size, it may be from the truth."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How long short steps are, everywhere on a grid.
+
+    Scale and shear of a map change so smoothly that over a scene they are polynomials of the place,
+    and a square root is all that a step takes: the geodesic itself is ten times the work.
+    """
+
+    shape: tuple[int, int]
+    coefficients: NDArray[np.float64]
+    """(3, degree + 1, degree + 1): of what squares of steps along a row, products of both, and
+    squares of steps down a column count in square metres, by powers of column and row."""
+
+    @classmethod
+    def fitted(
+        cls,
+        distances_m: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+        shape: tuple[int, int],
+    ) -> Self | None:
+        """Return the metric of a grid; None where no polynomial is good enough, as at a pole.
+
+        Args:
+            distances_m: Returns geodesic distances between places (col, row), (n, 2) each.
+            shape: Height and width of the grid.
+        """
+
+        def sample(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            across = np.cos(np.pi * (np.arange(count) + 0.5) / count)  # Chebyshev's nodes
+            uv = np.stack(np.meshgrid(across, across), axis=-1).reshape(-1, 2)
+            places = (uv + 1) / 2 * (shape[1], shape[0])
+            along, down, sum_, difference = (
+                distances_m(places - np.array(step) / 2, places + np.array(step) / 2) ** 2
+                for step in ((1, 0), (0, 1), (1, 1), (1, -1))
+            )
+            return uv, np.stack([along, (sum_ - difference) / 2, down])
+
+        (uv, values), (elsewhere, truth) = sample(12), sample(17)
+        if not (np.isfinite(values).all() and np.isfinite(truth).all()):
+            return None
+        scale = np.stack([truth[0], np.sqrt(truth[0] * truth[2]), truth[2]])
+        for degree in DEGREES:
+            powers = polyvander2d(uv[:, 0], uv[:, 1], [degree, degree])
+            found = np.linalg.lstsq(powers, values.T)[0].T.astype(np.float64)
+            metric = cls(shape, found.reshape(3, degree + 1, degree + 1))
+            if np.abs((metric._at(elsewhere) - truth) / scale).max() < TOLERANCE:
+                return metric
+        return None
+
+    def lengths(
+        self, middle: NDArray[np.float64], step: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the lengths of steps (col, row) around places (col, row), in metres."""
+        along, both, down = self._at(middle * 2 / (self.shape[1], self.shape[0]) - 1)
+        col, row = step.T
+        return np.sqrt(along * col**2 + both * col * row + down * row**2)
+
+    def _at(self, uv: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(3, n), at places that go from -1 to 1 along both axes."""
+        u, v = uv.T.copy()
+        return np.stack([polyval2d(u, v, one) for one in self.coefficients])
 
 
 class Ground:
@@ -25,6 +97,7 @@ class Ground:
         self._transform, self._geod = geobox.transform, geod
         self._to_geographic = Transformer.from_crs(crs, geographic, always_xy=True)
         height, self._width = geobox.shape
+        self._metric = Metric.fitted(self._distances_m, (height, self._width))
         lon, lat = self._to_geographic.transform(*geobox.transform @ (self._width / 2, height / 2))
         # Equal-area and around the scene: poles and the antimeridian are as good as elsewhere.
         equal_area = CRS.from_proj4(
@@ -49,12 +122,24 @@ class Ground:
     def lengths_m(self, lines: Geometries) -> NDArray[np.float64]:
         """Return geodesic lengths of lines (col, row), (n,)."""
         points, line = shapely.get_coordinates(lines, return_index=True)
-        lon, lat = self._to_geographic.transform(*self._to_map(points).T)
-        _, _, steps = self._geod.inv(lon[:-1], lat[:-1], lon[1:], lat[1:])
-        same = line[1:] == line[:-1]
-        lengths = np.zeros(len(lines))
-        np.add.at(lengths, line[1:][same], steps[same])
-        return lengths
+        first = np.flatnonzero(line[1:] == line[:-1])
+        start, step = points[first], points[first + 1] - points[first]
+        far = np.abs(step).max(axis=1, initial=0) > LONGEST_STEP_PX
+        if self._metric is None:
+            far[:] = True
+        steps_m = np.empty(len(first))
+        steps_m[far] = self._distances_m(start[far], start[far] + step[far])
+        if self._metric is not None:
+            near = ~far if far.any() else slice(None)
+            steps_m[near] = self._metric.lengths(start[near] + step[near] / 2, step[near])
+        return np.asarray(np.bincount(line[first], steps_m, len(lines)), dtype=np.float64)
+
+    def _distances_m(
+        self, start: NDArray[np.float64], end: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return geodesic distances between places (col, row), (n,)."""
+        one, other = (self._to_geographic.transform(*self._to_map(p).T) for p in (start, end))
+        return np.asarray(self._geod.inv(*one, *other)[2])
 
     def metres(self, first: float, last: float) -> NDArray[np.float64]:
         """Return what takes steps (col, row) between two rows to metres, (2, 2).

@@ -70,14 +70,17 @@ def _timestamp(time: datetime) -> str:
 
 @contextmanager
 def dated(time: datetime) -> Iterator[None]:
-    """Let GDAL take `time` for the present. pyogrio's GDAL is not the one that rasterio sets up."""
-    option = "OGR_CURRENT_DATE"
-    before = pyogrio.get_gdal_config_option(option)
-    pyogrio.set_gdal_config_options({option: _timestamp(time)})
+    """Let GDAL take `time` for the present. pyogrio's GDAL is not the one that rasterio sets up.
+
+    Nor does it wait for the disk after each batch: what a crash of the machine leaves is a draft.
+    """
+    options = {"OGR_CURRENT_DATE": _timestamp(time), "OGR_SQLITE_SYNCHRONOUS": "OFF"}
+    before = {option: pyogrio.get_gdal_config_option(option) for option in options}
+    pyogrio.set_gdal_config_options(options)
     try:
         yield
     finally:
-        pyogrio.set_gdal_config_options({option: before})
+        pyogrio.set_gdal_config_options(before)
 
 
 class Batch:

@@ -49,6 +49,32 @@ def test_lengths_are_geodesic(name):
     np.testing.assert_allclose(ground.lengths_m(lines), expected, rtol=1e-7)
 
 
+FAR = {
+    "utm": (10_980, GRIDS["utm"]),
+    "degrees": (10_980, GRIDS["degrees"]),
+    "mercator": (10_980, GRIDS["mercator"]),
+    "to the pole in degrees": (300, ("EPSG:4326", Affine(0.01, 0, 10, 0, -0.01, 90))),
+    "a continent": (2_000, ("EPSG:3035", Affine(2_000, 0, 2_500_000, 0, -2_000, 5_500_000))),
+    "sheared": (10_980, ("EPSG:32630", Affine(10, 4, 5e5, -3, -16, 4.5e6))),
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_lengths_are_geodesic_everywhere_whatever_the_step(name):
+    # In corners of large grids, over short steps and long ones, and where a map has a pole.
+    side, (crs, transform) = FAR[name]
+    geobox = GeoBox((side, side), transform, crs)
+    rng = np.random.default_rng(1)
+    start = rng.uniform(0.02, 0.98, (200, 2)) * side
+    turn, size = rng.uniform(0, 2 * np.pi, 200), rng.choice([0.3, 1.4, 3.9, 20, 200], 200)
+    end = np.clip(start + size[:, None] * np.column_stack([np.cos(turn), np.sin(turn)]), 0, side)
+    to_degrees = Transformer.from_crs(crs, 4326, always_xy=True)
+    lon_lat = [to_degrees.transform(*transform @ tuple(points.T)) for points in (start, end)]
+    expected = WGS84.inv(*lon_lat[0], *lon_lat[1])[2]
+    lines = shapely.linestrings(np.stack([start, end], axis=1))
+    np.testing.assert_allclose(Ground(geobox).lengths_m(lines), expected, rtol=1e-7, atol=1e-6)
+
+
 def test_nothing_has_no_length_and_no_area():
     ground = Ground(GeoBox((5, 5), *GRIDS["utm"][::-1]))
     nothing = np.empty(0, dtype=object)
