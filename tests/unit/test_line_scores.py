@@ -433,7 +433,7 @@ class TestChoice:
         ):
             with pytest.raises(ResultError, match=f"no column .*{option}"):
                 evaluate_prediction(bare, [reference], EvaluateSettings(lines=choice))
-            with pytest.raises(ResultError, match="is a mask"):
+            with pytest.raises(ResultError, match="is no result of geounet"):
                 evaluate_prediction(
                     bare.with_name("a_mask.tif"), [reference], EvaluateSettings(lines=choice)
                 )
