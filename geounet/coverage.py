@@ -9,6 +9,9 @@ from odc.geo.geobox import GeoBox
 
 from geounet.vectors import POLYGON_TYPES, Geometries, of_type, repair, simple_parts
 
+_FINEST = 1e-7
+"""Vertices are moved by less, in pixels, where polygons are joined."""
+
 Points = NDArray[np.float64]
 """(n, 2) as (col, row) in pixels; pixel 0 is from 0 to 1."""
 
@@ -33,8 +36,10 @@ def coverage(polygons: Geometries, geobox: GeoBox) -> NDArray[np.float64]:
     )
     moved = repair(moved, name="the labels on the grid", level=logging.DEBUG)
     near = shapely.intersection(moved, shapely.box(0, 0, width, height))
-    # What two polygons cover is covered once. Normalised, all rings run the same way round.
-    whole = shapely.normalize(shapely.union_all(of_type(simple_parts(near), POLYGON_TYPES)))
+    # What two polygons cover is covered once; not on a grid, GEOS loses parts of polygons that
+    # are there twice and hardly touch themselves. Normalised, all rings run the same way round.
+    parts = of_type(simple_parts(near), POLYGON_TYPES)
+    whole = shapely.normalize(shapely.union_all(parts, grid_size=_FINEST))
     points, ring = shapely.get_coordinates(
         shapely.get_rings(of_type(shapely.get_parts([whole]), POLYGON_TYPES)), return_index=True
     )
@@ -67,8 +72,8 @@ def enclosed_area(start: Points, end: Points, shape: tuple[int, int]) -> NDArray
     own = np.bincount(pixel, drop * (col + 1 - middle[:, 0]), minlength=size)
     later = np.bincount(pixel + 1, drop * (middle[:, 0] - col), minlength=size + 1)[:size]
     area = (own + later).reshape(height, width + 1).cumsum(axis=1)[:, :width]
-    # What is covered whole is whole, whatever the sums were rounded to on the way.
-    return np.abs(area).round(9).clip(0, 1)
+    # What is covered whole is whole, whatever vertices and sums were rounded to on the way.
+    return np.abs(area).round(6).clip(0, 1)
 
 
 def _split(start: Points, end: Points) -> tuple[Points, Points]:
