@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pyogrio
 import shapely
+from numpy.typing import NDArray
 
-from geounet.contours import Geometries
 from geounet.errors import GeounetError
+from geounet.vectors import Geometries
 
 VERTICES_IN_BATCH = 200_000
 """Features are appended when they have that many: opening the file again takes milliseconds."""
@@ -152,6 +153,35 @@ class LayerWriter:
                     VERSION="1.3",  # QGIS 3.22 warns of 1.4
                 )
         self._begun = True
+
+
+def set_values(
+    path: Path, layer: str, column: str, value: str, features: NDArray[np.int64]
+) -> None:
+    """Give features of a GeoPackage another value, once they are written.
+
+    Args:
+        path: The GeoPackage.
+        layer: Name of the layer.
+        column: Name of the column.
+        value: The value.
+        features: Which features, by `fid`.
+
+    Raises:
+        OSError: It cannot be written, for instance because the disk is full.
+    """
+    try:
+        with closing(sqlite3.connect(path)) as db, db:
+            # The triggers of the spatial index name it; with an unchanged fid they do not call it.
+            db.create_function("ST_IsEmpty", 1, lambda _: 0)
+            for corner in ("ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+                db.create_function(corner, 1, lambda _: None)
+            db.executemany(
+                f'UPDATE "{layer}" SET "{column}" = ? WHERE fid = ?',
+                ((value, fid) for fid in features.tolist()),
+            )
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{path.name} cannot be written: {error}") from error
 
 
 def embed_styles(path: Path, styles: Mapping[str, str], time: datetime) -> None:

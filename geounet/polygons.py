@@ -1,4 +1,4 @@
-"""From a field to areas: water, or land, whose outline is the waterline and pixel edges at nodata."""
+"""From a field to areas: water or land, within the waterline and edges of pixels at nodata."""
 
 import numpy as np
 import shapely

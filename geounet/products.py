@@ -1,30 +1,23 @@
 """From a field to the files that people use: mask, probability, lines, areas, QGIS project."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import geopandas
 import numpy as np
-import pandas as pd
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rasterio.windows import Window
-from scipy.special import logit
-from shapely.geometry.base import BaseGeometry
 
 from geounet import qgis
 from geounet.aoi import aoi_mask
 from geounet.bands import Band
 from geounet.classes import IGNORE, LabelClass
-from geounet.coastline import LineSweep, median_widths
 from geounet.cog import (
     PROBABILITY_STEPS,
     CogProfile,
@@ -33,7 +26,6 @@ from geounet.cog import (
     encode_probability,
     new_cog,
 )
-from geounet.contours import Geometries, cut_strips, strip_rows, trace
 from geounet.errors import SceneError
 from geounet.flags import (
     CoastFlags,
@@ -41,19 +33,36 @@ from geounet.flags import (
     PixelCounts,
     cloud_note,
     describe_clouds,
-    flag_column,
 )
-from geounet.formats import VectorOptions, finish_layers
-from geounet.ground import Ground
-from geounet.layers import Batch, LayerWriter, output_time
+from geounet.formats import VectorOptions
+from geounet.layers import output_time
+from geounet.line_options import LineOptions
 from geounet.outputs import Stage
-from geounet.polygons import AreaSweep
 from geounet.progress import Progress, silent
 from geounet.qgis_project import Project, ProjectLayer, describe_project, write_project
 from geounet.scene import Scene
-from geounet.scene.raster import CACHE_BYTES
-from geounet.styles import TITLES, Quantity, area_style, line_style, raster_style
+from geounet.styles import TITLES, area_style, line_style, raster_style
+from geounet.vector_layers import (
+    QUARTERS_APART,
+    Field,
+    Subject,
+    line_level,
+    log_odds,
+    write_vectors,
+)
 from geounet.vectors import crs_of, grid_bounds
+
+__all__ = [
+    "QUARTERS_APART",
+    "Field",
+    "Subject",
+    "log_odds",
+    "picture_bands",
+    "write_products",
+    "write_rasters",
+    "write_styles",
+    "write_vectors",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -68,46 +77,6 @@ SAMPLE_GRIDS = (5, 15)
 """How many windows along each side of a scene its stretch is found by: first few, then more if
 those hold no data."""
 
-SUREST = 1e-4
-"""Probability below which, and above 1 - which, a line is placed as if it were this."""
-
-LEAST_CACHE = 16 * 2**20
-"""Bytes that GDAL may keep of a raster that is contoured, however small its blocks are."""
-
-QUARTERS_APART = float(logit(0.75) - logit(0.25))
-"""Log-odds between the lines at 0.25 and 0.75, whose distance is `edge_width_m`."""
-
-
-class Subject(Protocol):
-    """What lines are drawn of: a scene, or a raster of anyone's."""
-
-    name: str
-    time: datetime | None
-    geobox: GeoBox
-    res_m: tuple[float, float]
-
-    def warn(self, text: str) -> None:
-        """Warn of something, and note it for the record."""
-
-
-@dataclass(frozen=True)
-class Field:
-    """What a scene is contoured by, on its grid."""
-
-    path: Path
-    """Float32 GeoTIFF, tiled; NaN where invalid."""
-    quantity: Quantity
-    """Probability of water, 0–1; an index that is higher over water; or a mask, 1 over water and 0
-    over land."""
-    level: float
-    """Where water begins."""
-    bands: Sequence[Band]
-    """What it was made of."""
-    classes: Path | None = None
-    """Most probable class, uint8, 255 where invalid, if there are more than two."""
-    aoi: BaseGeometry | None = None
-    """Where it was asked for, in the scene's CRS; None for everywhere."""
-
 
 def write_products(
     stage: Stage,
@@ -118,6 +87,7 @@ def write_products(
     probability_dtype: Literal["uint8", "float32"],
     attributes: Mapping[str, Any],
     vectors: VectorOptions = VectorOptions(),  # noqa: B008  frozen
+    lines: LineOptions = LineOptions(),  # noqa: B008  frozen
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write everything that is made of a field; the same input gives the same bytes.
@@ -137,18 +107,20 @@ def write_products(
         attributes: What each line and area carries besides, numbers or text, as `model`;
             `position_u95_m` belongs to lines alone.
         vectors: In which formats and CRS lines and areas are written.
+        lines: How they are drawn; `NAME.gpkg` has a layer `land`, too, if they say so.
         progress: Told of blocks and strips.
 
     Returns:
         How much of the scene and of the coast is under cloud, as the record has it. What a person
         should know is among the scene's notes.
     """
+    line_level(field, lines)  # before anything is written, if it is not possible
     write_rasters(stage, scene, field, classes, probability_dtype, progress)
     flags = None if scene.quality is None else stage.temporary("flags.tif")
     pixels = _write_picture(stage, scene, field, flags, progress)
     coast = CoastFlags(flags)
-    write_vectors(stage, scene, field, coast, attributes, vectors, progress)
-    write_styles(stage, scene, field, classes, vectors, picture=True)
+    write_vectors(stage, scene, field, coast, attributes, vectors, progress, lines)
+    write_styles(stage, scene, field, classes, vectors, picture=True, land=lines.land)
     clouds = describe_clouds(scene, pixels, coast)
     if note := cloud_note(clouds):
         scene.warn(note)
@@ -326,142 +298,6 @@ def _sample_windows(scene: Scene, along_side: int) -> Iterator[Window]:
             yield Window(col_off=int(col), row_off=int(row), width=cols, height=rows)
 
 
-def write_vectors(
-    stage: Stage,
-    scene: Subject,
-    field: Field,
-    coast: CoastFlags,
-    attributes: Mapping[str, Any],
-    vectors: VectorOptions,
-    progress: Progress,
-) -> None:
-    """Contour the field strip by strip, and write what is whole."""
-    path, time = stage.path(".gpkg"), output_time(scene.time)
-    coastline = LayerWriter(path, "coastline", "LineString", time)
-    water = LayerWriter(path, "water", "Polygon", time)
-    common = {"level": field.level, "model": None, **attributes}
-    ground, line_sweep, area_sweep = Ground(scene.geobox), LineSweep(), AreaSweep()
-    convert = log_odds(field.level) if field.quantity == "probability" else None
-    level = field.level if convert is None else float(convert(np.array([field.level]))[0])
-    with rasterio.open(field.path) as src, rasterio.Env(GDAL_CACHEMAX=_cache_bytes(src)):
-
-        def read(start: int, stop: int) -> NDArray[np.floating[Any]]:
-            values = src.read(1, window=Window(0, start, src.width, stop - start))
-            return values if convert is None else convert(values)
-
-        rows = strip_rows(src.width)
-        strips = cut_strips(read, src.shape, level=level, rows=rows)
-        total = len(range(-1, src.height, rows))
-        lines, areas = Batch(), Batch()
-        for strip in progress(strips, label="coastline", total=total):
-            contours = trace(strip, scene.res_m, spread=QUARTERS_APART)
-            lines.add(line_sweep.add(contours, strip.sweep_row))
-            areas.add(area_sweep.add(contours, strip))
-            if lines.is_full or areas.is_full:
-                coastline.write(_line_features(lines.take(), ground, scene, field, coast, common))
-                water.write(_area_features(areas.take(), ground, scene, common))
-    coastline.write(_line_features(lines.take(), ground, scene, field, coast, common))
-    water.write(_area_features(areas.take(), ground, scene, common))
-    coastline.flush()
-    water.flush()
-    if not lines.total:
-        found = "no land found beside water" if areas.total else "no water found"
-        scene.warn(f"{found}, so no coastline is drawn")
-    styles = {"coastline": line_style(field.quantity, scene.res_m), "water": area_style("water")}
-    styles_qml = {layer: qgis.qml(style) for layer, style in styles.items()}
-    finish_layers(stage, scene.geobox, styles_qml, time, vectors)
-
-
-def _cache_bytes(src: rasterio.DatasetReader) -> int:
-    """Return what GDAL's cache needs for strips to pass through a raster: two rows of its blocks.
-
-    All that it may have besides would be filled with rows that nobody asks for again.
-    """
-    (rows, _), *_ = src.block_shapes
-    needed = 2 * rows * src.width * np.dtype(src.dtypes[0]).itemsize
-    return min(max(needed, LEAST_CACHE), CACHE_BYTES)
-
-
-def log_odds(level: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]:
-    """Return what turns probabilities into log-odds, in which the line at `level` is placed.
-
-    Across an edge the log-odds of a network go up evenly, its probability does not: it is nearly 0,
-    then nearly 1, and a line interpolated in it keeps to the middle between two pixels, however
-    much water each of them holds. The line crosses between the same pixels either way.
-
-    Args:
-        level: Of the line; probabilities are cut off well beyond it, where they say how sure the
-            network is and not how far the edge.
-    """
-    least = min(SUREST, level / 2, (1 - level) / 2)
-
-    def convert(probability: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        # As float64, or a probability next to the level might change sides of it.
-        return logit(np.clip(probability.astype(np.float64), least, 1 - least))
-
-    return convert
-
-
-def _line_features(
-    whole: Geometries,
-    ground: Ground,
-    scene: Subject,
-    field: Field,
-    coast: CoastFlags,
-    common: Mapping[str, Any],
-) -> geopandas.GeoDataFrame:
-    lines, flags = coast.split(whole)
-    lengths_m = ground.lengths_m(lines)
-    coast.count(lengths_m, flags)
-    count, is_probability = len(lines), field.quantity == "probability"
-    columns = {
-        "kind": _text_column("unknown", count),
-        "length_m": lengths_m,
-        "edge_width_m": median_widths(lines) if is_probability else _number_column(None, count),
-        "position_u95_m": _number_column(common.get("position_u95_m"), count),
-        "cloud_suspect": flag_column(flags),
-    }
-    return _features(ground.place(lines), columns, scene, common)
-
-
-def _area_features(
-    areas: Geometries, ground: Ground, scene: Subject, common: Mapping[str, Any]
-) -> geopandas.GeoDataFrame:
-    columns = {"area_m2": ground.areas_m2(areas)}
-    rest = {name: value for name, value in common.items() if name != "position_u95_m"}
-    return _features(ground.place(areas), columns, scene, rest)
-
-
-def _features(
-    shapes: Geometries, columns: Mapping[str, Any], scene: Subject, common: Mapping[str, Any]
-) -> geopandas.GeoDataFrame:
-    count = len(shapes)
-    time = pd.NaT if scene.time is None else pd.Timestamp(output_time(scene.time))
-    more = {
-        "scene": _text_column(scene.name, count),
-        "time": pd.Series([time] * count, dtype="datetime64[ms, UTC]"),
-    } | {
-        name: _number_column(value, count)
-        if isinstance(value, int | float)
-        else _text_column(value, count)
-        for name, value in common.items()
-        if name not in columns
-    }
-    return geopandas.GeoDataFrame(
-        {**columns, **more}, geometry=shapes, crs=crs_of(scene.geobox).to_wkt()
-    )
-
-
-def _number_column(value: float | None, count: int) -> NDArray[np.float64]:
-    """One number for all, or null for all."""
-    return np.full(count, np.nan if value is None else value, dtype=np.float64)
-
-
-def _text_column(value: str | None, count: int) -> Any:
-    """One text for all, or null for all: text also where there is none."""
-    return pd.array([value] * count, dtype="string")
-
-
 def write_styles(
     stage: Stage,
     scene: Subject,
@@ -470,9 +306,22 @@ def write_styles(
     vectors: VectorOptions,
     *,
     picture: bool,
+    land: bool = False,
 ) -> None:
-    """Write what QGIS wants beside the rasters, and the project; `picture`: there is one."""
+    """Write what QGIS wants beside the rasters, and the project.
+
+    Args:
+        stage: Where they are written.
+        scene: What all is made of.
+        field: What was contoured.
+        classes: What the values of the mask mean.
+        vectors: In which CRS lines and areas are.
+        picture: Whether there is one.
+        land: Whether there is a layer of land.
+    """
     drawn = {"coastline": line_style(field.quantity, scene.res_m), "water": area_style("water")}
+    if land:
+        drawn["land"] = area_style("land")
     kinds = dict.fromkeys(["mask", field.quantity, *(["rgb"] if picture else [])])
     name, (*_, lowest) = stage.name, kinds
     crs = None if vectors.crs is None else CRS.from_user_input(vectors.crs)

@@ -156,9 +156,8 @@ class WaterBodies:
         known = self._known[kind]
         return np.sort(np.concatenate(known)) if known else np.empty(0, dtype=np.int64)
 
-    def note(self, shape: tuple[int, int]) -> str | None:
+    def note(self, height: int, width: int) -> str | None:
         """Return what to say where something that is to be sea touches no water."""
-        height, width = shape
         missed = self._sea[~self._touched]
         if len(self._sea) and not len(missed):
             return None

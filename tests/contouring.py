@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geounet.classes import LAND_WATER
 from geounet.coastline import LineSweep
 from geounet.contours import Geometries, cut_strips, trace
+from geounet.line_options import LineOptions
 from geounet.outputs import stage_set
 from geounet.polygons import AreaSweep
 from geounet.products import Field, write_products
@@ -116,6 +117,7 @@ def make_products(
     best: NDArray[np.uint8] | None = None,
     bands: tuple[str, ...] = ("B02", "B03", "B04", "B08"),
     attributes: dict[str, Any] | None = None,
+    lines: LineOptions = LineOptions(),  # noqa: B008  frozen
     progress: Any = None,
     vectors: Any = None,
     **profile: Any,
@@ -144,6 +146,7 @@ def make_products(
             classes=classes,
             probability_dtype=dtype,
             attributes=attributes or {"model": "net.safetensors", "position_u95_m": 4.5},
+            lines=lines,
             **extra,
         )
     return out

@@ -9,7 +9,7 @@ import pytest
 import shapely
 from contouring import contour, make_products, rough_field
 
-from geounet import contours, products
+from geounet import coastline, contours, shoreline
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_strips_give_exactly_the_lines_and_areas_of_the_whole(values, rows):
 def test_files_are_written_the_same_by_any_strips(tmp_path, values, monkeypatch):
     layers = []
     for rows in (16, 64, 1000):
-        monkeypatch.setattr(products, "strip_rows", lambda _, rows=rows: rows)
+        monkeypatch.setattr(shoreline, "strip_rows", lambda _, rows=rows: rows)
         path = make_products(tmp_path / str(rows), values) / "coast.gpkg"
         layers.append([geopandas.read_file(path, layer=n) for n in ("coastline", "water")])
     for other in layers[1:]:
@@ -49,7 +49,7 @@ def test_files_are_written_the_same_by_any_strips(tmp_path, values, monkeypatch)
 
 def test_only_what_is_open_is_held(values):
     # Closed lines are handed out with the strip that they end in.
-    sweep = products.LineSweep()
+    sweep = coastline.LineSweep()
     for strip in contours.cut_strips(lambda a, b: values[a:b], values.shape, level=0.5, rows=32):
         done = sweep.add(contours.trace(strip), strip.sweep_row)
         last_row = shapely.bounds(done)[:, 3]

@@ -274,7 +274,7 @@ def test_what_is_masked_is_recorded_and_no_line_runs_along_it(tmp_path):
 
 def test_flags_are_the_same_whatever_the_strips(tmp_path, monkeypatch):
     _, lines = make(tmp_path / "a", scl_with_cloud())
-    monkeypatch.setattr("geounet.products.strip_rows", lambda _: 7)
+    monkeypatch.setattr("geounet.shoreline.strip_rows", lambda _: 7)
     _, again = make(tmp_path / "b", scl_with_cloud())
     assert lines.equals(again)
 

@@ -16,6 +16,7 @@ from rio_cogeo import cog_validate
 
 from geounet.classes import LabelClass
 from geounet.ground import Ground
+from geounet.line_options import LineOptions
 from geounet.products import log_odds, picture_bands
 from geounet.scene import open_scene
 
@@ -137,7 +138,10 @@ def test_areas_carry_their_area(tmp_path, values):
 
 def test_what_is_not_known_is_null_and_of_its_type(tmp_path, values):
     out = make_products(
-        tmp_path, values, attributes={"model": None, "position_u95_m": None, "water_level_m": 1.25}
+        tmp_path,
+        values,
+        attributes={"model": None, "position_u95_m": None},
+        lines=LineOptions(water_level_m=1.25, level_datum="MSL"),
     )
     info = pyogrio.read_info(out / "coast.gpkg", layer="coastline")
     kinds = dict(zip(info["fields"], info["ogr_types"], strict=True))
@@ -150,6 +154,8 @@ def test_what_is_not_known_is_null_and_of_its_type(tmp_path, values):
     assert lines["model"].isna().all()
     assert lines["position_u95_m"].isna().all()
     assert set(lines["water_level_m"]) == {1.25}
+    assert set(lines["level_datum"]) == {"MSL"}
+    assert lines["level_source"].isna().all()
 
 
 @pytest.mark.parametrize(("value", "lines", "areas"), [(0.1, 0, 0), (0.9, 0, 1)])
