@@ -21,9 +21,11 @@ from rasterio.windows import Window
 from geounet.cog import PROBABILITY_STEPS
 from geounet.errors import ResultError, SceneError
 from geounet.outputs import COMMANDS, read_record
+from geounet.scene.clouds import CloudOptions, Clouds
 from geounet.scene.grid import res_in_metres
 from geounet.scene.names import find_time, safe_name
-from geounet.scene.raster import one_line, open_raster
+from geounet.scene.quality import QualityLayer
+from geounet.scene.raster import Handles, one_line, open_raster
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ class RasterOptions:
     time: datetime | None = None
     name: str | None = None
     """What the results are called; else the file."""
+    clouds: CloudOptions = CloudOptions()  # noqa: RUF009  frozen
+    """Where clouds are, which the raster itself does not say."""
 
     @classmethod
     def from_text(cls, *, time: str | None, nodata: str | None, **said: Any) -> Self:
@@ -92,6 +96,9 @@ class AnyRaster:
         try:
             self._index = _choose_band(src, options.band, self.source)
             self.geobox = _grid_of(src, self.source)
+            self._handles = Handles()
+            self.clouds = Clouds(None, options.clouds, self.geobox, self._handles, self.source)
+            """What is known of clouds over it."""
         except SceneError:
             src.close()
             raise
@@ -112,6 +119,12 @@ class AnyRaster:
 
     def __exit__(self, *_: object) -> None:
         self._src.close()
+        self._handles.close()
+
+    @property
+    def quality(self) -> QualityLayer | None:
+        """What says where clouds are, if anything does."""
+        return self.clouds.layer
 
     def warn(self, text: str) -> None:
         """Warn of something, and note it for the record."""

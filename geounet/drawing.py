@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,7 +24,7 @@ from geounet.any_raster import (
 from geounet.classes import LAND_WATER
 from geounet.cog import PROBABILITY_STEPS, blocks
 from geounet.errors import OutputError, SceneError
-from geounet.flags import CoastFlags
+from geounet.flags import CoastFlags, FlagWriter, PixelCounts, cloud_note, describe_clouds
 from geounet.formats import VectorOptions
 from geounet.outputs import FORMAT, Stage, existing_files, stage_set
 from geounet.products import Field, write_rasters, write_styles, write_vectors
@@ -67,6 +68,9 @@ class _Drawn(NamedTuple):
     """Of the raster, not of the field, which is the other way round with `--invert`."""
     water: frozenset[float] | None
     """Of a mask."""
+    flags: Path | None
+    """Which pixels are near clouds; None where nobody knows."""
+    pixels: PixelCounts
 
 
 def draw_coastline(
@@ -105,7 +109,7 @@ def draw_coastline(
             )
         with stage_set(out, raster.name, overwrite=settings.overwrite) as (stage, record):
             drawn = _write_field(raster, stage, settings, options, progress)
-            field, coast = drawn.field, CoastFlags(None)
+            field, coast = drawn.field, CoastFlags(drawn.flags)
             in_steps = raster.in_steps and field.quantity == "probability"
             write_rasters(
                 stage, raster, field, LAND_WATER, "uint8" if in_steps else "float32", progress
@@ -113,7 +117,10 @@ def draw_coastline(
             attributes = _attributes(raster, field)
             write_vectors(stage, raster, field, coast, attributes, settings.vectors, progress)
             write_styles(stage, raster, field, LAND_WATER, settings.vectors, picture=False)
-            record.update(_record(raster, settings, options, drawn))
+            clouds = describe_clouds(raster, drawn.pixels, coast)
+            if note := cloud_note(clouds):
+                raster.warn(note)
+            record.update(_record(raster, settings, options, drawn) | {"clouds": clouds})
             record["timings"] = {"total": round(time.perf_counter() - start, 3)}
             if settings.report:
                 from geounet.result_page import Result, write_page  # bokeh is slow to import
@@ -132,13 +139,24 @@ def _write_field(
     """Write what is contoured: first the values as they are, whose kind is then known."""
     path, values = stage.temporary("field.tif"), Values()
     windows = list(blocks(raster.geobox))
-    with open_canvas(path, raster.geobox, dtype="float32", nodata=np.nan) as canvas:
+    flags = stage.temporary("flags.tif") if raster.quality else None
+    with ExitStack() as files:
+        canvas = files.enter_context(
+            open_canvas(path, raster.geobox, dtype="float32", nodata=np.nan)
+        )
+        flagged = files.enter_context(FlagWriter.open(flags, raster)) if flags else None
         for window in progress(windows, label=raster.name, total=len(windows)):
             block = raster.read(window)
+            if flagged:
+                flagged.write(window, np.isfinite(block))
+            if options.clouds.mask:
+                block[raster.clouds.mask(window)] = np.nan
             values.add(block)
             canvas.write(block, 1, window=window)
     if not values.pixels:
-        raise SceneError(f"{raster.source} has no valid pixel. Check its nodata value.")
+        raise SceneError(
+            f"{raster.source} has no valid pixel{raster.clouds.or_masked}. Check its nodata value."
+        )
     quantity = recognise(raster, values, options)
     water = water_values(raster, values, options) if quantity == "mask" else None
     threshold = _threshold(raster, quantity, settings, path, values)
@@ -147,7 +165,8 @@ def _write_field(
         with rasterio.open(path, "r+") as canvas:
             for window in blocks(raster.geobox):
                 canvas.write(convert(canvas.read(1, window=window)), 1, window=window)
-    return _Drawn(Field(path, quantity, level, ()), values, threshold, water)
+    pixels = flagged.counts if flagged else PixelCounts()
+    return _Drawn(Field(path, quantity, level, ()), values, threshold, water, flags, pixels)
 
 
 def _threshold(
@@ -302,7 +321,6 @@ def _record(
         "level": drawn.field.level,
         "classes": [one.to_dict() for one in LAND_WATER],
         "notes": raster.notes,
-        "clouds": None,
         "versions": {
             "python": platform.python_version(),
             "numpy": np.__version__,

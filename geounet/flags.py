@@ -5,20 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
 import rasterio
 import shapely
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from geounet.contours import Geometries, roll_rings
 from geounet.errors import SceneError
-from geounet.scene import Scene
-from geounet.scene.clouds import CLEAR, SUSPECT, UNKNOWN
-from geounet.scene.quality import CloudClass
+from geounet.scene.clouds import CLEAR, SUSPECT, UNKNOWN, Clouds
+from geounet.scene.quality import CloudClass, QualityLayer
 from geounet.stitch import BLOCK, open_canvas
 
 logger = logging.getLogger(__name__)
@@ -28,10 +28,22 @@ INWARD = 1e-6
 CLOUD = (CloudClass.CLOUD_MEDIUM, CloudClass.CLOUD_HIGH, CloudClass.CIRRUS)
 
 
+class Clouded(Protocol):
+    """What clouds may be over: a scene, or a raster of anyone's."""
+
+    source: str
+    geobox: GeoBox
+    clouds: Clouds
+
+    @property
+    def quality(self) -> QualityLayer | None:
+        """What says where clouds are, if anything does."""
+
+
 class FlagWriter:
     """Writes the flag of each pixel, and counts pixels, as the windows of a scene pass by."""
 
-    def __init__(self, scene: Scene, canvas: Any) -> None:
+    def __init__(self, scene: Clouded, canvas: Any) -> None:
         self._scene, self._canvas = scene, canvas
         self._masks = scene.clouds.describe() is not None
         self._damaged = False
@@ -39,7 +51,7 @@ class FlagWriter:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, scene: Scene) -> Iterator[Self]:
+    def open(cls, path: Path, scene: Clouded) -> Iterator[Self]:
         """Open a raster of flags to be written; it is tiled and not compressed."""
         with open_canvas(path, scene.geobox, dtype="uint8", nodata=UNKNOWN) as canvas:
             yield cls(scene, canvas)
@@ -232,7 +244,7 @@ def _from_first_change(
     return order
 
 
-def describe_clouds(scene: Scene, pixels: PixelCounts, coast: CoastFlags) -> dict[str, Any]:
+def describe_clouds(scene: Clouded, pixels: PixelCounts, coast: CoastFlags) -> dict[str, Any]:
     """Return how much is under cloud, as the record of a result has it; null is not known."""
     masked = scene.clouds.describe()
     if masked is not None:

@@ -96,6 +96,21 @@ def coastline(
             rich_help_panel=RASTER,
         ),
     ] = None,
+    mask_clouds: options.MaskClouds = False,
+    cloud_cirrus: options.CloudCirrus = False,
+    cloud_min_area: options.CloudMinArea = None,
+    cloud_buffer: options.CloudBuffer = None,
+    cloud_mask: options.CloudMask = None,
+    simplify: options.Simplify = 0.0,
+    smooth: options.Smooth = 0.0,
+    min_length: options.MinLength = 0.0,
+    min_area: options.MinArea = 0.0,
+    sea: options.Sea = None,
+    land: options.Land = False,
+    water_level: options.WaterLevel = None,
+    water_levels: options.WaterLevels = None,
+    level_datum: options.LevelDatum = None,
+    level_source: options.LevelSource = None,
 ) -> None:
     """Draw the coastline, areas and a QGIS project from a probability, index or mask.
 
@@ -106,8 +121,23 @@ def coastline(
     from geounet.any_raster import RasterOptions  # imports rasterio: only when needed
     from geounet.drawing import DrawSettings, draw_coastline
     from geounet.formats import VectorOptions
+    from geounet.line_options import LineOptions
+    from geounet.scene import CloudOptions
 
+    lines = LineOptions(
+        simplify_m=simplify,
+        smooth_m=smooth,
+        min_length_m=min_length,
+        min_area_m2=min_area,
+        sea=sea,
+        land=land,
+        water_level_m=water_level,
+        water_levels=water_levels,
+        level_datum=level_datum,
+        level_source=level_source,
+    )
     settings = DrawSettings(
+        lines=lines,
         level=level,
         vectors=VectorOptions.from_text(formats or (), crs),
         overwrite=overwrite,
@@ -122,5 +152,12 @@ def coastline(
         nodata=nodata,
         time=time,
         name=name,
+        clouds=CloudOptions.from_text(
+            mask=mask_clouds,
+            cirrus=cloud_cirrus,
+            min_area=cloud_min_area,
+            buffer=cloud_buffer,
+            file=cloud_mask,
+        ),
     )
     typer.echo(draw_coastline(raster, out, settings, raster_options, progress))

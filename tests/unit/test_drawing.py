@@ -21,6 +21,7 @@ from geounet.errors import OutputError, SceneError
 from geounet.formats import VectorOptions
 from geounet.ground import Ground
 from geounet.products import log_odds
+from geounet.scene import CloudOptions
 
 SHAPE = (40, 60)
 
@@ -371,3 +372,28 @@ def test_a_raster_passes_in_blocks(tmp_path, monkeypatch) -> None:
     draw(write_raster(tmp_path / "p.tif", wide[None]))
     assert len(seen) == 3
     assert max(height for height, _ in seen) == 512
+
+
+def test_clouds_flag_the_line_and_can_be_masked(tmp_path, values) -> None:
+    filled = np.where(np.isnan(values), 0.2, values)
+    path = write_raster(tmp_path / "p.tif", filled[None])
+    cloud = np.zeros((1, *SHAPE), np.uint8)
+    cloud[0, :, 40:] = 1
+    mask = str(write_raster(tmp_path / "clouds.tif", cloud))
+    flagged = draw(path, clouds=CloudOptions(file=mask))
+    lines = layer(flagged)
+    east = lines.geometry.bounds["minx"] > 500_000 + 45 * 10
+    west = lines.geometry.bounds["maxx"] < 500_000 + 30 * 10
+    assert east.any()
+    assert west.any()
+    assert lines["cloud_suspect"][east].all()
+    assert not lines["cloud_suspect"][west].any()
+    clouds = record_of(flagged)["clouds"]
+    assert clouds["share_of_scene"] == pytest.approx(1 / 3)
+    masked = draw(path, clouds=CloudOptions(file=mask, mask=True, min_area_m2=0))
+    cut = np.where(cloud[0] == 1, np.nan, filled)
+    assert layer(masked, "water").area.sum() == pytest.approx(
+        shapely.area(on_ground(cut, 0, log_odds(0.5))[1]).sum()
+    )
+    with pytest.raises(SceneError, match="cloud"):
+        draw(path, clouds=CloudOptions(mask=True))
