@@ -54,8 +54,12 @@ def start_rings(lines: Geometries) -> Geometries:
         return lines
     points, ring = shapely.get_coordinates(lines[closed], include_z=True, return_index=True)
     offsets = np.searchsorted(ring, np.arange(closed.sum() + 1))
-    order = np.lexsort([points[:, 0], points[:, 1], ring])
-    rolled = points[roll_rings(offsets, order[offsets[:-1]] - offsets[:-1])]
+    col, row = points[:, 0], points[:, 1]
+    # Few vertices are in the first row of their ring, and only these need be sorted.
+    top = np.flatnonzero(row == np.minimum.reduceat(row, offsets[:-1])[ring])
+    top = top[np.lexsort([col[top], ring[top]])]
+    first = top[np.searchsorted(ring[top], np.arange(len(offsets) - 1))]
+    rolled = points[roll_rings(offsets, first - offsets[:-1])]
     result = lines.copy()
     result[closed] = shapely.linestrings(rolled, indices=ring)
     return result

@@ -13,6 +13,7 @@ of valid pixels, and strips meet on rows of centres. contourpy finds which lines
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import contourpy
@@ -223,7 +224,10 @@ def _contour(
     values: NDArray[np.float64], masked: NDArray[np.bool_], level: float, *, step: int, land: bool
 ) -> _Found:
     """Contour a grid of nodes that are `step` half pixels apart."""
+    x, y = _node_numbers(values.shape)
     generator = contourpy.contour_generator(
+        x=x,
+        y=y,
         z=np.ma.MaskedArray(values, masked),
         name="serial",
         corner_mask=False,
@@ -243,6 +247,13 @@ def _contour(
         for between in limits
     ]
     return _Found(step, lines, line_offsets, filled[0], filled[1] if land else None)
+
+
+@lru_cache(maxsize=2)
+def _node_numbers(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return x and y of a grid of nodes, which contourpy would make anew for each strip."""
+    row, col = np.indices(shape, dtype=np.float64)
+    return col, row
 
 
 def _rims(valid: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

@@ -94,7 +94,8 @@ def _leave_out(
 
 
 def _are_centres(points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (points % 1 == 0.5).all(axis=1)
+    col, row = points.T
+    return (col - np.floor(col) == 0.5) & (row - np.floor(row) == 0.5)
 
 
 def _cut_open(areas: Geometries) -> Geometries:
@@ -163,7 +164,8 @@ def _mend(areas: Geometries) -> tuple[Geometries, NDArray[np.float64]]:
     if not len(areas):
         return areas, last_row
     _, points, (rings, area_offsets) = shapely.to_ragged_array(areas)
-    corners = np.flatnonzero((points % 1 == 0).all(axis=1))
+    at_edge = points == np.floor(points)
+    corners = np.flatnonzero(at_edge[:, 0] & at_edge[:, 1])
     corners = np.setdiff1d(corners, rings[1:] - 1, assume_unique=True)  # closing points
     owner = np.searchsorted(rings[area_offsets], corners, side="right") - 1
     visits, times = np.unique(np.column_stack([owner, points[corners]]), axis=0, return_counts=True)
