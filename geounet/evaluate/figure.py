@@ -76,7 +76,7 @@ def _draw_histogram(axes: Axes, errors: LineErrors) -> None:
         else "metres, on either side",
         ylabel="km of line",
     )
-    axes.legend(fontsize=9)
+    axes.legend(fontsize=9, loc="upper right")
 
 
 def _draw_map(axes: Axes, errors: LineErrors) -> PathCollection | None:
@@ -89,7 +89,7 @@ def _draw_map(axes: Axes, errors: LineErrors) -> PathCollection | None:
         x, y = matches.points.xy[~matches.found].T / 1000
         if len(x):
             axes.scatter(x, y, s=5, color=ALONE[what], linewidths=0, label=label)
-            axes.legend(fontsize=9, markerscale=3)
+            axes.legend(fontsize=9, markerscale=3, loc="upper right")
     if not here.found.any():
         return None
     signed = _shown(errors, here.signed_m)[here.found]
