@@ -26,6 +26,7 @@ from geounet.cog import PROBABILITY_STEPS, blocks
 from geounet.errors import OutputError, SceneError
 from geounet.flags import CoastFlags, FlagWriter, PixelCounts, cloud_note, describe_clouds
 from geounet.formats import VectorOptions
+from geounet.line_options import LineOptions
 from geounet.outputs import FORMAT, Stage, existing_files, stage_set
 from geounet.products import Field, write_rasters, write_styles, write_vectors
 from geounet.progress import Progress, silent
@@ -49,7 +50,10 @@ class DrawSettings:
     level: float | Literal["otsu"] | None = None
     """Value from which a pixel is water, in the raster's own unit; None is 0.5 for a probability
     and `otsu` for an index."""
+    lines: LineOptions = LineOptions()  # noqa: RUF009  frozen
+    """How lines and areas are drawn."""
     vectors: VectorOptions = VectorOptions()  # noqa: RUF009  frozen
+    """In which formats and CRS they are written."""
     overwrite: bool = False
     """Whether results that exist are replaced."""
     report: bool = False
@@ -115,8 +119,9 @@ def draw_coastline(
                 stage, raster, field, LAND_WATER, "uint8" if in_steps else "float32", progress
             )
             attributes = _attributes(raster, field)
-            write_vectors(stage, raster, field, coast, attributes, settings.vectors, progress)
-            write_styles(stage, raster, field, LAND_WATER, settings.vectors, picture=False)
+            vectors, lines = settings.vectors, settings.lines
+            write_vectors(stage, raster, field, coast, attributes, vectors, progress, lines)
+            write_styles(stage, raster, field, LAND_WATER, vectors, picture=False, land=lines.land)
             clouds = describe_clouds(raster, drawn.pixels, coast)
             if note := cloud_note(clouds):
                 raster.warn(note)
