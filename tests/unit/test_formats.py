@@ -71,7 +71,8 @@ def test_every_format_has_the_same_features(out, layer, suffix) -> None:
         mine, other = ours[name], theirs[name]
         assert (mine.isna() == other.isna()).all()
         if pd.api.types.is_float_dtype(mine):
-            np.testing.assert_array_equal(mine, other)
+            # A reader of GeoJSON takes a column of nulls for text.
+            np.testing.assert_array_equal(mine, other.astype(float))
         else:
             assert (mine.dropna() == other.dropna()).all()
 
