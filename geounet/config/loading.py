@@ -107,8 +107,9 @@ def shipped_text(name: str) -> str:
     shipped = {**shipped_networks(), **shipped_configs()}
     if name not in shipped:
         raise ConfigError(
-            f"There is no recipe or network {name!r}{_did_you_mean(name, shipped)}; there is "
-            f"{_listed(shipped)}."
+            f"There is no recipe or network {name!r}{_did_you_mean(name, shipped)} to print; there "
+            f"is {_listed(shipped)}. Networks called smp/DECODER/ENCODER have no file: their name "
+            "is all that a recipe needs."
         )
     return shipped[name].read_text(encoding="utf-8")
 

@@ -121,12 +121,13 @@ def _of_torchgeo(name: str) -> EncoderWeights:
     known = torchgeo_weights()
     if name not in known:
         close = nearest(name, known)
-        hint = f" Nearest: {', '.join(close)}." if close else ""
+        # All of them are four thousand characters, in which the nearest would be lost.
+        hint = f"Nearest: {', '.join(close)}." if close else f"These are {', '.join(known)}."
         there = "torchgeo has weights" if _is_torchgeo_s(name) else "torchgeo has no weights"
         raise ConfigError(
             f"{there} {name}{', but' if _is_torchgeo_s(name) else ';'} geounet takes those of "
             "Sentinel-2 and Landsat for an encoder that a decoder of segmentation-models-pytorch "
-            f"takes.{hint} These are {', '.join(known)}."
+            f"takes. {hint}"
         )
     return _described(known[name], lambda: _download(known[name]))
 

@@ -93,6 +93,13 @@ def test_shipped_files_are_found_in_a_wheel_too(tmp_path: Path) -> None:
     assert said[-1] == str(load_config("demo").epochs)
 
 
+def test_a_network_of_smp_has_no_file_to_print_and_the_error_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"no recipe or network 'smp/unet/resnet34' to print"):
+        shipped_text("smp/unet/resnet34")
+    with pytest.raises(ConfigError, match=r"smp/DECODER/ENCODER have no file"):
+        shipped_text("smp/unet/resnet34")
+
+
 def test_a_shipped_file_states_only_what_differs_from_the_defaults() -> None:
     for name in shipped_configs():
         stated = yaml.safe_load(shipped_text(name))

@@ -403,6 +403,8 @@ def test_unknown_weights_of_torchgeo_are_answered_with_the_nearest() -> None:
     assert "torchgeo has no weights ResNet18_Weights.SENTINEL2_ALL_MOCA;" in complaint(
         weights="ResNet18_Weights.SENTINEL2_ALL_MOCA"
     )
+    assert len(complaint(weights="ResNet18_Weights.SENTINEL2_ALL_MOCA")) < 500
+    assert f", {MOCO}, " in complaint(weights="Zzz_Weights.QQQ")  # nothing is near: all
 
 
 @pytest.mark.parametrize(
