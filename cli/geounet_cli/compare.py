@@ -139,7 +139,7 @@ def show_comparison(record: dict[str, Any]) -> None:
     )
     signed = movement["median_m"] is not None
     for name in ("median_m", "mean_m") if signed else ("median_distance_m",):
-        _show(name.removesuffix("_m").replace("_", " "), movement, name)
+        _show(name.removesuffix("_m").removesuffix("_distance"), movement, name, signed=signed)
     if signed and movement["seaward_share"] is not None:
         typer.echo(
             f"more than its uncertainty: {movement['seaward_share']:.0%} seaward, "
@@ -147,10 +147,13 @@ def show_comparison(record: dict[str, Any]) -> None:
         )
 
 
-def _show(said: str, movement: dict[str, Any], name: str) -> None:
+def _show(said: str, movement: dict[str, Any], name: str, *, signed: bool) -> None:
     value, interval = movement[name], movement["intervals"].get(name)
     if value is None:
         return
-    sure = "" if interval is None else f" (95 %: {interval[0]:+.2f} to {interval[1]:+.2f})"
-    level = ", at one level of water" if movement["corrected"] else ""
-    typer.echo(f"{said:<9}{value:+.2f} m{sure}{level}")
+    sign = "+" if signed else ""
+    sure = (
+        "" if interval is None else f" (95 %: {interval[0]:{sign}.2f} to {interval[1]:{sign}.2f})"
+    )
+    rest = (", at one level of water" if movement["corrected"] else "") if signed else ", no sign"
+    typer.echo(f"{said:<9}{value:{sign}.2f} m{sure}{rest}")

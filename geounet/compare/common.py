@@ -106,8 +106,8 @@ def find_common_ground(
         if side is not None:
             common = shapely.intersection(common, shapely.union_all(side))
     if within is not None:
-        area = read_aoi(within, grid, buffer_m=None)
-        parts = of_type(simple_parts(np.array([area])), POLYGON_TYPES)
+        aoi = read_aoi(within, grid, buffer_m=None)
+        parts = of_type(simple_parts(np.array([aoi])), POLYGON_TYPES)
         common = shapely.intersection(
             common, shapely.union_all(ground.to_pixels(parts, ground.crs))
         )
@@ -115,8 +115,10 @@ def find_common_ground(
     if not len(known):
         raise ResultError(_nothing(a, b))
     known = shapely.normalize(known)
-    area = ground.ground.areas_m2(known).sum()
-    shares = [np.nan if s is None else area / ground.ground.areas_m2(s).sum() for s in sides]
+    area = float(ground.ground.areas_m2(known).sum())
+    shares = [
+        np.nan if s is None else min(area / ground.ground.areas_m2(s).sum(), 1.0) for s in sides
+    ]
     return CommonGround(grid, ground.plane, ground.ground, known, (shares[0], shares[1]))
 
 

@@ -1,6 +1,7 @@
 """From two results or files to layers, a table, a figure and a record."""
 
 import logging
+import os
 import platform
 import time
 from dataclasses import asdict
@@ -34,7 +35,7 @@ from geounet.layers import LayerWriter, embed_styles, output_time
 from geounet.outputs import FORMAT, Stage, stage_set
 from geounet.qgis_project import Project, ProjectLayer, write_project
 from geounet.transects.tide import common_datum
-from geounet.vectors import crs_name
+from geounet.vectors import crs_name, crs_of
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,9 @@ def compare_states(
         notes += notes_on_movement(movement, counted, settings, measures)
         summary = summarise_movement(counted, common.plane)
         when = output_time(None if after.time is None else after.time.to_pydatetime())
-        _write_layers(stage, common, changes, movement, coasts, (before, after), when, measures)
+        _write_layers(
+            stage, common, changes, movement, coasts, (before, after), when, measures, out
+        )
         pd.DataFrame(summary["kilometres"]).to_csv(stage.path("_kilometres.csv"), index=False)
         title = f"{_named(before)} → {_named(after)}"
         draw_comparison(movement, counted_of, changes, common, title, stage.path(".png"))
@@ -164,6 +167,7 @@ def _write_layers(
     states: tuple[State, State],
     when: datetime,
     measures: Measures,
+    out: Path,
 ) -> None:
     """Write the GeoPackage with its styles, and the project."""
     path = stage.path(".gpkg")
@@ -176,16 +180,29 @@ def _write_layers(
     renderers = {"change": change_style(), "movement": movement_style(measures.pixel_m)}
     styles = {name: qgis.qml(renderer) for name, renderer in renderers.items()}
     embed_styles(path, styles, when)
-    layers = [
+    layers: list[ProjectLayer] = [
         ProjectLayer(title, f"{stage.name}.gpkg|layername={name}", renderers[name], True)
         for name, title in (("movement", "Movement"), ("change", "Land gained and lost"))
     ]
+    layers += _pictures(states, out)
     height, width = common.grid.shape
     ground = common.ground.place(np.array([shapely.box(0, 0, width, height)]))
     left, bottom, right, top = shapely.total_bounds(ground).tolist()
     title = f"{states[0].name} to {states[1].name}"
     project = Project(title, common.crs, (left, bottom, right, top), layers)
     write_project(stage.path(".qgz"), project, when)
+
+
+def _pictures(states: tuple[State, State], out: Path) -> list[ProjectLayer]:
+    """Return the quicklooks of results, where they lie: a line without its image proves nothing."""
+    layers = []
+    for shown, state in ((True, states[1]), (False, states[0])):
+        if state.picture is None or state.grid is None:
+            continue
+        source = Path(os.path.relpath(state.picture.resolve(), out.resolve())).as_posix()
+        crs = crs_of(state.grid)
+        layers.append(ProjectLayer(state.name, source, qgis.picture(), shown, crs))
+    return layers
 
 
 def _change_layer(

@@ -23,6 +23,8 @@ from geounet.vectors import Geometries
 
 _BINS = 61
 _LEAST_KM = 0.2
+SHOWN = 90
+"""Percent of movements within the colours; those of ponds that found another are beyond."""
 
 
 def draw_comparison(
@@ -50,7 +52,7 @@ def draw_comparison(
     signed = bool(np.isfinite(value).any()) or not movement.found.any()
     value = value if signed else movement.distance_m
     known = np.isfinite(value)
-    most = float(np.percentile(np.abs(value[known]), 98)) if known.any() else 0.0
+    most = float(np.percentile(np.abs(value[known]), SHOWN)) if known.any() else 0.0
     most = most or 1.0
     where.set_facecolor("0.93")
     for kind, color in (("gained", GAINED), ("lost", LOST)):

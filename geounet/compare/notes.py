@@ -14,6 +14,7 @@ TIDE = (
     "the tide of each scene's second is in every number: at a slope of 1:50, a metre of tide is "
     "fifty metres"
 )
+TURNED = "what is called gained was lost in time; give the earlier first"
 LITTLE = 0.5
 """Share of ground or coast in common below which it is said."""
 SAME_SIZE = 1.01
@@ -34,11 +35,13 @@ def notes_on_states(a: State, b: State, pixels: tuple[float | None, float | None
         notes.append(f"both are of {_said(a.time)}: differences are not changes of the coast")
     if a.time is not None and b.time is not None and a.time > b.time:
         notes.append(
-            f"{b.name} ({_said(b.time)}) is earlier than {a.name} ({_said(a.time)}): what is "
-            "called gained was lost in time; give the earlier first"
+            f"{b.name} ({_said(b.time)}) is earlier than {a.name} ({_said(a.time)}); " + TURNED
         )
-    if missing := [one.name for one in (a, b) if one.time is None]:
-        notes.append(f"no time is known of {' and '.join(missing)}")
+    elif (a.time is None or b.time is None) and a.date and b.date and a.date > b.date:
+        notes.append(f"{b.name} ({b.date}) is earlier than {a.name} ({a.date}); {TURNED}")
+    if missing := [one for one in (a, b) if one.time is None]:
+        said = [f"{one.name} ({one.date})" if one.date else one.name for one in missing]
+        notes.append(f"no time of day is known of {' and '.join(said)}")
     for one in (a, b):
         if len(one.times) > 1:
             notes.append(
@@ -61,6 +64,11 @@ def notes_on_states(a: State, b: State, pixels: tuple[float | None, float | None
             f"they were made in different ways ({a.method}; {b.method}): where each draws the line "
             "on wet sand counts as movement"
         )
+    elif a.level is not None and b.level is not None and a.level != b.level:
+        notes.append(
+            f"lines were drawn at different levels ({a.method} {a.level:.3g} and {b.level:.3g}): "
+            "that alone moves a line on wet or turbid ground; --threshold draws both at one"
+        )
     if a.mask is None and b.mask is None and a.water is not None and b.water is not None:
         notes.append(
             "neither file says where its author looked: all that is not water counts as land; "
@@ -68,7 +76,8 @@ def notes_on_states(a: State, b: State, pixels: tuple[float | None, float | None
         )
     lines_only = [one.name for one in (a, b) if one.water is None]
     if lines_only:
-        notes.append(f"{' and '.join(lines_only)} has lines only, so no areas are compared")
+        have = "have" if len(lines_only) > 1 else "has"
+        notes.append(f"{' and '.join(lines_only)} {have} lines only, so no areas are compared")
     if not (a.directed or b.directed):
         notes.append(
             "nobody says on which side of the lines the water is, so distances have no sign"

@@ -113,7 +113,8 @@ def _joined(pieces: list[Geometries], cols: Lines, rows: Lines) -> Geometries:
         whole = simple_parts(np.array([shapely.union_all(parts[cut])]))
         parts = np.concatenate([parts[~cut], _without_vertices_on(whole, cols, rows)])
     parts = shapely.normalize(parts)
-    return np.asarray(parts[np.lexsort(shapely.bounds(parts).T)], dtype=object)
+    order = np.lexsort(np.round(shapely.bounds(parts), 6).T)
+    return np.asarray(parts[order], dtype=object)
 
 
 def _without_vertices_on(polygons: Geometries, cols: Lines, rows: Lines) -> Geometries:

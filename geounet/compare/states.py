@@ -64,6 +64,12 @@ class State:
     sensor: str | None
     method: str | None
     """Model file, or index, that made it."""
+    level: float | None
+    """At which its line was drawn."""
+    date: str | None
+    """Its day, as ISO 8601 has it, where no more is known of its time."""
+    picture: Path | None
+    """Quicklook of a result, where it has one."""
     files: dict[str, str]
     """Path → SHA-256."""
 
@@ -92,9 +98,11 @@ class State:
             "name": self.name,
             "files": self.files,
             "crs": f"EPSG:{epsg}" if epsg else self.crs.to_wkt(),
+            "date": self.date,
             "times": [f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in self.times],
             "sensor": self.sensor,
             "method": self.method,
+            "level": self.level,
             "areas": self.water is not None,
             "lines": "drawn" if self.coast is not None else "outlines of areas",
             "directed": self.directed,
@@ -145,7 +153,9 @@ def _open_result(text: str, path: Path) -> State:
         method = f"{model['file']} {model['sha256'][:12]}"
     else:
         method = ((record.get("baseline") or {}).get("index") or record["command"]).upper()
-    mask = prediction.path.with_name(f"{prediction.name}_mask.tif")
+    mask, picture = (
+        prediction.path.with_name(f"{prediction.name}_{kind}.tif") for kind in ("mask", "rgb")
+    )
     coast = read_coastlines(CoastlineSource(lines, LAYER, result=True), CoastlineOptions())
     box = prediction.geobox.boundingbox
     bounds = (box.left, box.bottom, box.right, box.top)
@@ -165,6 +175,9 @@ def _open_result(text: str, path: Path) -> State:
         mask,
         scene.get("sensor"),
         method,
+        record.get("level"),
+        scene.get("date"),
+        picture if picture.is_file() else None,
         {str(one): sha256_of(one) for one in (prediction.path, lines, mask)},
     )
 
@@ -203,9 +216,8 @@ def _open_vectors(text: str, path: Path, layer: str | None) -> State:
         )
     files = {str(path): sha256_of(path)}
     box = (left, bottom, right, top)
-    return State(
-        text, path.stem, crs, box, water, water_source, coast, None, None, None, None, files
-    )
+    nothing = (None,) * 7
+    return State(text, path.stem, crs, box, water, water_source, coast, *nothing, files)
 
 
 def _layers(path: Path) -> list[str]:
