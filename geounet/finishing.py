@@ -249,13 +249,17 @@ def _measure_halo(
         logger.info("best epoch %d; windows will be blended", epoch)
         return 0, 0.0
     halo, error = default_halo(network, _mirrored_out(plan, coast, exact), exact=exact)
-    logger.info(
-        "best epoch %d; halo of %d pixels (exact: %d) changes no probability by more than %.2g",
-        epoch,
-        halo,
-        exact,
-        error,
-    )
+    if halo == exact:
+        logger.info("best epoch %d; halo of %d pixels, the exact one", epoch, halo)
+    else:
+        logger.info(
+            "best epoch %d; halo of %d pixels (exact: %d) changes no probability by more than %.2g "
+            "on validation chips, mirrored out",
+            epoch,
+            halo,
+            exact,
+            error,
+        )
     return halo, error
 
 

@@ -158,8 +158,8 @@ def _training(header: ModelHeader) -> Iterator[str]:
         "no exact halo" if header.halo_exact is None else f"sees {header.halo_exact} pixels around"
     )
     predicted = (
-        f"; predicted with a halo of {header.halo_default} pixels, which changes no probability by "
-        f"more than {header.halo_error:.2g}"
+        f"; predicted with a halo of {header.halo_default} pixels, which changes no probability on "
+        f"validation chips by more than {header.halo_error:.2g}"
     )
     if header.halo_default == header.halo_exact:
         predicted = ", and is predicted with all of them"
@@ -244,7 +244,7 @@ def _scores(header: ModelHeader) -> Iterator[str]:
     for split, of_split in _by_split(scores):
         yield (
             f"### {split.capitalize()}\n\n"
-            f"{of_split.get('chips', '?')} chips in {of_split.get('blocks', '?')} blocks; accuracy "
+            f"{of_split.get('chips', '?')} chips in {_blocks(of_split)}; accuracy "
             f"{_with_spread(of_split, 'accuracy')}, calibration error "
             f"{_with_spread(of_split, 'calibration_error')}.\n"
         )
@@ -349,9 +349,8 @@ def _failures(header: ModelHeader) -> Iterator[str]:
                 yield f"- No {one.name} is in the {split} chips: whether it is found is not known."
         if (blocks := of_split.get("blocks", FEW_BLOCKS)) < FEW_BLOCKS:
             why = "and the brackets are too narrow" if blocks >= LEAST_BLOCKS else "no brackets"
-            plural = "block" if blocks == 1 else "blocks"
             yield (
-                f"- The {split} chips are from {blocks} {plural}: too few to say how scores "
+                f"- The {split} chips are from {_blocks(of_split)}: too few to say how scores "
                 f"spread, {why}."
             )
     if "test" not in scores:
@@ -364,6 +363,12 @@ def _failures(header: ModelHeader) -> Iterator[str]:
     if not header.notes:
         yield "- Whoever trained it has noted nothing else (`geounet train --note`)."
     yield ""
+
+
+def _blocks(of_split: Mapping[str, Any]) -> str:
+    """Return in how many blocks of ground the chips of a split lie, in words."""
+    blocks = of_split.get("blocks", "?")
+    return f"{blocks} block{'' if blocks == 1 else 's'}"
 
 
 def _doubts(header: ModelHeader) -> Iterator[str]:

@@ -281,8 +281,10 @@ def _halo(facts: dict[str, Any]) -> str:
             f" ({blend['why']}): {blend['window']} wide, {blend['overlap']} shared" if blend else ""
         )
         return f"none is exact; windows are blended{how}"
+    if facts["halo_default"] == exact:
+        return f"{exact} pixels, the exact one"
     halo = f"{facts['halo_default']} pixels keep the error of tiling at {facts['halo_error']:.2g}"
-    return halo + (f"; exact {exact}" if exact else "")
+    return f"{halo} on validation chips; exact {exact}"
 
 
 def _show_model(console: "Console", facts: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from geounet_cli.info import _halo
 from serving import serving
 
 
@@ -171,3 +172,15 @@ def test_an_address_is_asked_for_as_it_is_written(geounet) -> None:
         assert run.status == 1
         assert address in run.complaint
         assert server.requests("/nothing.tif")
+
+
+@pytest.mark.parametrize(
+    ("default", "error", "said"),
+    [
+        (24, 0.0, "24 pixels, the exact one"),
+        (8, 0.002, "8 pixels keep the error of tiling at 0.002 on validation chips; exact 24"),
+    ],
+)
+def test_the_error_of_a_halo_is_said_of_the_chips_it_was_measured_on(default, error, said) -> None:
+    facts = {"halo_exact": 24, "halo_default": default, "halo_error": error, "blend": None}
+    assert _halo(facts) == said

@@ -157,7 +157,9 @@ def test_too_few_blocks_are_said_to_be_few():
         3: "from 3 blocks: too few to say how scores spread, and the brackets are too narrow.",
     }.items():
         few = {"val": whole() | {"blocks": blocks}}
-        assert words in card(training=training(scores=few))
+        text = card(training=training(scores=few))
+        assert words in text
+        assert f"40 chips in {blocks} block{'s' * (blocks > 1)}; accuracy" in text
 
 
 def test_what_the_trainer_knows_comes_first_of_the_failures():
@@ -221,6 +223,11 @@ def test_whatever_is_not_known_is_said_without_a_none(changes):
     assert "None" not in text.replace("None: there were", "").replace("None is stated", "")
     assert "nan" not in text.split()
     assert "## Known failures" in text
+
+
+def test_a_halo_that_is_not_exact_is_said_to_be_measured_on_validation_chips():
+    text = card(halo_exact=96, halo_default=32, halo_error=0.002)
+    assert "halo of 32 pixels, which changes no probability on validation chips by more" in text
 
 
 def test_the_card_says_that_windows_are_blended_and_why():
