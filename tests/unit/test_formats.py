@@ -109,6 +109,9 @@ def test_the_same_field_gives_the_same_bytes(tmp_path, values, out) -> None:
         for layer in LAYERS:
             name = f"coast_{layer}{suffix}"
             assert (again / name).read_bytes() == (out / name).read_bytes(), name
+    moved = VectorOptions.from_text([], "EPSG:3035")
+    one, other = (make_products(tmp_path / name, values, vectors=moved) for name in ("a", "b"))
+    assert (one / "coast.gpkg").read_bytes() == (other / "coast.gpkg").read_bytes()
 
 
 def test_chunks_are_small_and_make_the_same_files(tmp_path, values, out, monkeypatch) -> None:
