@@ -15,6 +15,7 @@ from geounet.bands import Band, list_bands
 from geounet.classes import LAND_WATER
 from geounet.errors import BandError, SceneError
 from geounet.formats import VectorOptions
+from geounet.line_options import LineOptions
 from geounet.outputs import FORMAT, Stage, stage_set
 from geounet.products import Field, write_products
 from geounet.progress import Progress, silent
@@ -22,6 +23,7 @@ from geounet.scene import Pixels, Scene, SceneOptions, gdal_environment, open_sc
 from geounet.scene.remote import scrub
 from geounet.stitch import Part, open_canvas, read_ahead, stitch
 from geounet.threshold import BINS, Threshold, count_values, doubt_of, otsu
+from geounet.vector_layers import check_lines
 from geounet.windows import HaloWindow, plan_windows
 
 INDEXES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -44,6 +46,8 @@ class BaselineSettings:
     """Index from which a pixel is water; `otsu` finds it in the scene."""
     vectors: VectorOptions = VectorOptions()  # noqa: RUF009  frozen
     """In which formats and CRS lines and areas are written."""
+    lines: LineOptions = LineOptions()  # noqa: RUF009  frozen
+    """How lines and areas are drawn."""
     overwrite: bool = False
     """Whether results that exist are replaced."""
     report: bool = False
@@ -80,6 +84,7 @@ def baseline_scene(
     with gdal_environment(), open_scene(source, options) as opened:
         bands = choose_bands(opened, settings.index)
         scene = opened.on_grid_of(bands)
+        check_lines(scene, settings.lines)
         scaling = scene.scaling(bands)
         with stage_set(out, scene.name, overwrite=settings.overwrite) as (stage, record):
             path, histogram, undefined = _write_index(scene, bands, stage, progress)
@@ -96,6 +101,7 @@ def baseline_scene(
                 probability_dtype="float32",
                 attributes={"model": f"{settings.index.upper()}, {how}", "position_u95_m": None},
                 vectors=settings.vectors,
+                lines=settings.lines,
                 progress=progress,
             )
             record.update(

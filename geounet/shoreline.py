@@ -20,7 +20,7 @@ from geounet.contours import (
 )
 from geounet.ground import Ground
 from geounet.line_options import LineOptions
-from geounet.polygons import AreaSweep
+from geounet.polygons import AreaSweep, in_order
 from geounet.simplification import band_rows, simplify
 from geounet.small_rings import SmallRings
 from geounet.smoothing import REACH, smooth
@@ -127,9 +127,11 @@ class Shoreline:
             lines, left_out = self._simplify(held)
             contours = Contours(lines, lines[:0])
         lines = self._lines.add(contours, last.sweep_row)
-        water = [self._water.add(one, strip, left_out) for strip, one in held]
-        land = [self._land.add(one, strip, left_out) for strip, one in held] if self._land else []
-        drawn = Drawn(lines, np.concatenate(water), np.concatenate([lines[:0], *land]))
+        water, land = (
+            self._areas(sweep, held, left_out) if sweep else lines[:0]
+            for sweep in (self._water, self._land)
+        )
+        drawn = Drawn(lines, water, land)
         if self._small is None:
             return drawn
         self._small.see(np.concatenate([strip.holes() for strip, _ in held]))
@@ -138,6 +140,19 @@ class Shoreline:
             self._small.of_areas(drawn.water),
             self._small.of_areas(drawn.land),
         )
+
+    def _areas(
+        self,
+        sweep: AreaSweep,
+        held: Sequence[tuple[Strip, Contours]],
+        left_out: NDArray[np.complex128] | None,
+    ) -> Geometries:
+        """Return the areas that are whole now."""
+        whole = np.concatenate([sweep.add(one, strip, left_out) for strip, one in held])
+        if left_out is None:
+            return whole
+        # Each came with the strip in which it ended before vertices were left out.
+        return in_order(whole, shapely.bounds(whole)[:, 3], land=sweep is self._land)
 
     def _simplify(
         self, held: Sequence[tuple[Strip, Contours]]

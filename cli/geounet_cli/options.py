@@ -149,4 +149,108 @@ Crs = Annotated[
         rich_help_panel=VECTORS,
     ),
 ]
+LINES = "Lines and areas"
+LineLevel = Annotated[
+    float | None,
+    typer.Option(
+        help="Value at which lines and areas are drawn; the mask keeps its own.",
+        show_default="the mask's",
+        rich_help_panel=LINES,
+    ),
+]
+Simplify = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="M",
+        help="Leave out vertices as long as nothing moves by more than so many metres. Lines, "
+        "water and land keep one edge, and nothing crosses.",
+        rich_help_panel=LINES,
+    ),
+]
+Smooth = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="M",
+        help="Even lines out, moving vertices by so many metres at most and past no pixel's "
+        "centre; islands keep their size.",
+        rich_help_panel=LINES,
+    ),
+]
+MinLength = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="M",
+        help="Leave out lines and rings shorter than that, in metres; areas stay as they are.",
+        rich_help_panel=LINES,
+    ),
+]
+MinArea = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="M2",
+        help="Leave out islands and ponds smaller than that, in square metres, of lines and areas "
+        "alike.",
+        rich_help_panel=LINES,
+    ),
+]
+Sea = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|LON,LAT",
+        help="Where the sea is: shapes in any format and CRS, or a place. Lines of the water that "
+        "touches it are sea; of other water that the scene holds whole, lake.",
+        show_default="all is unknown",
+        rich_help_panel=LINES,
+    ),
+]
+Land = Annotated[
+    bool,
+    typer.Option(
+        "--land",
+        help="Draw areas of land, too, whose edges are those of water.",
+        rich_help_panel=LINES,
+    ),
+]
+LEVELS = "Water level"
+WaterLevel = Annotated[
+    float | None,
+    typer.Option(
+        metavar="M",
+        help="Level of the water when the scene was taken, in metres above --level-datum.",
+        show_default=False,
+        rich_help_panel=LEVELS,
+    ),
+]
+WaterLevels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CSV",
+        help="Table with the columns time (UTC) and level_m, for the scene's time; between two "
+        "times at most three hours apart it is a straight line.",
+        show_default=False,
+        rich_help_panel=LEVELS,
+    ),
+]
+LevelDatum = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="What water levels are above: MSL, LAT, NAVD88, EGM2008.",
+        show_default=False,
+        rich_help_panel=LEVELS,
+    ),
+]
+LevelSource = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="Where they are from, as the name of the gauge.",
+        show_default="the table's name",
+        rich_help_panel=LEVELS,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]

@@ -4,35 +4,13 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import shapely
-from affine import Affine
-from contouring import UTM, contour, rough_field
+from contouring import contour, rough_field
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odc.geo.geobox import GeoBox
+from shorelines import GRIDS, OPTIONS, draw, ground
 
-from geounet.ground import Ground
 from geounet.line_options import LineOptions
-from geounet.shoreline import Drawn, Shoreline
 
-UTM_10 = (UTM, "EPSG:32630")
-GRIDS = {
-    "utm": UTM_10,
-    "degrees": (Affine(2e-4, 0, 10.0, 0, -1e-4, 60.0), "EPSG:4326"),
-    "mercator": (Affine(20, 0, 1e6, 0, -20, 8e6), "EPSG:3857"),
-    "south up": (Affine(10, 0, 500_000, 0, 10, 4_400_000), "EPSG:32630"),
-    "rotated": (
-        Affine.translation(5e5, 45e5) @ Affine.rotation(25) @ Affine.scale(12, -7),
-        "EPSG:32630",
-    ),
-}
-OPTIONS = {
-    "plain": LineOptions(land=True),
-    "simplified": LineOptions(simplify_m=25, land=True),
-    "coarse": LineOptions(simplify_m=200, land=True),
-    "smoothed": LineOptions(smooth_m=5, land=True),
-    "without small": LineOptions(min_area_m2=3000, land=True),
-    "all": LineOptions(simplify_m=15, smooth_m=8, min_area_m2=1500, land=True),
-}
 fields = {
     "seed": st.integers(0, 2**32 - 1),
     "height": st.integers(2, 90),
@@ -48,19 +26,6 @@ options = st.sampled_from(sorted(OPTIONS))
 def field(seed, height, width, smooth, nodata, steps):
     rng = np.random.default_rng(seed)
     return rough_field(rng, (height, width), smooth=smooth, nodata=nodata, steps=steps)
-
-
-def ground(shape, grid="utm"):
-    transform, crs = GRIDS[grid]
-    return Ground(GeoBox(shape, transform, crs))
-
-
-def draw(values, options=OPTIONS["plain"], *, grid="utm", rows=None, level=0.5) -> Drawn:
-    on = ground(values.shape, grid)
-    shoreline = Shoreline(values.shape, on, level=level, options=options, rows=rows)
-    parts = list(shoreline.draw(lambda a, b: values[a:b], (1, 1)))
-    assert rows is not None or len(parts) == shoreline.steps()
-    return Drawn(*(np.concatenate(shapes) for shapes in zip(*parts, strict=True)))
 
 
 def same(one, other):
