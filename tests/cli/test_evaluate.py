@@ -89,6 +89,60 @@ def test_scores_are_replaced_only_when_asked(geounet, mask, water) -> None:
     assert geounet("evaluate", mask, "--reference", water, "--overwrite").status == 0
 
 
+def test_a_figure_and_a_layer_go_with_the_scores_and_are_not_replaced_unasked(
+    geounet, mask, water, tmp_path
+) -> None:
+    run = geounet("evaluate", mask, "--reference", water)
+    names = ["mask.errors.gpkg", "mask.scores.png", "mask.scores.json"]
+    assert run.out.splitlines()[-3:] == [str(tmp_path / name) for name in names]
+    assert all((tmp_path / name).is_file() for name in names)
+    (tmp_path / "mask.scores.json").unlink()
+    assert "mask.scores.png exists" in geounet("evaluate", mask, "--reference", water).complaint
+
+
+def test_both_ways_buffers_and_worst_places_are_shown(geounet, mask, water) -> None:
+    run = geounet("evaluate", mask, "--reference", water)
+    for text in ("predicted → reference", "reference → predicted", "correctness", "completeness",
+                 "1 px of boundary", "worst places", "too few to tell"):  # fmt: skip
+        assert text in run.out
+    run = geounet("evaluate", mask, "--reference", water, "--block", 0.1, "--overwrite")
+    assert "of so few blocks they are rough" in run.out
+    scores = json.loads(Path(run.out.splitlines()[-1]).read_text())
+    low, high = scores["lines"]["predicted"]["interval"]["metres"]["mean_signed"]
+    assert (low, high) == pytest.approx((-10, -10), abs=0.01)
+    more = geounet("evaluate", mask, "--reference", water, "--step", 0.25, "--overwrite")
+    assert "one each 0.25 pixels of 10.00 m" in more.out
+
+
+def test_lines_of_anyone_are_evaluated_and_say_that_they_have_no_side(
+    geounet, water, tmp_path
+) -> None:
+    x, _ = TRANSFORM @ (20.5, 0)
+    drawn = geopandas.GeoSeries([shapely.LineString([(x, 53.9e5), (x, 54.1e5)])], crs=32630)
+    drawn.to_crs(4326).to_file(tmp_path / "drawn.geojson")
+    lines = water.replace("|water", "|waterline")
+    run = geounet("evaluate", tmp_path / "drawn.geojson", "--reference", lines)
+    assert "--pixel 10" in run.complaint
+    run = geounet("evaluate", tmp_path / "drawn.geojson", "--reference", lines, "--pixel", 10)
+    assert run.status == 0, run.err
+    assert "nobody says on which side" in run.out
+    scores = json.loads((tmp_path / "drawn.scores.json").read_text())
+    assert scores["lines"]["predicted"]["metres"]["median"] == pytest.approx(5, abs=0.01)
+
+
+def test_scores_of_an_earlier_geounet_are_shown_as_far_as_they_go(geounet, mask, water) -> None:
+    path = Path(geounet("evaluate", mask, "--reference", water).out.splitlines()[-1])
+    scores = json.loads(path.read_text())
+    for name in ("boundary_iou", "interval", "blocks"):
+        del scores["pixels"][name]
+    old = ("reference", "pixel_m", "max_distance_px", "side_from", "predicted", "missed")
+    scores["lines"] = {name: scores["lines"][name] for name in old}
+    path.write_text(json.dumps(scores))
+    run = geounet("info", path)
+    assert run.status == 0, run.err
+    assert "evaluate again" in run.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -99,6 +153,7 @@ def test_scores_are_replaced_only_when_asked(geounet, mask, water) -> None:
         (("{mask}", "--reference", "{mask}", "--label-values", "0=land"), "which value is water"),
         (("{mask}", "--reference", "{mask}", "--within", "{tmp}"), "no chip folder"),
         (("{mask}", "--reference", "{mask}", "--labels-are", "water"), "is for polygons"),
+        (("{mask}", "--reference", "{mask}", "--kind", "sea"), "is no result of geounet"),
     ],
 )
 @pytest.mark.usefixtures("water")

@@ -9,6 +9,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geounet.distances import Pieces, Plane, match_points, points_along, summarise
+from geounet.evaluate import EvaluateSettings, evaluate_prediction
 
 PAIRS = [
     ("Isdhoo", "Sentinel shoreline/Sentinel_shoreline_20220101_0331.geojson",
@@ -51,3 +52,17 @@ def test_distances_are_those_of_shapely_in_utm(shared_data: Path, atoll, drawn, 
     assert (expected[~matches.found] > 49.9 * plane.pixel_m).all()
     scores = summarise(matches, plane.pixel_m)
     assert 0.5 < scores["metres"]["median"] < 30, "a few metres, as the authors found"
+
+
+@pytest.mark.parametrize(("atoll", "drawn", "manual"), PAIRS)
+def test_shorelines_are_evaluated_as_lines_against_lines(
+    shared_data: Path, atoll, drawn, manual
+) -> None:
+    folder = shared_data / "maldives_shorelines" / atoll
+    settings = EvaluateSettings(pixel_m=10)
+    lines = evaluate_prediction(folder / drawn, [str(folder / manual)], settings)["lines"]
+    assert lines["predicted"]["matched_share"] > 0.9
+    for way in ("predicted", "truth"):
+        low, high = lines[way]["interval"]["metres"]["median"]
+        assert 0.5 < low <= lines[way]["metres"]["median"] <= high < 30
+        assert high - low < 15
