@@ -1,9 +1,9 @@
 """From a probability raster to a styled GeoPackage, against `rasterio.features.shapes`.
 
-    python benchmarks/vectorise.py [--side 10980] [--rounds 3] [--json FILE]
+    python benchmarks/vectorise.py [--side 10980] [--rounds 3] [--spanning] [--json FILE]
 
-The raster is fractal noise, float32 in tiles as `predict` holds it, with some 930 lines for every
-megapixel: 112 000 at a Sentinel-2 tile's 10 980². geounet writes what `predict` writes of it:
+The raster is fractal noise, float32 in tiles as `predict` holds it, with some 900 lines for every
+megapixel: about 110 000 at a Sentinel-2 tile's 10 980². geounet writes what `predict` writes of it:
 lines and areas to a fraction of a pixel, with lengths, widths and areas, in two styled layers. The
 other way is what people do: threshold, `rasterio.features.shapes`, geopandas, a GeoPackage of
 staircases. Both begin with the same file, each in a process of its own, in turns; seconds are from
@@ -28,12 +28,21 @@ import numpy as np
 SHORTEST, OCTAVES, ROUGHNESS = 2.0, 8, 0.4
 """Spacing of the finest noise in pixels (nothing is shorter than twice that), how many doublings of
 it, and by which power of its spacing each counts."""
+DRIER = -5.0
+"""Added to the noise, whose standard deviation is about 11, so that no water spans the scene."""
 BLOCK = 512
 LEVEL = 0.5
 
 
-def write_probability(path: Path, side: int) -> None:
-    """Write a fractal coast, rows of tiles at a time."""
+def write_probability(path: Path, side: int, *, spanning: bool = False) -> None:
+    """Write a fractal coast, rows of tiles at a time.
+
+    Args:
+        path: The GeoTIFF to make.
+        side: Of the square, in pixels.
+        spanning: Whether half of it is water, in which case one area goes through all of the scene
+            and has a third of all vertices. Otherwise there is less, and areas end somewhere.
+    """
     import rasterio
     from rasterio.windows import Window
 
@@ -48,7 +57,7 @@ def write_probability(path: Path, side: int) -> None:
     with rasterio.open(path, "w", **profile) as dst:
         for first in range(0, side, BLOCK):
             rows = np.arange(first, min(first + BLOCK, side), dtype=np.float64) + 0.5
-            field = np.zeros((len(rows), side))
+            field = np.full((len(rows), side), 0.0 if spanning else DRIER)
             for octave in range(OCTAVES):
                 spacing, key = SHORTEST * 2**octave, derive_key(0, f"octave {octave}")
                 noise = smooth_noise(rows, cols, spacing=spacing, key=key)
@@ -109,7 +118,7 @@ def warm_up(way: str) -> None:
     """Import what a way needs, and use it once on a few pixels."""
     with tempfile.TemporaryDirectory() as folder:
         raster = Path(folder, "small.tif")
-        write_probability(raster, 64)
+        write_probability(raster, 64, spanning=True)
         WAYS[way](raster, Path(folder))
 
 
@@ -177,6 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--side", type=int, default=10980)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--spanning", action="store_true", help="half water: one area spans all")
     parser.add_argument("--json", type=Path, help="where to write all numbers")
     parser.add_argument("--child", nargs=2, metavar=("WAY", "RASTER"), help=argparse.SUPPRESS)
     said = parser.parse_args(arguments)
@@ -186,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         raster = Path(folder, "probability.tif")
-        write_probability(raster, said.side)
+        write_probability(raster, said.side, spanning=said.spanning)
         rounds = [{way: in_child(way, raster) for way in WAYS} for _ in range(said.rounds)]
     summary = summarise(rounds, said.side)
     if said.json:
