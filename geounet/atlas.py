@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "all_results.qgz"
 """Of the project, where nobody names one."""
 
-TIME_RAMP = ((255, 237, 79), (255, 140, 0), (214, 39, 40), (200, 30, 150), (110, 60, 220))
+TIME_RAMP = ((255, 237, 79), (255, 140, 0), (214, 39, 40), (200, 30, 150), (140, 90, 255))
 """Colours from the first scene to the last: yellow, orange, red, magenta, violet, none of which is
 found in pictures of coasts."""
 
@@ -264,7 +264,9 @@ def _layers(
     assert result.lines is not None
     quantity = cast(Quantity, result.quantity or "mask")
     styles = {
-        "coastline": line_style(quantity, res_in_metres(result.geobox), color=color, label=label),
+        "coastline": line_style(
+            quantity, res_in_metres(result.geobox), color=color, suspect_color=color, label=label
+        ),
         "water": area_style("water"),
         "land": area_style("land"),
     }

@@ -66,7 +66,7 @@ def picture() -> Element:
     )
 
 
-WIDE_EDGE_MM = 1.8
+WIDE_EDGE_MM = 2.2
 """Of the pale band along a blurred edge, on paper and screen."""
 
 
@@ -76,7 +76,7 @@ def coast_line(
     """Return the renderer of coastlines, from which one sees at once where not to rely on them.
 
     Most are plain, those of lakes thinner; a blurred edge is a thin line in a wide pale band; near
-    cloud, lines are barred: dashes on white, to be seen on dark water and bright cloud alike.
+    cloud, lines are barred: bright dashes on black, to be seen on dark water and bright cloud.
 
     Args:
         color: Of all lines but those near cloud.
@@ -89,11 +89,11 @@ def coast_line(
         "line_color": _rgba(color, 255), "line_width": "0.5", "capstyle": "round",
         "joinstyle": "round",
     }  # fmt: skip
-    band = {**plain, "line_color": _rgba(color, 90), "line_width": f"{WIDE_EDGE_MM:g}"}
-    casing = {**plain, "line_color": _rgba("#ffffff", 255), "line_width": "1", "capstyle": "flat"}
+    band = {**plain, "line_color": _rgba(color, 110), "line_width": f"{WIDE_EDGE_MM:g}"}
+    casing = {**plain, "line_color": _rgba("#222222", 255), "line_width": "1.3", "capstyle": "flat"}
     dashes = {
-        **casing, "line_color": _rgba(suspect_color, 255), "line_width": "0.6",
-        "use_custom_dash": "1", "customdash": "2;1.2",
+        **casing, "line_color": _rgba(suspect_color, 255), "line_width": "0.8",
+        "use_custom_dash": "1", "customdash": "2;1.5",
     }  # fmt: skip
     line = _symbol("line", "SimpleLine", plain, name="0")
     _define_by_data(line, "outlineWidth", "if(\"kind\" = 'lake', 0.3, @value)")
@@ -103,7 +103,7 @@ def coast_line(
         blurred = _symbol("line", "SimpleLine", {**plain, "line_width": "0.3"}, name="1")
         _put_below(blurred, band)
         # Null where nobody knows of clouds.
-        clear = 'coalesce("cloud_suspect", 0) = 0'
+        clear = 'not coalesce("cloud_suspect", false)'
         wide = f'{clear} and "edge_width_m" >= {wide_m:g}'
         rules.append(("wide", f"{label}, blurred edge ({wide_m:.3g} m or more)", wide, blurred))
     barred = _symbol("line", "SimpleLine", dashes, name=str(len(rules)))

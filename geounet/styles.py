@@ -12,6 +12,8 @@ from geounet.classes import LabelClass
 Quantity = Literal["probability", "index", "mask"]
 
 LINE_COLOR, SUSPECT_COLOR = "#d62728", "#7f7f7f"
+NEAR_CLOUD_COLOR = "#ffd92f"
+"""Of the dashes on black that coast near cloud has in QGIS, where lines have one colour."""
 WATER_COLOR, LAND_COLOR = "#1f77b4", "#decba4"
 AREA_ALPHA = 80
 """Of 255: the picture below areas is to be seen."""
@@ -37,6 +39,7 @@ def line_style(
     res_m: tuple[float, float],
     *,
     color: str = LINE_COLOR,
+    suspect_color: str = NEAR_CLOUD_COLOR,
     label: str = "coastline",
 ) -> Element:
     """Return the style of the coastline.
@@ -45,10 +48,11 @@ def line_style(
         quantity: What it is drawn on: edges of a probability have a width.
         res_m: Sides of a pixel in metres.
         color: Of the line.
+        suspect_color: Of its dashes where it is near cloud.
         label: What the legend calls it.
     """
     wide_m = WIDE_EDGE_PX * float(np.mean(res_m)) if quantity == "probability" else None
-    return qgis.coast_line(color, suspect_color=SUSPECT_COLOR, wide_m=wide_m, label=label)
+    return qgis.coast_line(color, suspect_color=suspect_color, wide_m=wide_m, label=label)
 
 
 def area_style(layer: Literal["water", "land"]) -> Element:

@@ -25,7 +25,7 @@ THREE = (
     LabelClass(1, "water", "#1f77b4", water=True),
     LabelClass(3, "ice & <slush>", "#ffffff", water=True),
 )
-LINE = qgis.coast_line("#d62728", suspect_color="#7f7f7f", wide_m=30)
+LINE = qgis.coast_line("#d62728", suspect_color="#ffd92f", wide_m=30)
 LAYERS = [
     ProjectLayer("Coastline", "a b.gpkg|layername=coastline", LINE, True),
     ProjectLayer("Mask", "a b_mask.tif", qgis.palette(LAND_WATER), False),
@@ -59,10 +59,10 @@ def test_a_field_changes_colour_at_its_level():
             # Plain; the band of a blurred edge and its line; the casing near cloud and its dashes.
             [
                 "214,39,40,255",
-                "214,39,40,90",
+                "214,39,40,110",
                 "214,39,40,255",
-                "255,255,255,255",
-                "127,127,127,255",
+                "34,34,34,255",
+                "255,217,47,255",
             ],
         ),
         (qgis.fill("#1f77b4", 80), "fill", "SimpleFill", ["31,119,180,80"]),
@@ -85,7 +85,7 @@ def test_lines_near_cloud_and_with_blurred_edges_have_rules_and_symbols_of_their
     assert rules_of(LINE) == {
         "coastline": "ELSE",
         "coastline, blurred edge (30 m or more)": (
-            'coalesce("cloud_suspect", 0) = 0 and "edge_width_m" >= 30'
+            'not coalesce("cloud_suspect", false) and "edge_width_m" >= 30'
         ),
         "coastline, near cloud": '"cloud_suspect"',
     }
@@ -101,7 +101,7 @@ def test_lines_near_cloud_and_with_blurred_edges_have_rules_and_symbols_of_their
 
 
 def test_lines_whose_edges_nobody_knows_have_no_rule_for_them():
-    plain = qgis.coast_line("#d62728", suspect_color="#7f7f7f", wide_m=None, label="2021-06-01")
+    plain = qgis.coast_line("#d62728", suspect_color="#ffd92f", wide_m=None, label="2021-06-01")
     assert list(rules_of(plain)) == ["2021-06-01", "2021-06-01, near cloud"]
 
 
