@@ -242,7 +242,10 @@ def save_model(path: Path, network: nn.Module, header: ModelHeader) -> None:
         for name, tensor in network.state_dict().items()
     }
     with stage_file(path) as draft:
+        draft.touch()
+        mode = draft.stat().st_mode  # that of any new file; safetensors lets its owner alone read
         save_file(weights, draft, metadata={METADATA_KEY: text})
+        draft.chmod(mode)
 
 
 def read_header(path: Path) -> ModelHeader:

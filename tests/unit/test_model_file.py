@@ -1,6 +1,7 @@
 """Model files: a round trip, the same bytes, and one line for whatever else a file may be."""
 
 import json
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -186,6 +187,15 @@ def test_a_model_is_there_whole_or_not_at_all(model: Path, monkeypatch) -> None:
         save_model(model, network(), header())
     assert model.read_bytes() == before
     assert list(model.parent.iterdir()) == [model]
+
+
+def test_a_model_is_for_whoever_may_read_other_new_files(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_model(tmp_path / "m.safetensors", network(), header())
+    finally:
+        os.umask(before)
+    assert (tmp_path / "m.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_model_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
