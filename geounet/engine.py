@@ -22,6 +22,15 @@ from geounet.networks import Network
 
 Precision = Literal["fp32", "bf16"]
 
+_SAID_OF_THE_CPU = ("can't allocate memory", "not enough memory")
+"""By torch; on a GPU it has an error of its own."""
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Return whether torch or numpy found no memory."""
+    found_none = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return found_none or any(said in str(error) for said in _SAID_OF_THE_CPU)
+
 
 def standardise(reflectance: Tensor, valid: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Return what a network is fed, in training and prediction alike.

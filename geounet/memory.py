@@ -6,17 +6,9 @@ import torch
 from torch import Tensor
 
 from geounet.dataset import Samples
+from geounet.engine import out_of_memory
 from geounet.errors import ConfigError
 from geounet.task import SegmentationTask
-
-_SAID_OF_THE_CPU = ("can't allocate memory", "not enough memory")
-"""By torch; on a GPU it has an error of its own."""
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Return whether torch found no memory."""
-    told = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or any(s in told for s in _SAID_OF_THE_CPU)
 
 
 def fits(task: SegmentationTask, image: Tensor, *, bf16: bool) -> bool:

@@ -38,6 +38,8 @@ FORMAT = 1
 MOST_STRIDES = 64
 """Of a halo: one that `networks.halo` finds is of 48, and a margin of 6 besides. A few digits of a
 damaged header ask for windows that no memory holds."""
+LARGEST_BLEND = 8192
+"""Side of windows that are blended, in pixels, likewise."""
 METADATA_KEY = "geounet"
 """One key: safetensors does not keep several in an order."""
 STANDARDISED = "(reflectance - mean) / std, 0 where invalid; reflectance = (DN + offset) * scale"
@@ -60,7 +62,7 @@ class BlendRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window: int = Field(ge=2, le=8192)
+    window: int = Field(ge=2, le=LARGEST_BLEND)
     """Side of the windows, in pixels: that of the chips that the network was trained on."""
     overlap: int = Field(ge=1)
     """Pixels that neighbours share."""

@@ -37,9 +37,10 @@ from geounet.dataset import (
     scoring_batches,
     training_batches,
 )
+from geounet.engine import out_of_memory
 from geounet.errors import ConfigError, OutputError
 from geounet.finishing import MODEL, PICTURES, finish_training
-from geounet.memory import out_of_memory, too_large
+from geounet.memory import too_large
 from geounet.model_card import CARD
 from geounet.outputs import only_run, stage_file
 from geounet.preview import draw_preview

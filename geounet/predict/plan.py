@@ -1,14 +1,16 @@
 """How a scene is cut into windows: settled before anything is read, and recorded."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from geounet.config import restores_bands
-from geounet.engine import Precision
+from geounet.engine import Precision, out_of_memory
 from geounet.errors import ConfigError, ModelFileError
-from geounet.model_file import BlendRecord, ModelHeader
+from geounet.model_file import LARGEST_BLEND, MOST_STRIDES, BlendRecord, ModelHeader
 from geounet.networks import Network
 from geounet.windows import blend_overlap, round_up
 
@@ -42,6 +44,28 @@ class Plan:
     device: str
     threads: int
     """Of torch."""
+
+
+@contextmanager
+def memory_told(plan: Plan, source: str) -> Iterator[None]:
+    """Tell in one line where the windows of a scene do not fit in memory.
+
+    Raises:
+        ConfigError: Inside, numpy or torch found no memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        side = plan.window + 2 * plan.halo
+        smaller = [f"--window (it is {plan.window})"]
+        smaller += [f"--halo ({plan.halo})"] * bool(plan.halo)
+        smaller += [f"--batch ({plan.batch})"] * (plan.batch > 1)
+        raise ConfigError(
+            f"{source}: windows of {side} × {side} pixels, {plan.batch} at once, take more memory "
+            f"than there is for {plan.device}. Use a smaller {' or '.join(smaller)}."
+        ) from error
 
 
 def choose_core(
@@ -103,6 +127,11 @@ def choose_halo(header: ModelHeader, wish: int | str, path: Path, *, margin: int
         return header.halo_exact
     if isinstance(wish, str):
         raise ValueError(f"halo {wish!r} is neither default, exact nor a number")
+    if wish > MOST_STRIDES * header.stride:
+        raise ConfigError(
+            f"--halo {wish} is far wider than what the network ({header.network.name}) sees: from "
+            f"{header.halo_exact} pixels on nothing changes. Use --halo exact."
+        )
     if not margin:
         check_multiple("--halo", wish, header.stride)
     elif wish < margin or (wish - margin) % header.stride:
@@ -155,6 +184,12 @@ def choose_blend(
             f"Windows of {side} do not go with {path}: its network ({header.network.name}) takes "
             f"multiples of {stride} from {least} on. Use --window "
             f"{' or '.join(str(size) for size in nearest)}."
+        )
+    if side > LARGEST_BLEND:
+        raise ConfigError(
+            f"Windows of {side} are too large to be blended: they are read and predicted whole. "
+            f"Use --window {network.fit(LARGEST_BLEND - stride + 1)} or less; {path} says "
+            f"{said.window}."
         )
     if side == said.window and (side - said.overlap) % stride == 0:
         return said

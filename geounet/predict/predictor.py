@@ -39,6 +39,7 @@ from geounet.predict.plan import (
     choose_blend,
     choose_core,
     choose_halo,
+    memory_told,
 )
 from geounet.products import Field, write_products
 from geounet.progress import Progress, silent
@@ -245,7 +246,7 @@ class Predictor:
         with gdal_environment(), open_scene(source, options) as scene:
             job = self._prepare(scene)
             with stage_set(out, scene.name, overwrite=settings.overwrite) as (stage, record):
-                with job.timed("windows"):
+                with job.timed("windows"), memory_told(job.plan, scene.source):
                     result = self._write_field(job, stage, progress)
                 with job.timed("products"):
                     clouds = write_products(

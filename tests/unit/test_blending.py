@@ -7,6 +7,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 import rasterio
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from predicting import (
@@ -347,7 +348,7 @@ def test_what_fails_between_windows_leaves_nothing(tmp_path, monkeypatch, scene,
         return honest(engine, *given)
 
     monkeypatch.setattr(Engine, "probabilities", fail)
-    with pytest.raises(MemoryError):
+    with pytest.raises(ConfigError, match=r"windows of 64 × 64 pixels.*smaller --window"):
         predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL))
     assert not any(path for path in (tmp_path / "out").glob("*"))
 
@@ -374,6 +375,30 @@ def test_windows_that_do_not_go_with_the_network_are_refused(scene, tmp_path, wi
     model = write_model(tmp_path / "m.safetensors", overrides=DARK, **blended(64, 16))
     with pytest.raises(ConfigError, match=f"Windows of {window} .* from 4 on. Use.* {nearest}"):
         predict_scene(scene, model, tmp_path / "out", PredictSettings(window=window))
+
+
+@pytest.mark.parametrize("window", [8194, 10**15])
+def test_windows_that_no_memory_holds_are_refused(scene, tmp_path, window):
+    model = write_model(tmp_path / "m.safetensors", overrides=DARK, **blended(64, 16))
+    with pytest.raises(ConfigError, match=f"Windows of {window} .* --window 8192 or less"):
+        predict_scene(scene, model, tmp_path / "out", PredictSettings(window=window))
+
+
+@pytest.mark.parametrize("how", [{}, {"batch": 7}])
+@pytest.mark.parametrize("library", [np, torch])
+@pytest.mark.parametrize(
+    "where", ["geounet.scene.Scene.read_dn", "geounet.engine.Engine.probabilities"]
+)
+def test_windows_for_which_there_is_no_memory_are_told_in_a_line(
+    tmp_path, monkeypatch, scene, how, library, where
+):
+    """As the two libraries say it, while a window is read and while it is predicted."""
+    model = write_model(tmp_path / "m.safetensors", overrides=DARK, **blended(64, 16))
+    monkeypatch.setattr(where, lambda *_: library.empty(2**57))
+    said = r"scene.tif: windows of 64 × 64 pixels, .* more memory .* --window \(it is 64\)"
+    said += r" or --batch \(7\)\.$" if how else r"\.$"
+    with pytest.raises(ConfigError, match=said):
+        predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL, **how))
 
 
 def test_a_network_without_padding_has_an_exact_halo(scene, tmp_path):

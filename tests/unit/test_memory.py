@@ -3,8 +3,9 @@ import torch
 from training_chips import write_chips
 
 from geounet.config import Config
+from geounet.engine import out_of_memory
 from geounet.errors import ConfigError
-from geounet.memory import out_of_memory
+from geounet.networks.halo import View
 from geounet.networks.unet import UNet
 from geounet.train import train_model
 
@@ -44,7 +45,7 @@ def test_where_not_one_chip_fits_the_network_is_too_wide(tmp_path, monkeypatch, 
     from geounet import training_plan
 
     # Looking for the halo runs the network too, on less.
-    monkeypatch.setattr(training_plan, "exact_halo", lambda *_: 8)
+    monkeypatch.setattr(training_plan, "measure_view", lambda *_: View(8, None))
     narrow(monkeypatch, 0)
     config = Config(network_settings=TINY, batch=2, epochs=1, device="cpu", precision="fp32")
     with pytest.raises(ConfigError, match=r"Not even one chip of 16 × 16.*base_width"):
@@ -55,4 +56,5 @@ def test_what_torch_says_of_memory_is_understood():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     assert out_of_memory(caught.value)
+    assert out_of_memory(MemoryError())
     assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

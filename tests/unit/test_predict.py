@@ -551,6 +551,8 @@ def test_the_halo_is_the_model_files_unless_said(scene, tmp_path):
         record = json.loads(predict_scene(scene, model, tmp_path / "out", settings).read_text())
         assert record["plan"]["halo"] == expected
     assert record["model"]["halo_error"] == 0.001
+    with pytest.raises(ConfigError, match=r"--halo 100000 .* from 24 pixels on nothing changes"):
+        predict_scene(scene, model, tmp_path / "out", PredictSettings(halo=100_000))
 
 
 sides = st.integers(1, 20_000)
