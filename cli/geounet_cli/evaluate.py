@@ -208,13 +208,21 @@ def show_scores(scores: dict[str, Any]) -> None:
         console.print(
             f"{what}: {length['matched_m'] / 1000:.2f} km within "
             f"{lines['max_distance_px']:g} pixels of the other "
-            f"({_percent(length['matched_share'])}), {length['unmatched_m'] / 1000:.2f} km not"
+            f"({_matched(length)}), {length['unmatched_m'] / 1000:.2f} km not"
         )
     _show_choice(console, lines["chosen"])
     console.print(_buffer_table(lines))
     _show_intervals(console, lines["intervals"])
     if lines["worst"]:
         console.print(_worst_table(lines["worst"], signed=lines["side_from"] is not None))
+
+
+def _matched(length: dict[str, Any]) -> str:
+    limits = length["interval"]["matched_share"]
+    if limits is None:
+        return _percent(length["matched_share"])
+    percents = _range([100 * limit for limit in limits], 1)
+    return f"{_percent(length['matched_share'])}, 95 % interval {percents} %"
 
 
 def _side(lines: dict[str, Any]) -> str:

@@ -146,7 +146,7 @@ def reference_pieces(reference: Reference, plane: Plane, *, reach: float) -> Pie
         crs = reference.lines.crs
         shapes = read_around(reference.lines, plane.geobox, margin_m=reach)
         pieces = Pieces.from_lines(of_type(shapes, LINE_TYPES))
-    placed = _near_and_fine(pieces, crs, plane, reach).transformed(plane.from_crs(crs))
+    placed = near_and_fine(pieces, crs, plane, reach).transformed(plane.from_crs(crs))
     placed = placed.near(plane.bounds(reach))
     middle = plane.to_pixels((placed.start + placed.end) / 2)
     return placed.keep(np.abs(_depth(middle, plane.geobox)) > BORDER_PX)
@@ -160,7 +160,7 @@ def _depth(pixels: Coordinates, geobox: GeoBox) -> NDArray[np.float64]:
 
 def _inside_scene(pieces: Pieces, crs: CRS, plane: Plane) -> NDArray[np.bool_]:
     """Which pieces lie clear of the scene's border, inside it."""
-    fine = _near_and_fine(pieces, crs, plane, 0).transformed(plane.from_crs(crs))
+    fine = near_and_fine(pieces, crs, plane, 0).transformed(plane.from_crs(crs))
     return _depth(plane.to_pixels((fine.start + fine.end) / 2), plane.geobox) > 1
 
 
@@ -187,7 +187,7 @@ def _on_box(pieces: Pieces, bounds: tuple[float, float, float, float]) -> NDArra
     return found
 
 
-def _near_and_fine(pieces: Pieces, crs: CRS, plane: Plane, reach: float) -> Pieces:
+def near_and_fine(pieces: Pieces, crs: CRS, plane: Plane, reach: float) -> Pieces:
     """Leave out pieces far from the scene, and cut long ones to pixels.
 
     What is straight in one projection is bent in another.

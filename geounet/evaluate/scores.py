@@ -28,6 +28,7 @@ from geounet.evaluate.prediction import LineChoice, Prediction, open_prediction
 from geounet.evaluate.reference import (
     Reference,
     ReferenceOptions,
+    near_and_fine,
     open_reference,
     reference_pieces,
     trace_boundary,
@@ -288,7 +289,10 @@ def _predicted_pieces(
     geobox = prediction.geobox
     if prediction.lines is not None:
         lines, crs, chosen = prediction.read_lines(choice)
-        return Pieces.from_lines(lines).transformed(plane.from_crs(crs)), chosen
+        drawn = Pieces.from_lines(lines)
+        if crs != crs_of(geobox):  # simplified lines have long edges, bent on the plane
+            drawn = near_and_fine(drawn, crs, plane, reach)
+        return drawn.transformed(plane.from_crs(crs)), chosen
     if choice.columns:
         raise ResultError(
             f"{prediction.path} is no result of geounet: it does not say what kind its lines are "

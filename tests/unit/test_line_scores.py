@@ -87,11 +87,15 @@ def errors_of(
 
 
 def write_result(
-    folder: Path, mask: np.ndarray, lines: list, columns: dict[str, list] | None = None
+    folder: Path,
+    mask: np.ndarray,
+    lines: list,
+    columns: dict[str, list] | None = None,
+    geobox: GeoBox = UTM,
 ) -> Path:
     """Write what predict writes, as far as it is evaluated."""
     with stage_set(folder, "a", overwrite=False) as (stage, record):
-        write_raster(stage.path("_mask.tif"), mask, UTM)
+        write_raster(stage.path("_mask.tif"), mask, geobox)
         frame = geopandas.GeoDataFrame(columns or {}, geometry=lines, crs=UTM.crs.proj)
         frame.to_file(stage.path(".gpkg"), layer="coastline", driver="GPKG")
         classes = [
@@ -448,6 +452,26 @@ class TestWhole:
             assert lines["side_from"] == "prediction"
             for way in ("predicted", "truth"):
                 assert lines[way]["metres"]["median_signed"] == pytest.approx(8, abs=0.4)
+
+    def test_lines_of_a_result_are_where_their_own_crs_has_them(self, tmp_path) -> None:
+        # In degrees, and of two vertices: straight there is bent by metres on the ground.
+        geobox = GeoBox((100, 3000), Affine(10, 0, 480_000, 0, -10, 7_000_000), "EPSG:32631")
+        to_degrees = Transformer.from_crs(32631, 4326, always_xy=True)
+        (west, east), lat = to_degrees.transform([480_500, 509_500], [6_999_500] * 2)
+        lat = float(np.mean(lat))
+        mask = np.zeros(geobox.shape, np.uint8)
+        mask[50:] = 1
+        result = write_result(tmp_path / "out", mask, [], geobox=geobox)
+        line = geopandas.GeoSeries([shapely.LineString([(west, lat), (east, lat)])], crs=4326)
+        gpkg = result.with_suffix(".gpkg")
+        gpkg.unlink()
+        line.to_file(gpkg, layer="coastline", driver="GPKG")
+        dense = shapely.LineString([(lon, lat) for lon in np.linspace(west, east, 3001)])
+        frame = geopandas.GeoSeries([dense], crs=4326)
+        frame.to_file(tmp_path / "t.fgb", driver="FlatGeobuf")
+        lines = evaluate_prediction(result, [str(tmp_path / "t.fgb")], EvaluateSettings())["lines"]
+        assert lines["predicted"]["points"] > 2500
+        assert lines["predicted"]["metres"]["p95"] < 0.02
 
     def test_nothing_predicted_and_nothing_there_have_lengths_and_no_distances(
         self, tmp_path
