@@ -37,7 +37,7 @@ from qgis.core import (  # noqa: E402
 from qgis.PyQt.QtCore import QSize, Qt  # noqa: E402
 from qgis.PyQt.QtGui import QColor  # noqa: E402
 
-SIDE = 400
+SIDE, DPI = 400, 300  # so fine that widths of lines can be told apart in pixels
 BACKGROUND = QColor("#fffffe")
 
 
@@ -76,6 +76,8 @@ def draw(layers, project, when=None, png=None):
     settings.setExtent(project.viewSettings().defaultViewExtent())
     settings.setOutputSize(QSize(SIDE, SIDE))
     settings.setBackgroundColor(BACKGROUND)
+    if png is None:
+        settings.setOutputDpi(DPI)
     settings.setFlag(QgsMapSettings.Antialiasing, png is not None)
     if when is not None:
         settings.setIsTemporal(True)
