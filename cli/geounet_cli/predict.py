@@ -122,6 +122,17 @@ def predict(
     cloud_min_area: options.CloudMinArea = None,
     cloud_buffer: options.CloudBuffer = None,
     cloud_mask: options.CloudMask = None,
+    line_level: options.LineLevel = None,
+    simplify: options.Simplify = 0.0,
+    smooth: options.Smooth = 0.0,
+    min_length: options.MinLength = 0.0,
+    min_area: options.MinArea = 0.0,
+    sea: options.Sea = None,
+    land: options.Land = False,
+    water_level: options.WaterLevel = None,
+    water_levels: options.WaterLevels = None,
+    level_datum: options.LevelDatum = None,
+    level_source: options.LevelSource = None,
 ) -> None:
     """Draw mask, probability, coastline and a QGIS project from scenes.
 
@@ -132,10 +143,25 @@ def predict(
     Example: geounet predict scene.tif --model run/model.safetensors --out out/
     """
     from geounet.formats import VectorOptions
+    from geounet.line_options import LineOptions
     from geounet.predict import PredictSettings, predict_scenes  # imports torch: only when needed
     from geounet.scene import CloudOptions, SceneOptions
 
+    lines = LineOptions(
+        level=line_level,
+        simplify_m=simplify,
+        smooth_m=smooth,
+        min_length_m=min_length,
+        min_area_m2=min_area,
+        sea=sea,
+        land=land,
+        water_level_m=water_level,
+        water_levels=water_levels,
+        level_datum=level_datum,
+        level_source=level_source,
+    )
     settings = PredictSettings(
+        lines=lines,
         window=window,
         halo=halo,
         batch=batch,

@@ -24,6 +24,7 @@ from geounet.classes import IGNORE
 from geounet.engine import Engine, Precision, choose_device, choose_precision
 from geounet.errors import GeounetError, OutputError, SceneError
 from geounet.formats import VectorOptions
+from geounet.line_options import LineOptions
 from geounet.model_file import load_model
 from geounet.networks import Network
 from geounet.outputs import Stage, sha256_of, stage_set
@@ -41,7 +42,7 @@ from geounet.predict.plan import (
     choose_halo,
     memory_told,
 )
-from geounet.products import Field, write_products
+from geounet.products import Field, check_lines, write_products
 from geounet.progress import Progress, silent
 from geounet.scene import (
     Scaling,
@@ -90,6 +91,8 @@ class PredictSettings:
     """Whether a scene of another processing level than the model's will do."""
     accept_sensor: bool = False
     """Whether bands of another sensor may stand in for the model's."""
+    lines: LineOptions = LineOptions()  # noqa: RUF009  frozen
+    """How lines and areas are drawn."""
     vectors: VectorOptions = VectorOptions()  # noqa: RUF009  frozen
     """In which formats and CRS lines and areas are written."""
     overwrite: bool = False
@@ -260,6 +263,7 @@ class Predictor:
                             "position_u95_m": self._header.position_u95_m,
                         },
                         vectors=settings.vectors,
+                        lines=settings.lines,
                         progress=progress,
                     )
                 job.seconds["total"] = time.perf_counter() - start
@@ -283,12 +287,11 @@ class Predictor:
         scene = scene.on_grid_of(bands)
         if taken := exchanged_bands(zip(header.band_list, bands, strict=True)):
             scene.notes.append(f"bands of another sensor are taken: {taken}")
-        notes = check_level(scene, header, accept=settings.accept_level)
-        notes += compare_res(scene, header)
-        for note in notes:
+        level_notes = check_level(scene, header, accept=settings.accept_level)
+        for note in (*level_notes, *compare_res(scene, header)):
             scene.warn(note)
-        scaling = scene.scaling(bands)
-        aoi = None
+        check_lines(scene, settings.lines)
+        scaling, aoi = scene.scaling(bands), None
         if settings.aoi is not None:
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
         return _Job(scene, bands, scaling, aoi, self._plan(scene, bands))

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import shapely
+from affine import Affine
 from contouring import contour, rough_field
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 from shorelines import GRIDS, OPTIONS, draw, ground
 
+from geounet.ground import Ground
 from geounet.line_options import LineOptions
+from geounet.shoreline import Shoreline
 
 fields = {
     "seed": st.integers(0, 2**32 - 1),
@@ -235,3 +239,34 @@ def test_small_islands_and_ponds_are_filled_and_others_as_they_were(
     assert len(drawn.lines) == len(plain.lines) - gone
     water = shapely.contains_xy(shapely.union_all(drawn.water), col, row)
     np.testing.assert_array_equal(water[valid], expected[valid])
+
+
+TURNED = {
+    **GRIDS,
+    "west up": (Affine(0, 10, 5e5, 10, 0, 45e5), "EPSG:32630"),
+    "mirrored": (Affine(-10, 0, 5e5, 0, -10, 45e5), "EPSG:32630"),
+}
+
+
+@pytest.mark.parametrize("grid", TURNED)
+@given(**{name: fields[name] for name in ("seed", "smooth", "nodata")})
+@settings(max_examples=5)
+def test_land_is_on_the_left_on_the_ground_however_the_grid_lies(grid, seed, smooth, nodata):
+    # Without values at the level, which put lines a millionth of a pixel from nodata.
+    values = field(seed, 30, 25, smooth, nodata, None)
+    transform, crs = TURNED[grid]
+    on = Ground(GeoBox(values.shape, transform, crs))
+    shoreline = Shoreline(values.shape, on, level=0.5, options=OPTIONS["all"])
+    parts = list(shoreline.draw(lambda a, b: values[a:b], (1, 1)))
+    lines, water, land = (on.place(np.concatenate(shapes)) for shapes in zip(*parts, strict=True))
+    sea, ground_ = shapely.union_all(water), shapely.union_all(land)
+    for line in lines:
+        start, end = shapely.get_coordinates(line)[:2]
+        middle, along = (start + end) / 2, end - start
+        left = np.array([-along[1], along[0]]) * 1e-3
+        assert shapely.intersects_xy(ground_, *(middle + left))
+        assert shapely.intersects_xy(sea, *(middle - left))
+    # Outlines run with the lines: of land as GeoJSON has them, of water the other way round.
+    for areas, clockwise in ((water, True), (land, False)):
+        rings = shapely.get_exterior_ring(areas)
+        assert (shapely.is_ccw(rings) != clockwise).all()
