@@ -106,7 +106,8 @@ def draw_coastline(
     """
     start = time.perf_counter()
     with gdal_environment(), AnyRaster(source, options) as raster:
-        if any(path.samefile(source) for path in existing_files(out, raster.name)):
+        own = existing_files(out, raster.name)
+        if Path(source).exists() and any(path.samefile(source) for path in own):
             raise OutputError(
                 f"{source} is itself a part of the result {out / raster.name}.json. "
                 "Give another --out or --name."

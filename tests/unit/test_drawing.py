@@ -2,6 +2,7 @@
 
 import json
 import logging
+import zipfile
 from pathlib import Path
 
 import geopandas
@@ -346,6 +347,16 @@ def test_a_raster_is_not_replaced_by_what_is_drawn_of_it(tmp_path, values) -> No
             out / "p_probability.tif", out, DrawSettings(overwrite=True), RasterOptions(name="p")
         )
     assert (out / "p_probability.tif").exists()
+
+
+def test_a_raster_inside_an_archive_can_be_drawn_again(tmp_path, values) -> None:
+    path = write_raster(tmp_path / "p.tif", values[None])
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        archive.write(path, "p.tif")
+    settings = DrawSettings(overwrite=True)
+    for _ in range(2):
+        record = draw_coastline(f"/vsizip/{tmp_path}/p.zip/p.tif", tmp_path / "out", settings)
+    assert record == tmp_path / "out" / "p.json"
 
 
 def test_the_same_raster_gives_the_same_bytes(tmp_path, values) -> None:
