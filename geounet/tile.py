@@ -233,7 +233,9 @@ def _pair_up(
         if of_scene is not None:
             of_scene.prepare(scene.geobox, scene=name)
             if labels.shares:
-                of_scene.read_shares(scene.geobox[:1, :1])  # raises where they cannot tell
+                # Raises where they cannot tell; at the far corner a difference in pixels adds up.
+                for corner in (np.s_[:1, :1], np.s_[-1:, -1:]):
+                    of_scene.read_shares(scene.geobox[corner])
         aoi = None
         if settings.aoi is not None:
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)

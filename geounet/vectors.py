@@ -318,9 +318,12 @@ def bounds_touch(bounds: Bounds, crs: CRS, geobox: GeoBox) -> bool:
 
 
 def _boxes_around(geobox: GeoBox, crs: CRS, margin_m: float | None) -> list[Bounds]:
-    """Return one or (across 180°) two boxes in `crs` that hold a grid and a margin around it."""
+    """Return boxes in `crs` that hold a grid and a margin around it: one, or two across 180°.
+
+    In degrees they are there thrice: what lies at -175° may be written as 185°.
+    """
     grid_crs = crs_of(geobox)
-    if margin_m is None and crs == grid_crs:
+    if margin_m is None and crs == grid_crs and not crs.is_geographic:
         return [grid_bounds(geobox)]
     left, bottom, right, top = lonlat_bounds(grid_bounds(geobox), grid_crs)
     if not np.isfinite([left, bottom, right, top]).all():
@@ -340,7 +343,11 @@ def _boxes_around(geobox: GeoBox, crs: CRS, margin_m: float | None) -> list[Boun
         transformer(WGS84, crs).transform_bounds(west, bottom, east, top, densify_pts=21)
         for west, east in turns
     ]
-    return [box for box in boxes if np.isfinite(box).all() and box[0] <= box[2]]
+    boxes = [box for box in boxes if np.isfinite(box).all() and box[0] <= box[2]]
+    around = (0.0, -360.0, 360.0) if crs.is_geographic else (0.0,)
+    return [
+        (west + by, south, east + by, north) for west, south, east, north in boxes for by in around
+    ]
 
 
 def _grown_bounds(geobox: GeoBox) -> Bounds:

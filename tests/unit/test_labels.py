@@ -318,6 +318,31 @@ def test_polygons_on_both_sides_of_180_degrees_are_found(tmp_path, zone, crs) ->
     np.testing.assert_array_equal(read[sure], (lat > -17.01)[sure])
 
 
+@pytest.mark.parametrize("zone", ["EPSG:32701", "EPSG:32760", "EPSG:4326"])
+@pytest.mark.parametrize("turn", [0, 360])
+def test_polygons_may_run_on_past_180_degrees(tmp_path, zone, turn) -> None:
+    """As in files of the Pacific that count from 0° to 360°, and their like to the west."""
+    ground = shapely.box(179.995, -17.01, 180.008, -16.9)
+    path = write_polygons(
+        tmp_path / "p.gpkg", [shapely.affinity.translate(ground, -turn)], crs=4326
+    )
+    x, y = Transformer.from_crs(4326, zone, always_xy=True).transform(180, -17)
+    step = 2.5e-4 if zone == "EPSG:4326" else 30
+    for left in (x, -180) if zone == "EPSG:4326" else (x,):
+        transform = Affine(step, 0, left - 40 * step, 0, -step, y + 30 * step)
+        geobox = GeoBox((60, 80), transform, zone)
+        lon, lat = centres(geobox, "EPSG:4326")
+        lon %= 360
+        labels = open_labels(path)
+        labels.prepare(geobox, scene="scene")
+        inside = (lon > 179.995) & (lon < 180.008) & (lat > -17.01)
+        rim = np.minimum(abs(lon - 179.995), abs(lon - 180.008)) < 1e-5
+        sure = ~rim & (abs(lat + 17.01) > 1e-5)
+        np.testing.assert_array_equal((labels.read(geobox) == 1)[sure], inside[sure])
+        share = labels.read_shares(geobox)
+        assert share.sum() == pytest.approx(inside.sum(), rel=0.02)
+
+
 def test_a_grid_of_degrees_may_run_on_past_180(tmp_path) -> None:
     sides = [shapely.box(179.995, -17.01, 180, -16.9), shapely.box(-180, -17.01, -179.998, -16.9)]
     path = write_polygons(tmp_path / "p.gpkg", sides, crs=4326)

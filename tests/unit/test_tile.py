@@ -606,7 +606,7 @@ def test_a_folder_from_before_shares_is_read(place, tmp_path) -> None:
     assert not open_chips(chips.path).info.shares
 
 
-def test_shares_need_labels_that_can_tell(place, tmp_path) -> None:
+def test_shares_need_labels_that_can_tell(place, tmp_path, monkeypatch) -> None:
     with pytest.raises(LabelError, match="needs polygons, or a raster whose pixels"):
         run(
             place / "scene.tif",
@@ -614,6 +614,17 @@ def test_shares_need_labels_that_can_tell(place, tmp_path) -> None:
             tmp_path / "a",
             label_settings={"shares": True},
         )
+    # Five parts a pixel in the first corner, and at the last one no longer: told before reading.
+    fine = write_label(
+        tmp_path / "fine.tif",
+        coast(5 * H, 5 * W),
+        transform=TRANSFORM @ Affine.scale(1.0003 / 5),
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr("geounet.tile.survey_chips", lambda *_, **__: pytest.fail("too late"))
+        with pytest.raises(LabelError, match="needs polygons, or a raster whose pixels"):
+            run(place / "scene.tif", fine, tmp_path / "c", label_settings={"shares": True})
+    fine.unlink()
     with pytest.raises(LabelError, match=r"for land and water alone, and .* has land, water, surf"):
         run(place / "scene.tif", place / "label.tif", tmp_path / "b",
             label_settings={"shares": True, "values": "0=land,1=water,2=surf:water"})  # fmt: skip
