@@ -46,6 +46,15 @@ def compare(
         bool,
         typer.Option("--keep-suspect", help="Count what is cloud_suspect on either date, too."),
     ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Movement only of lines of this kind, as sea, where kinds are known; areas are "
+            "of all water.",
+            show_default=False,
+            rich_help_panel=MOVEMENT,
+        ),
+    ] = None,
     step: Annotated[
         float | None,
         typer.Option(
@@ -109,6 +118,7 @@ def compare(
         min_area_m2=min_area,
         slope=slope,
         within=within,
+        kind=kind,
         keep_suspect=keep_suspect,
         name=name,
         overwrite=overwrite,

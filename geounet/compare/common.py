@@ -27,6 +27,7 @@ from geounet.vectors import (
     Bounds,
     Geometries,
     bounds_touch,
+    clip_around,
     crs_of,
     of_type,
     project,
@@ -36,6 +37,7 @@ from geounet.vectors import (
 
 STRIP_ROWS = 1024
 METRES_PER_DEGREE = 111_320.0
+HALF_ROUND = 180.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class CommonGround:
 
     def to_pixels(self, polygons: Geometries, crs: CRS) -> Geometries:
         """Bring polygons to (col, row)."""
+        if crs != self.crs:  # an ocean has vertices that have no place in another CRS
+            polygons = clip_around(polygons, crs, self.grid, margin_m=self.plane.pixel_m)
         moved = project(polygons, crs, self.crs, self.grid)
         back = ~self.grid.transform
         return shapely.transform(moved, lambda xy: place(back, xy))
@@ -181,6 +185,11 @@ def _grid_around(a: State, b: State, pixel_m: float, reach_m: float) -> GeoBox:
     east, north = np.min([box[2:] for box in boxes], axis=0)
     if not (west < east and south < north):
         raise ResultError(_nothing(a, b))
+    if east - west > HALF_ROUND:
+        raise ResultError(
+            f"{a.text} and {b.text} lie on both sides of 180°, or half around the Earth. Bring "
+            "them to a projected CRS with `ogr2ogr -t_srs`, or compare parts of them."
+        )
     left, bottom, right, top = transformer(WGS84, a.crs).transform_bounds(
         west, south, east, north, densify_pts=21
     )

@@ -80,8 +80,8 @@ def compare_states(
         )
         notes = notes_on_states(before, after, pixels) + notes_on_ground(before, after, common)
         coasts = (
-            coast_of(before, common, measures.reach_m),
-            coast_of(after, common, measures.reach_m),
+            coast_of(before, common, measures.reach_m, kind=settings.kind),
+            coast_of(after, common, measures.reach_m, kind=settings.kind),
         )
         datum = common_datum(levelled(*coasts)) if settings.slope is not None else None
         changes = find_changes((before, after), coasts, common, min_area_m2=measures.min_area_m2)

@@ -20,6 +20,7 @@ from geounet.distances import (
     nearest_on,
     points_along,
 )
+from geounet.errors import ResultError
 from geounet.evaluate.blocks import (
     BlockGrid,
     Interval,
@@ -53,16 +54,32 @@ class Coast:
     directed: bool
 
 
-def coast_of(state: State, common: CommonGround, reach_m: float) -> Coast:
+def coast_of(
+    state: State, common: CommonGround, reach_m: float, *, kind: str | None = None
+) -> Coast:
     """Bring the lines of a state, or the outlines of its water, to the common plane.
+
+    Args:
+        state: Whose.
+        common: The ground.
+        reach_m: How far around it lines may matter.
+        kind: Only lines of this kind, where the state knows kinds.
 
     Raises:
         LabelError: Its areas cannot be read again.
+        ResultError: No line is of that kind.
     """
     plane = common.plane
     if state.coast is not None:
         to_plane = plane.from_crs(WGS84)
-        pieces = state.coast.pieces.transformed(to_plane).near(plane.bounds(reach_m))
+        pieces = state.coast.pieces
+        kinds = state.coast.about["kind"]
+        if kind is not None and kinds.notna().any():
+            if not (kinds == kind).any():
+                there = ", ".join(sorted(kinds.dropna().unique()))
+                raise ResultError(f"{state.text} has no line of kind {kind}; it has {there}.")
+            pieces = pieces.keep((kinds == kind).to_numpy(dtype=bool)[pieces.line])
+        pieces = pieces.transformed(to_plane).near(plane.bounds(reach_m))
         return Coast(pieces, state.coast.about, state.coast.directed)
     options = ReferenceOptions(water=True)
     pieces = reference_pieces(open_reference(state.water_source, options), plane, reach=reach_m)

@@ -23,6 +23,8 @@ class CompareSettings:
     """Tangent of the beach's slope, as 0.02 for 1:50; None leaves the tide in."""
     within: Path | None = None
     """Polygons outside of which nothing is compared."""
+    kind: str | None = None
+    """Movement only of lines of this kind, such as `sea`, where kinds are known."""
     keep_suspect: bool = False
     """Whether what is near clouds counts."""
     name: str = "compare"

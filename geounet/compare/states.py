@@ -209,11 +209,6 @@ def _open_vectors(text: str, path: Path, layer: str | None) -> State:
     assert crs is not None
     left, bottom = np.min(bounds, axis=0)[:2].tolist()
     right, top = np.max(bounds, axis=0)[2:].tolist()
-    if crs.is_geographic and right - left > 180:
-        raise ResultError(
-            f"{path} lies on both sides of 180° in longitudes. Bring it to a projected CRS first, "
-            "with `ogr2ogr -t_srs`."
-        )
     files = {str(path): sha256_of(path)}
     box = (left, bottom, right, top)
     nothing = (None,) * 7

@@ -296,6 +296,39 @@ def test_changes_smaller_than_asked_are_summed_and_left_out(tmp_path) -> None:
     assert area["lost_small_m2"] == pytest.approx(3 * np.pi * 20**2 / SCALE**2, rel=1e-4)
 
 
+def test_movement_of_one_kind_leaves_ponds_out(tmp_path) -> None:
+    for name, edge in (("a", 501_000), ("b", 501_030)):
+        coast = shapely.LineString([(edge, 4_998_000), (edge, 5_000_000)])
+        # Water on the right of who goes round it: clockwise.
+        pond = disc(edge - 500_900, centre=(500_400, 4_999_000)).exterior
+        pond = pond if not pond.is_ccw else pond.reverse()
+        frame = geopandas.GeoDataFrame({"kind": ["sea", "lake"]}, geometry=[coast, pond], crs=UTM)
+        frame.to_file(tmp_path / f"{name}.gpkg", layer="coastline")
+    paths = tmp_path / "a.gpkg", tmp_path / "b.gpkg"
+    record, _ = compared(*paths, tmp_path / "out", kind="sea")
+    assert record["movement"]["p5_m"] == pytest.approx(30 / SCALE, abs=0.01)
+    record, _ = compared(*paths, tmp_path / "all")
+    assert record["movement"]["p5_m"] == pytest.approx(-30 / SCALE, abs=0.1)
+    with pytest.raises(GeounetError, match="no line of kind river; it has lake, sea"):
+        compared(*paths, tmp_path / "river", kind="river")
+
+
+def test_an_ocean_is_cut_to_the_ground(tmp_path) -> None:
+    """Most of it has no place in the CRS of a result."""
+    a = write_result(tmp_path / "a", 100)
+    to_degrees = Transformer.from_crs(UTM, 4326, always_xy=True)
+    y = np.linspace(5_000_500, 4_997_500, 400)
+    lon, lat = to_degrees.transform(np.full(len(y), 501_040.0), y)
+    around = [(lon[-1], -80), (179, -80), (179, 80), (lon[0], 80)]
+    ocean = shapely.Polygon([*zip(lon, lat, strict=True), *around])
+    path = tmp_path / "ocean.gpkg"
+    geopandas.GeoDataFrame(geometry=[ocean], crs=4326).to_file(path)
+    record, _ = compared(a, path, tmp_path / "out")
+    assert record["area"]["gained_m2"] == pytest.approx(40 * 2000 / SCALE**2, rel=1e-3)
+    assert record["area"]["lost_m2"] == 0
+    assert record["movement"]["median_m"] == pytest.approx(40 / SCALE, abs=0.02)
+
+
 def test_within_limits_the_ground(tmp_path) -> None:
     a = write_result(tmp_path / "a", 100)
     b = write_result(tmp_path / "b", 102, time=TRUTH[1])
@@ -318,6 +351,7 @@ def test_within_limits_the_ground(tmp_path) -> None:
         ("mask.tif", "a.gpkg", "is a raster"),
         ("two.gpkg", "a.gpkg", "several layers"),
         ("text.gpkg", "a.gpkg", "cannot be read"),
+        ("fiji.gpkg", "fiji.gpkg", "both sides of 180°"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_one_line(tmp_path, first, second, complaint) -> None:
@@ -330,6 +364,8 @@ def test_what_cannot_be_compared_is_said_in_one_line(tmp_path, first, second, co
     points.to_file(tmp_path / "points.gpkg")
     for name in ("one", "other"):
         points.to_file(tmp_path / "two.gpkg", layer=name)
+    sides = [shapely.box(-180, -18, -179.5, -17), shapely.box(179.5, -18, 180, -17)]
+    geopandas.GeoDataFrame(geometry=sides, crs=4326).to_file(tmp_path / "fiji.gpkg")
     (tmp_path / "mask.tif").write_bytes((tmp_path / "result" / "coast_mask.tif").read_bytes())
     with pytest.raises(GeounetError, match=complaint) as error:
         compared(tmp_path / first, tmp_path / second, tmp_path / "out")
