@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 INWARD = 1e-6
 """Of the way to the next vertex: where a vertex is looked up for what runs there."""
+LONG_PX = 1.5
+"""No two vertices of a contour are farther apart, in pixels, unless some between are left out."""
 CLOUD = (CloudClass.CLOUD_MEDIUM, CloudClass.CLOUD_HIGH, CloudClass.CIRRUS)
 
 
@@ -121,7 +123,8 @@ class CoastFlags:
         if self.path is None or not len(lines):
             return lines, np.full(len(lines), UNKNOWN, dtype=np.uint8)
         with rasterio.open(self.path) as src:
-            between = flags_between(src, shapely.get_coordinates(lines))
+            points, line = shapely.get_coordinates(lines, return_index=True)
+            between = flags_between(src, points, line)
         return split_lines(lines, between)
 
     def count(self, lengths_m: NDArray[np.float64], flags: NDArray[np.uint8]) -> None:
@@ -135,26 +138,52 @@ def flag_column(flags: NDArray[np.uint8]) -> Any:
     return pd.arrays.BooleanArray(flags == SUSPECT, flags == UNKNOWN)
 
 
-def flags_between(src: rasterio.DatasetReader, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+def flags_between(
+    src: rasterio.DatasetReader,
+    points: NDArray[np.float64],
+    line: NDArray[np.intp] | None = None,
+) -> NDArray[np.uint8]:
     """Return the flag between each vertex and the next, whether of one line or not.
 
-    It is suspect if one of the two is, and else unknown if one of them is. A vertex may lie on the
-    edge between two pixels, where a line that ends at nodata does: which of them counts is for each
-    stretch the one that it runs in.
+    It is suspect if one of the two is, and else unknown if one of them is; of a stretch longer than
+    `LONG_PX`, where vertices were left out, that goes for places in between, too. A vertex may lie
+    on the edge between two pixels, where a line that ends at nodata does: which of them counts is
+    for each stretch the one that it runs in.
 
     Args:
         src: The raster of flags.
         points: (n, 2), (col, row) from its outer corner.
+        line: (n,), which line each is of; None if all are of one.
 
     Returns:
         (n - 1,).
     """
     inward = (points[1:] - points[:-1]) * INWARD
-    flags = flags_at(src, np.concatenate([points[:-1] + inward, points[1:] - inward]))
-    one, other = np.split(flags, 2)
-    suspect = (one == SUSPECT) | (other == SUSPECT)
-    unknown = (one == UNKNOWN) | (other == UNKNOWN)
+    count = len(inward)
+    of_one = np.ones(count, dtype=bool) if line is None else line[1:] == line[:-1]
+    between, stretch = _places_between(points, of_one)
+    stretch = np.concatenate([np.arange(count), np.arange(count), stretch])
+    flags = flags_at(src, np.concatenate([points[:-1] + inward, points[1:] - inward, between]))
+    suspect, unknown = (
+        np.bincount(stretch[flags == kind], minlength=count) > 0 for kind in (SUSPECT, UNKNOWN)
+    )
     return np.where(suspect, SUSPECT, np.where(unknown, UNKNOWN, CLEAR)).astype(np.uint8)
+
+
+def _places_between(
+    points: NDArray[np.float64], of_one: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return places a pixel apart at most along long stretches, (n, 2), and the stretch of each.
+
+    `of_one` says of which stretches both ends are of one line: others are no stretches at all.
+    """
+    steps = points[1:] - points[:-1]
+    length = np.sqrt((steps**2).sum(axis=1))
+    parts = np.where(of_one & (length > LONG_PX), np.ceil(length), 1).astype(np.intp)
+    stretch = np.repeat(np.arange(len(steps)), parts - 1)
+    ends = np.cumsum(parts - 1)
+    number = np.arange(len(stretch)) - np.repeat(ends - (parts - 1), parts - 1) + 1
+    return points[:-1][stretch] + steps[stretch] * (number / parts[stretch])[:, None], stretch
 
 
 def flags_at(src: rasterio.DatasetReader, points: NDArray[np.float64]) -> NDArray[np.uint8]:

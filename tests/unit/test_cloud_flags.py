@@ -339,3 +339,21 @@ def test_a_damaged_quality_layer_is_said_once_and_costs_only_the_flags(tmp_path,
     with pytest.raises(SceneError, match=r"mask\.tif cannot be read"):
         baseline_scene(str(path), tmp_path / "no", BaselineSettings(threshold=0.0), masked)
     assert not (tmp_path / "no").exists()
+
+
+def test_a_cloud_between_two_vertices_of_a_long_stretch_is_seen(tmp_path):
+    flags = np.full((40, 60), CLEAR, np.uint8)
+    flags[10, 30] = SUSPECT
+    flags[30, 20:40] = UNKNOWN
+    path = write_raster(tmp_path / "flags.tif", flags[None], nodata=None)
+    lines = np.array(
+        [
+            shapely.LineString([(2, 10.5), (50, 10.5)]),
+            # From the end of the one before to here is no stretch, and a cloud below it none of it.
+            shapely.LineString([(10, 10.5), (11, 10.5), (11, 20.5)]),
+            shapely.LineString([(5, 25.5), (35, 35.5)]),
+        ]
+    )
+    pieces, found = CoastFlags(path).split(lines)
+    assert len(pieces) == 3
+    assert found.tolist() == [SUSPECT, CLEAR, UNKNOWN]
