@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from affine import Affine
@@ -77,3 +78,20 @@ def test_existing_results_are_refused(geounet, scene, tmp_path) -> None:
     assert geounet(*arguments).status == 0
     assert "--overwrite" in geounet(*arguments).complaint
     assert geounet(*arguments, "--overwrite").status == 0
+
+
+def test_lines_are_drawn_as_asked_and_the_record_says_how(geounet, scene, tmp_path) -> None:
+    said = ("--simplify", "20", "--land", "--water-level", "1.2", "--level-datum", "MSL")
+    run = geounet("baseline", scene, "--out", tmp_path / "out", *OPTIONS, *said)
+    assert run.status == 0
+    (record,) = (tmp_path / "out").glob("*.json")
+    lines = json.loads(record.read_text())["settings"]["lines"]
+    assert (lines["simplify_m"], lines["land"], lines["water_level_m"]) == (20, True, 1.2)
+    (package,) = (tmp_path / "out").glob("*.gpkg")
+    assert "land" in [name for name, _ in pyogrio.list_layers(package)]
+
+
+def test_a_level_of_the_water_without_its_datum_is_refused(geounet, scene, tmp_path) -> None:
+    run = geounet("baseline", scene, "--out", tmp_path / "out", *OPTIONS, "--water-level", "1.2")
+    assert run.status == 1
+    assert "--level-datum" in run.complaint
