@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -152,7 +153,10 @@ if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
         status = 0
+    except Exception:
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         sys.stdout.flush()
         scratch.cleanup()
         os._exit(status)  # leaving with layers still alive ends in a segmentation fault

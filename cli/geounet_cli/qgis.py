@@ -64,6 +64,8 @@ def qgis(
     text = f"{atlas.results} result{'s' if atlas.results > 1 else ''}"
     if atlas.timeline is not None:
         days = dict.fromkeys(f"{time:%Y-%m-%d}" for time in (atlas.times[0], atlas.times[-1]))
-        text += f" of {' to '.join(days)}; time plays by {STEPS[atlas.timeline.unit]}"
+        text += f" of {' to '.join(days)}"
+        if len(set(atlas.times)) > 1:
+            text += f"; time plays by {STEPS[atlas.timeline.unit]}"
     typer.echo(text)
     typer.echo(atlas.path)
