@@ -4,8 +4,7 @@ import logging
 import os
 import platform
 import time
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyproj
 import shapely
+from numpy.typing import NDArray
 
 from geounet import __version__, qgis
 from geounet.compare.areas import KINDS, Changes, find_changes
@@ -34,6 +34,7 @@ from geounet.errors import ResultError
 from geounet.layers import LayerWriter, embed_styles, output_time
 from geounet.outputs import FORMAT, Stage, stage_set
 from geounet.qgis_project import Project, ProjectLayer, write_project
+from geounet.scene.remote import scrub
 from geounet.transects.tide import common_datum
 from geounet.vectors import crs_name, crs_of
 
@@ -67,82 +68,93 @@ def compare_states(
         OutputError: The results exist, or cannot be written.
     """
     start = time.perf_counter()
-    before, after = open_state(a), open_state(b)
-    pixels = pixel_of(before), pixel_of(after)
+    states = open_state(a), open_state(b)
+    pixels = pixel_of(states[0]), pixel_of(states[1])
     measures = Measures.settle(settings, [one for one in pixels if one])
     with stage_set(out, settings.name, overwrite=settings.overwrite) as (stage, record):
-        common = find_common_ground(
-            before,
-            after,
-            pixel_m=measures.pixel_m,
-            reach_m=measures.reach_m,
-            within=settings.within,
-        )
-        notes = notes_on_states(before, after, pixels) + notes_on_ground(before, after, common)
-        coasts = (
-            coast_of(before, common, measures.reach_m, kind=settings.kind),
-            coast_of(after, common, measures.reach_m, kind=settings.kind),
-        )
-        datum = common_datum(levelled(*coasts)) if settings.slope is not None else None
-        changes = find_changes((before, after), coasts, common, min_area_m2=measures.min_area_m2)
-        movement, back = (
-            measure_movement(
-                here,
-                there,
-                common,
-                step_m=measures.step_m,
-                reach_m=measures.reach_m,
-                slope=settings.slope,
-            )
-            for here, there in (coasts, coasts[::-1])
-        )
-        _refuse_nothing(movement, back, changes, measures)
-        keep = np.ones(len(movement.found), dtype=np.bool_)
-        counted_of = keep if settings.keep_suspect else ~movement.suspect
-        counted = movement.keep(counted_of)
-        notes += notes_on_movement(movement, counted, settings, measures)
-        summary = summarise_movement(counted, common.plane)
-        when = output_time(None if after.time is None else after.time.to_pydatetime())
-        _write_layers(
-            stage, common, changes, movement, coasts, (before, after), when, measures, out
-        )
-        pd.DataFrame(summary["kilometres"]).to_csv(stage.path("_kilometres.csv"), index=False)
-        title = f"{_named(before)} → {_named(after)}"
-        draw_comparison(movement, counted_of, changes, common, title, stage.path(".png"))
+        found = _compare(states, settings, measures)
+        counted = found.movement.keep(found.counted)
+        summary = summarise_movement(counted, found.common.plane)
+        notes = [
+            *notes_on_states(*states, pixels),
+            *notes_on_ground(*states, found.common),
+            *notes_on_movement(found.movement, counted, settings, measures),
+        ]
         for note in notes:
             logger.warning("%s.", note)
-        record.update(_record(before, after, settings, measures))
-        record["ground"] = {
-            "crs": crs_name(common.grid),
-            "known_by_both_m2": common.area_m2,
-            "share_of_each": [None if np.isnan(share) else share for share in common.share],
-        }
-        record["area"] = _areas(changes, settings, summary["coast_m"])
-        record["movement"] = summary | {
-            "new_coast_m": float(back.points.step[~back.found].sum()),
-            "suspect_m": float(movement.points.step[movement.suspect].sum()),
-        }
-        record["level_datum"] = datum
+        _write_layers(stage, found, measures, out)
+        pd.DataFrame(summary["kilometres"]).to_csv(stage.path("_kilometres.csv"), index=False)
+        title = " → ".join(_named(state) for state in states)
+        draw_comparison(
+            found.movement, found.counted, found.changes, found.common, title, stage.path(".png")
+        )
+        record.update(_record(states, settings, measures))
+        record.update(_figures(found, summary, settings))
         record["notes"] = notes
         record["timings"] = {"total": round(time.perf_counter() - start, 3)}
     return out / f"{settings.name}.json"
 
 
-def _refuse_nothing(
-    movement: Movement, back: Movement, changes: Changes | None, measures: Measures
-) -> None:
-    """Raise where two files have nothing that can be compared."""
-    empty = changes is None or not len(changes.polygons)
-    if empty and not len(movement.found) and not len(back.found):
-        raise ResultError(
-            "Neither has a coast on the ground that both know. Give two results or dates of one "
-            "coast."
-        )
+@dataclass(frozen=True)
+class _Found:
+    """What two states have in common, and not."""
+
+    states: tuple[State, State]
+    common: CommonGround
+    coasts: tuple[Coast, Coast]
+    level_datum: str | None
+    changes: Changes | None
+    movement: Movement
+    """Along the first coast."""
+    back: Movement
+    """Along the second."""
+    counted: NDArray[np.bool_]
+    """Which points of `movement` count."""
+
+
+def _compare(states: tuple[State, State], settings: CompareSettings, measures: Measures) -> _Found:
+    """Measure areas and movement.
+
+    Raises:
+        ResultError: The states have no ground in common, or lines that are nowhere near.
+    """
+    reach, kind = measures.reach_m, settings.kind
+    common = find_common_ground(
+        *states, pixel_m=measures.pixel_m, reach_m=reach, within=settings.within
+    )
+    here, there = (coast_of(state, common, reach, kind=kind) for state in states)
+    datum = common_datum(levelled(here, there)) if settings.slope is not None else None
+    changes = find_changes(states, (here, there), common, min_area_m2=measures.min_area_m2)
+    movement, back = (
+        measure_movement(*pair, common, step_m=measures.step_m, reach_m=reach, slope=settings.slope)
+        for pair in ((here, there), (there, here))
+    )
     if changes is None and not movement.found.any():
         raise ResultError(
-            f"No line of one is within {measures.reach_m:.4g} m of one of the other. Check that "
-            "they are of one coast, or give a longer --max-distance."
+            f"No line of one is within {reach:.4g} m of one of the other. Check that they are of "
+            "one coast, or give a longer --max-distance."
         )
+    counted = ~movement.suspect | settings.keep_suspect
+    return _Found(states, common, (here, there), datum, changes, movement, back, counted)
+
+
+def _figures(found: _Found, summary: dict[str, Any], settings: CompareSettings) -> dict[str, Any]:
+    """Return the numbers, as the record has them."""
+    along, back = found.movement.points.step, found.back.points.step
+    return {
+        "ground": {
+            "crs": crs_name(found.common.grid),
+            "known_by_both_m2": found.common.area_m2,
+            "share_of_each": [None if np.isnan(one) else one for one in found.common.share],
+        },
+        "area": _areas(found.changes, settings, summary["coast_m"]),
+        "movement": summary
+        | {
+            "new_coast_m": float(back[~found.back.found].sum()),
+            "suspect_m": float(along[found.movement.suspect].sum()),
+        },
+        "level_datum": found.level_datum,
+    }
 
 
 def _areas(
@@ -158,24 +170,16 @@ def _areas(
     return totals
 
 
-def _write_layers(
-    stage: Stage,
-    common: CommonGround,
-    changes: Changes | None,
-    movement: Movement,
-    coasts: tuple[Coast, Coast],
-    states: tuple[State, State],
-    when: datetime,
-    measures: Measures,
-    out: Path,
-) -> None:
+def _write_layers(stage: Stage, found: _Found, measures: Measures, out: Path) -> None:
     """Write the GeoPackage with its styles, and the project."""
+    states, common = found.states, found.common
+    when = output_time(None if states[1].time is None else states[1].time.to_pydatetime())
     path = stage.path(".gpkg")
     change = LayerWriter(path, "change", "Polygon", when)
-    change.write(_change_layer(common, changes, states))
+    change.write(_change_layer(common, found.changes, states))
     change.flush()
     stretches = LayerWriter(path, "movement", "LineString", when)
-    stretches.write(_movement_layer(common, movement, coasts, states))
+    stretches.write(_movement_layer(found))
     stretches.flush()
     renderers = {"change": change_style(), "movement": movement_style(measures.pixel_m)}
     styles = {name: qgis.qml(renderer) for name, renderer in renderers.items()}
@@ -225,12 +229,8 @@ def _change_layer(
     return geopandas.GeoDataFrame(columns, geometry=placed, crs=common.crs.to_wkt())
 
 
-def _movement_layer(
-    common: CommonGround,
-    movement: Movement,
-    coasts: tuple[Coast, Coast],
-    states: tuple[State, State],
-) -> geopandas.GeoDataFrame:
+def _movement_layer(found: _Found) -> geopandas.GeoDataFrame:
+    movement, common = found.movement, found.common
     ends = stretches_of(movement)
     to_crs = common.plane.to_crs(common.crs)
     placed = np.stack([to_crs(ends[:, 0]), to_crs(ends[:, 1])], axis=1)
@@ -247,7 +247,9 @@ def _movement_layer(
         "length_m": movement.points.step,
     }
     rows = (movement.row, movement.other)
-    for end, state, coast, row in zip(("from", "to"), states, coasts, rows, strict=True):
+    for end, state, coast, row in zip(
+        ("from", "to"), found.states, found.coasts, rows, strict=True
+    ):
         columns[f"{end}_scene"] = pd.array([state.name] * len(row), dtype="string")
         columns[f"{end}_time"] = (
             coast.about["time"].astype("datetime64[ms, UTC]").reindex(row).reset_index(drop=True)
@@ -257,7 +259,7 @@ def _movement_layer(
 
 
 def _record(
-    before: State, after: State, settings: CompareSettings, measures: Measures
+    states: tuple[State, State], settings: CompareSettings, measures: Measures
 ) -> dict[str, Any]:
     said = asdict(settings)
     command_line = said.pop("command_line")
@@ -265,9 +267,9 @@ def _record(
         "format": FORMAT,
         "geounet": __version__,
         "command": "compare",
-        "command_line": command_line,
-        "from": before.describe(),
-        "to": after.describe(),
+        "command_line": scrub(command_line or "") or None,
+        "from": states[0].describe(),
+        "to": states[1].describe(),
         "settings": said | {"within": None if settings.within is None else str(settings.within)},
         "measures": asdict(measures),
         "versions": {

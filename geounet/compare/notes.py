@@ -1,8 +1,8 @@
 """What a person should know before believing a comparison."""
 
 import math
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from geounet.compare.common import CommonGround
@@ -28,6 +28,11 @@ def notes_on_states(a: State, b: State, pixels: tuple[float | None, float | None
         b: The later.
         pixels: Sides of their pixels, in metres; None for vector files.
     """
+    return _notes_on_times(a, b) + _notes_on_making(a, b, pixels)
+
+
+def _notes_on_times(a: State, b: State) -> list[str]:
+    """Return what is odd about the times of two states."""
     notes = []
     if set(a.files.values()) == set(b.files.values()):
         notes.append("both are the same files")
@@ -48,6 +53,12 @@ def notes_on_states(a: State, b: State, pixels: tuple[float | None, float | None
                 f"{one.name} has lines of {len(one.times)} times, {_said(one.times.iloc[0])} to "
                 f"{_said(one.times.iloc[-1])}"
             )
+    return notes
+
+
+def _notes_on_making(a: State, b: State, pixels: tuple[float | None, float | None]) -> list[str]:
+    """Return how differently two states were made."""
+    notes = []
     first, second = pixels
     if first and second and max(first, second) > SAME_SIZE * min(first, second):
         notes.append(
@@ -107,6 +118,8 @@ def notes_on_movement(
     """
     notes = []
     step = movement.points.step
+    if not len(step):
+        notes.append("there is no coast on the ground that both know")
     if suspect := float(step[movement.suspect].sum()):
         done = "counted" if settings.keep_suspect else "left out (--keep-suspect counts it)"
         notes.append(
@@ -124,13 +137,9 @@ def notes_on_movement(
         notes.append(TIDE)
     elif not counted.corrected:
         notes.append(f"no level of water is known of both, so --slope corrects nothing: {TIDE}")
-    elif left := int((counted.found & ~_finite(counted)).sum()):
+    elif left := int((counted.found & np.isnan(counted.corrected_m)).sum()):
         notes.append(f"{left} points without a level of water on both dates do not count")
     return notes
-
-
-def _finite(movement: Movement) -> Any:
-    return pd.notna(movement.corrected_m)
 
 
 def levelled(here: Coast, there: Coast) -> pd.DataFrame:

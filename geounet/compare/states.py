@@ -57,21 +57,21 @@ class State:
     """Where those are read from, `file.gpkg|layer`."""
     coast: Coastlines | None
     """None where outlines of `water` are all there is."""
-    grid: GeoBox | None
-    """Of a result; None for vector files."""
-    mask: Path | None
-    """Raster of a result that says where it has data."""
-    sensor: str | None
-    method: str | None
-    """Model file, or index, that made it."""
-    level: float | None
-    """At which its line was drawn."""
-    date: str | None
-    """Its day, as ISO 8601 has it, where no more is known of its time."""
-    picture: Path | None
-    """Quicklook of a result, where it has one."""
     files: dict[str, str]
     """Path → SHA-256."""
+    grid: GeoBox | None = None
+    """Of a result, like all that follows; None for vector files."""
+    mask: Path | None = None
+    """Raster that says where it has data."""
+    picture: Path | None = None
+    """Quicklook, where it has one."""
+    sensor: str | None = None
+    method: str | None = None
+    """Model file, or index, that made it."""
+    level: float | None = None
+    """At which its line was drawn."""
+    date: str | None = None
+    """Its day, as ISO 8601 has it; that may be known where no time is."""
 
     @property
     def times(self) -> pd.Series:
@@ -171,14 +171,14 @@ def _open_result(text: str, path: Path) -> State:
         water,
         f"{lines}|{WATER}",
         coast,
-        prediction.geobox,
-        mask,
-        scene.get("sensor"),
-        method,
-        record.get("level"),
-        scene.get("date"),
-        picture if picture.is_file() else None,
         {str(one): sha256_of(one) for one in (prediction.path, lines, mask)},
+        grid=prediction.geobox,
+        mask=mask,
+        picture=picture if picture.is_file() else None,
+        sensor=scene.get("sensor"),
+        method=method,
+        level=record.get("level"),
+        date=scene.get("date"),
     )
 
 
@@ -211,8 +211,7 @@ def _open_vectors(text: str, path: Path, layer: str | None) -> State:
     right, top = np.max(bounds, axis=0)[2:].tolist()
     files = {str(path): sha256_of(path)}
     box = (left, bottom, right, top)
-    nothing = (None,) * 7
-    return State(text, path.stem, crs, box, water, water_source, coast, *nothing, files)
+    return State(text, path.stem, crs, box, water, water_source, coast, files)
 
 
 def _layers(path: Path) -> list[str]:

@@ -296,6 +296,19 @@ def test_changes_smaller_than_asked_are_summed_and_left_out(tmp_path) -> None:
     assert area["lost_small_m2"] == pytest.approx(3 * np.pi * 20**2 / SCALE**2, rel=1e-4)
 
 
+def test_open_sea_on_both_dates_is_no_change(tmp_path) -> None:
+    sea = write_water(tmp_path / "sea.gpkg", [shapely.box(499_000, 4_997_000, 503_000, 5_001_000)])
+    a = write_result(tmp_path / "a", 100)
+    area = tmp_path / "area.gpkg"
+    box = shapely.box(501_300, 4_999_000, 501_800, 4_999_500)
+    geopandas.GeoDataFrame(geometry=[box], crs=UTM).to_file(area)
+    record, out = compared(a, sea, tmp_path / "out", within=area)
+    assert record["area"]["net_m2"] == 0
+    assert record["movement"]["median_m"] is None
+    assert len(layer(out, "change")) == len(layer(out, "movement")) == 0
+    assert any("there is no coast" in note for note in record["notes"])
+
+
 def test_movement_of_one_kind_leaves_ponds_out(tmp_path) -> None:
     for name, edge in (("a", 501_000), ("b", 501_030)):
         coast = shapely.LineString([(edge, 4_998_000), (edge, 5_000_000)])
