@@ -4,7 +4,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Contours, Geometries, Joiner, as_complex, roll_rings
+from geounet.contours import Contours, Geometries, as_complex, roll_rings
+from geounet.joiner import Joiner
 
 
 class LineSweep:

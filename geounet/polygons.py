@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from geounet.contours import (
     Contours,
     Geometries,
-    Joiner,
     Strip,
     as_complex,
     keep_vertices,
     roll_rings,
 )
+from geounet.joiner import Joiner
 
 
 class AreaSweep:
