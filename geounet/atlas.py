@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,9 +12,13 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import pyogrio
+from odc.geo.geobox import GeoBox
+from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS
+from pyproj.exceptions import CRSError
+from rasterio.errors import RasterioError
 
-from geounet.errors import OutputError, ResultError
+from geounet.errors import OutputError, ResultError, reason
 from geounet.formats import VectorOptions
 from geounet.layers import output_time
 from geounet.outputs import list_records, read_record, stage_file
@@ -43,6 +47,7 @@ found in pictures of coasts."""
 
 FEW = 12
 """Groups of the legend that are open; where there are more, all are closed."""
+AREAS_AND_LINES = ("coastline", "water", "land")
 RASTERS = ("mask", "probability", "index", "rgb")
 
 
@@ -76,7 +81,10 @@ class _Dated:
     """A result, and when its scene was taken."""
 
     result: Result
+    geobox: GeoBox
     time: datetime | None
+    layers: Mapping[str, CRS]
+    """Of the GeoPackage, by their names."""
 
     @cached_property
     def scene(self) -> str:
@@ -86,7 +94,7 @@ class _Dated:
     @cached_property
     def crs(self) -> CRS:
         """Of its grid."""
-        return CRS.from_user_input(crs_name(self.result.geobox))
+        return CRS.from_user_input(crs_name(self.geobox))
 
     @property
     def order(self) -> tuple[bool, datetime, str, str]:
@@ -153,25 +161,42 @@ def _open_results(folders: Sequence[Path], progress: Progress) -> Iterator[_Date
     paths = list(dict.fromkeys(path for folder in folders for path in _find_records(folder)))
     found = 0
     for path in progress(paths, label="results", total=len(paths)):
-        result = Result(path.parent, path.stem, read_record(path))
         try:
-            if result.geobox and result.lines is None:
-                raise ResultError(f"{path.with_suffix('.gpkg')} is not there. Make it again.")
-        except ResultError as error:
-            logger.warning("%s is left out: %s", path, error)
+            one = _open_result(path)
+        except (ResultError, DataSourceError, DataLayerError, CRSError, RasterioError) as error:
+            logger.warning("%s is left out: %s.", path, reason(error))
             continue
-        said = result.record.get("scene", {}).get("time")
-        time = datetime.fromisoformat(said) if said else None
-        if time is not None and time.tzinfo is None:
-            time = time.replace(tzinfo=UTC)
         found += 1
-        yield _Dated(result, time)
+        yield one
     if not found:
         named = ", ".join(str(folder) for folder in folders)
+        if paths:
+            raise ResultError(f"All {len(paths)} results of {named} are damaged. Make them again.")
         raise ResultError(
             f"{named} holds no result: no NAME.json of one, at any depth. `geounet predict` makes "
             "them."
         )
+
+
+def _open_result(path: Path) -> _Dated:
+    """Return the result of a record: its place, its time, and the layers it has."""
+    result = Result(path.parent, path.stem, read_record(path))
+    if result.lines is None:
+        raise ResultError(f"{path.with_suffix('.gpkg')} is not there. Make the result again.")
+    try:
+        said = result.record.get("scene", {}).get("time")
+        time = datetime.fromisoformat(said) if said else None
+        _ = result.classes
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ResultError(f"{path} is damaged: {reason(error)}. Make the result again.") from None
+    layers = {}
+    for name in (str(name) for name, _ in pyogrio.list_layers(result.lines)):
+        if name in AREAS_AND_LINES:
+            about = pyogrio.read_info(result.lines, layer=name)
+            layers[name] = CRS.from_user_input(about["crs"])
+    if time is not None and time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return _Dated(result, result.geobox, time, layers)
 
 
 def _find_records(folder: Path) -> Iterator[Path]:
@@ -179,6 +204,7 @@ def _find_records(folder: Path) -> Iterator[Path]:
     if not folder.exists():
         raise ResultError(f"{folder} is not there. Check the path.")
     if folder.is_file():
+        read_record(folder)  # who names one means that one
         yield folder.resolve()
         return
     for place, inner, _ in os.walk(folder):
@@ -193,7 +219,7 @@ def _plan_project(
 ) -> Project:
     times = [one.time for one in results if one.time is not None]
     if crs is None:
-        (commonest, _), *_ = Counter(crs_name(one.result.geobox) for one in results).most_common()
+        (commonest, _), *_ = Counter(crs_name(one.geobox) for one in results).most_common()
         crs = CRS.from_user_input(commonest)
     titles = _titles(results, out)
     labels, colors = _labels(times), _colors(times)
@@ -265,21 +291,19 @@ def _layers(
     quantity = cast(Quantity, result.quantity or "mask")
     styles = {
         "coastline": line_style(
-            quantity, res_in_metres(result.geobox), color=color, suspect_color=color, label=label
+            quantity, res_in_metres(one.geobox), color=color, suspect_color=color, label=label
         ),
         "water": area_style("water"),
         "land": area_style("land"),
     }
     source = _relative(result.lines, out)
-    there = [str(name) for name, _ in pyogrio.list_layers(result.lines)]
-    for name in (name for name in styles if name in there):
-        crs = CRS.from_user_input(pyogrio.read_info(result.lines, layer=name)["crs"])
+    for name in (name for name in styles if name in one.layers):
         yield ProjectLayer(
             TITLES[name],
             f"{source}|layername={name}",
             styles[name],
             name == "coastline",
-            crs,
+            one.layers[name],
             one.time,
         )
     for kind in RASTERS if options.rasters else ():
@@ -305,7 +329,7 @@ def _common_bounds(results: Sequence[_Dated], crs: CRS) -> Bounds:
     """
     boxes = []
     for one in results:
-        bounds = grid_bounds(one.result.geobox)
+        bounds = grid_bounds(one.geobox)
         left, bottom, right, top = transformer(one.crs, crs).transform_bounds(*bounds)
         if not np.isfinite((left, bottom, right, top)).all():
             raise OutputError(

@@ -7,12 +7,18 @@ import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from affine import Affine
+from contouring import write_raster
 from dated_results import make_result, make_years
+from pyproj import CRS
 
 from geounet.atlas import AtlasOptions, write_atlas
+from geounet.drawing import DrawSettings, draw_coastline
 from geounet.errors import OutputError, ResultError
+from geounet.formats import VectorOptions
+from geounet.line_options import LineOptions
 
 TIMES = ("2019-08-01T10:11:12Z", "2016-03-01T10:11:12Z", None, "2017-12-31T23:30:00Z")
 
@@ -156,15 +162,47 @@ def test_the_map_has_the_crs_of_most_results_and_shows_them_all(tmp_path):
 
 
 def test_what_is_damaged_is_left_out_with_a_warning(years, tmp_path, caplog):
-    shutil.copytree(years / "r0", tmp_path / "whole")
-    shutil.copytree(years / "r1", tmp_path / "cut")
-    (tmp_path / "cut" / "s1.gpkg").unlink()
+    names = ("whole", "gone", "cut", "text", "time", "classes")
+    whole, gone, cut, text, time, classes = (tmp_path / name for name in names)
+    for folder in (whole, gone, cut, text, time, classes):
+        shutil.copytree(years / "r0", folder)
+    (gone / "s0.gpkg").unlink()
+    (cut / "s0.gpkg").write_bytes((cut / "s0.gpkg").read_bytes()[:1000])
+    (text / "s0_mask.tif").write_text("no raster")
+    for folder, key, value in ((time, "scene", {"time": "noon"}), (classes, "classes", ["sea"])):
+        record = json.loads((folder / "s0.json").read_text())
+        (folder / "s0.json").write_text(json.dumps({**record, key: value}))
     with caplog.at_level(logging.WARNING, logger="geounet"):
         atlas = write_atlas([tmp_path], tmp_path / "p.qgz")
     assert atlas.results == 1
-    (said,) = [record.getMessage() for record in caplog.records]
-    assert "s1.json is left out" in said
-    assert "s1.gpkg is not there" in said
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 5
+    for name in names[1:]:
+        (line,) = [one for one in said if f"/{name}/s0.json is left out: " in one]
+        assert "\n" not in line
+        assert line.endswith(".")
+        assert not line.endswith("..")
+    assert any("s0.gpkg is not there" in line for line in said)
+    with pytest.raises(ResultError, match="All 2 results of .* are damaged"):
+        write_atlas([time, gone], tmp_path / "q.qgz")
+
+
+def test_a_result_with_land_and_in_another_crs_shows_both(tmp_path):
+    rows, cols = np.indices((40, 50))
+    values = 1 / (1 + np.exp((np.hypot(rows - 20, cols - 25) - 9) / 2))
+    write_raster(tmp_path / "p.tif", values[None].astype(np.float32))
+    settings = DrawSettings(lines=LineOptions(land=True), vectors=VectorOptions(crs="EPSG:4326"))
+    draw_coastline(tmp_path / "p.tif", tmp_path / "out", settings)
+    root = read(write_atlas([tmp_path / "out"], tmp_path / "p.qgz").path)
+    layers = {one.findtext("layername"): one for one in root.iter("maplayer")}
+    assert list(layers) == ["Coastline", "Water", "Land", "Mask", "Probability of water"]
+    codes = {
+        title: CRS.from_wkt(one.findtext("srs/spatialrefsys/wkt")).to_epsg()
+        for title, one in layers.items()
+    }
+    assert codes == dict.fromkeys(layers, 32630) | dict.fromkeys(
+        ("Coastline", "Water", "Land"), 4326
+    )
 
 
 def test_a_project_that_exists_is_kept_and_a_result_is_not_overwritten(years, tmp_path):
