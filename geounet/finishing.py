@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ from geounet.report import (
 )
 from geounet.task import EpochLog, supervised
 from geounet.training_plan import TrainingPlan
-from geounet.windows import blend_overlap, mirror_indexes
+from geounet.windows import blend_overlap
 
 logger = logging.getLogger(__name__)
 
@@ -248,13 +249,13 @@ def _measure_halo(
     if exact is None:
         logger.info("best epoch %d; windows will be blended", epoch)
         return 0, 0.0
-    halo, error = default_halo(network, _mirrored_out(plan, coast, exact), exact=exact)
+    halo, error = default_halo(network, _surrounded(plan, coast, exact), exact=exact)
     if halo == exact:
         logger.info("best epoch %d; halo of %d pixels, the exact one", epoch, halo)
     else:
         logger.info(
             "best epoch %d; halo of %d pixels (exact: %d) changes no probability by more than %.2g "
-            "on validation chips, mirrored out",
+            "on validation chips, amid others",
             epoch,
             halo,
             exact,
@@ -263,12 +264,27 @@ def _measure_halo(
     return halo, error
 
 
-def _mirrored_out(plan: TrainingPlan, names: list[str], halo: int) -> Iterator[Tensor]:
-    """Yield standardised chips (bands, H, W), mirrored out by the exact halo on every side."""
-    for name in names:
-        core = plan.reader.side // plan.network.stride * plan.network.stride
-        reach = torch.from_numpy(mirror_indexes(-halo, core + halo, plan.reader.side))
-        yield plan.reader.read(name).image[:, reach][:, :, reach].to(plan.device)
+def _surrounded(plan: TrainingPlan, names: Sequence[str], halo: int) -> Iterator[Tensor]:
+    """Yield standardised chips (bands, H, W) amid others, as far as the exact halo on every side.
+
+    A scene is another place a halo away, and a chip mirrored out is the same place again. Which
+    chips lie around one is drawn from the training's seed.
+    """
+    stride, reader = plan.network.stride, plan.reader
+    side = reader.side // stride * stride  # so that each chip lies on the phase that it has alone
+    around = -(-halo // side)  # chips on each side
+    others = np.random.default_rng(plan.config.seed).permutation(plan.splits["val"])
+    first, end = around * side - halo, (around + 1) * side + halo
+    for number, name in enumerate(names):
+        placed = np.resize(np.roll(others, number), (2 * around + 1, 2 * around + 1))
+        placed[around, around] = name
+        rows = [torch.cat([_core(plan, one, side) for one in row], dim=2) for row in placed]
+        yield torch.cat(rows, dim=1)[:, first:end, first:end].to(plan.device)
+
+
+def _core(plan: TrainingPlan, name: str, side: int) -> Tensor:
+    """Return the first rows and columns of a standardised chip, (bands, side, side)."""
+    return plan.reader.read(name).image[:, :side, :side]
 
 
 def _draw_sheet(plan: TrainingPlan, coast: list[str], wrong: Mapping[str, int], path: Path) -> None:

@@ -21,18 +21,31 @@ def tiny(**settings):
     return Config(**(fields | {"device": "cpu", "precision": "fp32"} | settings))
 
 
-def test_the_halo_is_measured_on_the_coast_mirrored_out(chips):
+def test_the_halo_is_measured_on_the_coast_amid_other_chips(chips):
     plan = plan_training(open_chips(chips), tiny())
     names = finishing._most_coast(plan)
     coast = plan.reader.folder.index.set_index("chip")["coast_m"]
     assert sorted(names) == plan.splits["val"]
     assert list(coast[names]) == sorted(coast[names], reverse=True)
-    halo = plan.view.halo
-    (sample,) = finishing._mirrored_out(plan, names[:1], halo)
-    expected = np.pad(
-        plan.reader.read(names[0]).image, [(0, 0), (halo, halo), (halo, halo)], mode="reflect"
-    )
-    np.testing.assert_array_equal(sample.numpy(), expected)
+    side, halo = plan.reader.side, plan.view.halo
+    known = {name: plan.reader.read(name).image.numpy() for name in names}
+    for name, sample in zip(names, finishing._surrounded(plan, names, halo), strict=True):
+        assert sample.shape == (4, side + 2 * halo, side + 2 * halo)
+        np.testing.assert_array_equal(
+            sample[:, halo : halo + side, halo : halo + side], known[name]
+        )
+        # What is above it and below are the near parts of chips, not both its own.
+        reach = min(halo, side)
+        above, below = (
+            {other for other, image in known.items() if np.array_equal(strip, image[:, cut])}
+            for strip, cut in (
+                (sample[:, halo - reach : halo, halo : halo + side], slice(side - reach, side)),
+                (sample[:, halo + side :][:, :reach, halo : halo + side], slice(0, reach)),
+            )
+        )
+        assert above
+        assert below
+        assert above | below != {name}
 
 
 def test_the_contact_sheet_shows_coast_and_errors(chips, tmp_path, monkeypatch):
