@@ -183,7 +183,7 @@ def test_what_is_damaged_is_left_out_with_a_warning(years, tmp_path, caplog):
         assert line.endswith(".")
         assert not line.endswith("..")
     assert any("s0.gpkg is not there" in line for line in said)
-    with pytest.raises(ResultError, match="All 2 results of .* are damaged"):
+    with pytest.raises(ResultError, match=r"All 2 results of .* are damaged"):
         write_atlas([time, gone], tmp_path / "q.qgz")
 
 
