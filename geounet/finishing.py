@@ -273,10 +273,11 @@ def _surrounded(plan: TrainingPlan, names: Sequence[str], halo: int) -> Iterator
     stride, reader = plan.network.stride, plan.reader
     side = reader.side // stride * stride  # so that each chip lies on the phase that it has alone
     around = -(-halo // side)  # chips on each side
-    others = np.random.default_rng(plan.config.seed).permutation(plan.splits["val"])
+    draw = np.random.default_rng(plan.config.seed)
     first, end = around * side - halo, (around + 1) * side + halo
-    for number, name in enumerate(names):
-        placed = np.resize(np.roll(others, number), (2 * around + 1, 2 * around + 1))
+    for name in names:
+        others = [other for other in plan.splits["val"] if other != name] or [name]
+        placed = draw.choice(others, (2 * around + 1, 2 * around + 1)).astype(object)
         placed[around, around] = name
         rows = [torch.cat([_core(plan, one, side) for one in row], dim=2) for row in placed]
         yield torch.cat(rows, dim=1)[:, first:end, first:end].to(plan.device)
