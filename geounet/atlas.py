@@ -306,14 +306,13 @@ def _layers(
             one.layers[name],
             one.time,
         )
-    for kind in RASTERS if options.rasters else ():
-        path = result.path(f"_{kind}.tif")
-        if path is not None:
-            style = raster_style(
-                kind, 0.5 if result.level is None else result.level, result.classes
-            )
-            shown = kind == "rgb"
-            yield ProjectLayer(TITLES[kind], _relative(path, out), style, shown, one.crs, one.time)
+    rasters = {kind: result.path(f"_{kind}.tif") for kind in RASTERS if options.rasters}
+    there = {kind: path for kind, path in rasters.items() if path is not None}
+    for kind, path in there.items():
+        style = raster_style(kind, 0.5 if result.level is None else result.level, result.classes)
+        # Under the lines lies what they can be checked by, a picture where there is one.
+        shown = kind == list(there)[-1]
+        yield ProjectLayer(TITLES[kind], _relative(path, out), style, shown, one.crs, one.time)
 
 
 def _relative(path: Path, out: Path) -> str:

@@ -196,6 +196,9 @@ def test_a_result_with_land_and_in_another_crs_shows_both(tmp_path):
     root = read(write_atlas([tmp_path / "out"], tmp_path / "p.qgz").path)
     layers = {one.findtext("layername"): one for one in root.iter("maplayer")}
     assert list(layers) == ["Coastline", "Water", "Land", "Mask", "Probability of water"]
+    entries = root.iter("layer-tree-layer")
+    shown = [one.get("name") for one in entries if one.get("checked") == "Qt::Checked"]
+    assert shown == ["Coastline", "Probability of water"]  # there is no picture
     codes = {
         title: CRS.from_wkt(one.findtext("srs/spatialrefsys/wkt")).to_epsg()
         for title, one in layers.items()
