@@ -19,6 +19,7 @@ from geounet.compare.common import CommonGround
 from geounet.compare.movement import Movement
 from geounet.compare.styles import GAINED, LOST
 from geounet.distances import Coordinates
+from geounet.figure import as_written, save_png
 from geounet.vectors import Geometries
 
 _BINS = 61
@@ -46,7 +47,7 @@ def draw_comparison(
         path: Where.
     """
     figure = Figure(figsize=(13, 6.2), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(as_written(title), fontsize=10)
     where, how_far = figure.subplots(1, 2, width_ratios=[1.5, 1])
     value = movement.value_m
     signed = bool(np.isfinite(value).any()) or not movement.found.any()
@@ -93,8 +94,7 @@ def draw_comparison(
         how_far.set_title("dotted: 95 % of the errors of both lines", fontsize=9)
     how_far.axvline(0, color="0.2", linewidth=0.8)
     how_far.set(xlabel=f"m {said} (outermost bins: and more)", ylabel="km of coast")
-    # Matplotlib's version in the file would make the same figure differ.
-    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
+    save_png(figure, path, dpi=110)
 
 
 def stretches_of(movement: Movement) -> NDArray[np.float64]:

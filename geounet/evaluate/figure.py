@@ -12,6 +12,7 @@ from geounet.distances import WGS84
 from geounet.evaluate.error_layer import ALONE
 from geounet.evaluate.line_scores import LineErrors
 from geounet.evaluate.scores import Evaluation
+from geounet.figure import as_written, save_png
 from geounet.outputs import stage_file
 
 BINS = 81
@@ -39,15 +40,15 @@ def draw_errors(evaluation: Evaluation, path: Path) -> None:
             str(number), (x, y), xytext=(6, 6), textcoords="offset points", fontsize=9,
             bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": "0.4", "alpha": 0.8},
         )  # fmt: skip
+    name = evaluation.scores["prediction"]["name"]
     where.set(
-        title=f"{evaluation.scores['prediction']['name']}: where (numbers: worst places)",
+        title=f"{as_written(name)}: where (numbers: worst places)",
         xlabel=f"km east of {middle[0]:.4f}°",
         ylabel=f"km north of {middle[1]:.4f}°",
         aspect="equal",
     )
     with stage_file(path) as draft:
-        # Matplotlib's version in the file would make the same figure differ.
-        figure.savefig(draft, format="png", dpi=120, metadata={"Software": None})
+        save_png(figure, draft, dpi=120)
 
 
 def _draw_histogram(axes: Axes, errors: LineErrors) -> None:

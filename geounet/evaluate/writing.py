@@ -5,6 +5,7 @@ from pathlib import Path
 from geounet.evaluate.error_layer import write_errors
 from geounet.evaluate.figure import draw_errors
 from geounet.evaluate.scores import Evaluation, ScoreFiles, write_scores
+from geounet.outputs import stage_file
 
 
 def write_evaluation(evaluation: Evaluation, path: Path) -> ScoreFiles:
@@ -18,7 +19,13 @@ def write_evaluation(evaluation: Evaluation, path: Path) -> ScoreFiles:
         OutputError: They cannot be written.
     """
     files = ScoreFiles.beside(path)
-    write_errors(evaluation.errors, files.errors)
-    draw_errors(evaluation, files.figure)
-    write_scores(evaluation.scores, files.scores)
+    # The innermost takes its place first: scores come last, and none before all are written.
+    with (
+        stage_file(files.scores) as scores,
+        stage_file(files.figure) as figure,
+        stage_file(files.errors) as layer,
+    ):
+        write_errors(evaluation.errors, layer)
+        draw_errors(evaluation, figure)
+        write_scores(evaluation.scores, scores)
     return files

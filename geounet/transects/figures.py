@@ -16,6 +16,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from geounet.figure import save_png
 from geounet.transects.casting import Transects
 from geounet.transects.rates import Trend, confidence_band
 
@@ -63,7 +64,7 @@ def draw_transect(picture: TransectPicture, path: Path) -> None:
     if axes.get_legend_handles_labels()[1]:
         # Below: within the axes it would hide points.
         figure.legend(fontsize=8, loc="outside lower center", ncols=2)
-    _save(figure, path)
+    save_png(figure, path, dpi=110)
 
 
 def _draw_fit(axes: Axes, picture: TransectPicture, when: NDArray[np.datetime64]) -> None:
@@ -146,7 +147,7 @@ def draw_overview(transects: Transects, rates: pd.DataFrame, path: Path) -> None
     if not known.any():
         along.annotate("no rates", (0.5, 0.5),
                        xycoords="axes fraction", ha="center")  # fmt: skip
-    _save(figure, path)
+    save_png(figure, path, dpi=110)
 
 
 def _limits(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -164,8 +165,3 @@ def choose_transects(with_trend: Sequence[int], most: int) -> list[int]:
     if len(with_trend) <= most:
         return list(with_trend)
     return [with_trend[round(i)] for i in np.linspace(0, len(with_trend) - 1, most)]
-
-
-def _save(figure: Figure, path: Path) -> None:
-    # Matplotlib's version in the file would make the same figure differ.
-    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})

@@ -316,3 +316,34 @@ class TestDrawnPredictions:
         drawn = write_lines(tmp_path / "drawn.fgb", [coast(8)])
         with pytest.raises(ResultError, match="--pixel 10"):
             evaluate_prediction(Path(drawn), [drawn], EvaluateSettings())
+
+
+class TestFiles:
+    def test_a_name_with_dollars_or_in_another_script_is_drawn_as_it_is(self, tmp_path) -> None:
+        mask = write_raster(tmp_path / "m$\\q$_日本.tif", west_is_water(), UTM)
+        truth = write_lines(tmp_path / "t.fgb", [coast(0)])
+        evaluation = measure_prediction(mask, [truth], EvaluateSettings())
+        files = write_evaluation(evaluation, tmp_path / "m.scores.json")
+        assert all(file.is_file() for file in files)
+
+    def test_what_is_cut_off_halfway_leaves_the_set_before_as_it_was(
+        self, tmp_path, monkeypatch
+    ) -> None:
+        mask = write_raster(tmp_path / "m.tif", west_is_water(), UTM)
+        evaluations = [
+            measure_prediction(
+                mask, [write_lines(tmp_path / f"{shift}.fgb", [coast(shift)])], EvaluateSettings()
+            )
+            for shift in (0, 20)
+        ]
+        files = write_evaluation(evaluations[0], tmp_path / "m.scores.json")
+        before = {file: file.read_bytes() for file in files}
+
+        def cut_off(*_) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("geounet.evaluate.writing.draw_errors", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            write_evaluation(evaluations[1], tmp_path / "m.scores.json")
+        assert {file: file.read_bytes() for file in files} == before
+        assert not list(tmp_path.glob(".*"))
