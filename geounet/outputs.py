@@ -3,12 +3,13 @@
 Files are written in a hidden folder beside their place and renamed when all are there; the record
 `NAME.json` comes last and lists every file with size and hash. So a set is complete if and only if
 its record is there and agrees with the files; anything else is litter, which the next run clears.
-What may be cleared is known exactly: before the first rename, the hidden folder gets a list of the
-files that are about to come and go, and only what agrees with it in name, size and hash is removed.
+Everything is on the disk, not only on its way there, before the next step is: so after a power cut,
+too. What may be cleared is known exactly: before the first rename, the hidden folder gets a list of
+the files that are about to come and go, and only what agrees with it in name, size and hash is
+removed.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -17,9 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from geounet.errors import OutputError, ResultError
+from geounet.interruption import uninterrupted
+from geounet.lock import FILES as LOCK_FILES
+from geounet.lock import drop_lock, take_lock
 
 FORMAT = 1
 """Of the record of a set, `NAME.json`."""
@@ -27,7 +31,6 @@ SCORES = ".scores.json"
 EVALUATION = (SCORES, ".scores.png", ".errors.gpkg")
 """What `evaluate` adds to a set."""
 
-LOCK = ".lock"
 COMING_AND_GOING = ".coming-and-going.json"
 TEMPORARY = "temporary"
 SPARE_BYTES = 8 << 20
@@ -90,11 +93,10 @@ def stage_set(
 def _reveal(folder: Path, stage: Stage, record: dict[str, Any], *, overwrite: bool) -> None:
     """Let the staged files take their places in `folder`, and the record last."""
     record_path = folder / f"{stage.name}.json"
-    files = sorted(p for p in stage.scratch.iterdir() if p.name not in (LOCK, COMING_AND_GOING))
-    coming = {p.name: _fingerprint(p) for p in files}
+    files = sorted(p for p in stage.scratch.iterdir() if p.name not in LOCK_FILES)
+    coming = {p.name: _finish(p) for p in files}
     record["files"] = coming
-    draft = stage.scratch / record_path.name
-    draft.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft = _draft(stage.scratch / record_path.name, record)
 
     _, *replaced = existing_files(folder, stage.name) or [record_path]
     scores = [folder / f"{stage.name}{suffix}" for suffix in EVALUATION]
@@ -107,17 +109,32 @@ def _reveal(folder: Path, stage: Stage, record: dict[str, Any], *, overwrite: bo
                 "Move it, or give another --out."
             )
     going = {p.name: _fingerprint(p) for p in replaced}
-    (stage.scratch / COMING_AND_GOING).write_text(json.dumps([coming, going]), encoding="utf-8")
-    try:
-        record_path.unlink(missing_ok=True)
-        for path in replaced:
-            path.unlink()
-        for file in files:
-            file.replace(folder / file.name)
-        draft.replace(record_path)
-    except BaseException:
-        _clear_killed(folder, stage.name, stage.scratch)
-        raise
+    listing = stage.scratch / COMING_AND_GOING
+    listing.write_text(json.dumps([coming, going]), encoding="utf-8")
+    _finish(listing)
+    _to_disk(stage.scratch)
+    with uninterrupted():
+        try:
+            record_path.unlink(missing_ok=True)
+            _to_disk(folder)  # that the old set is none any more, before it is none
+            for path in replaced:
+                path.unlink()
+            for file in files:
+                file.replace(folder / file.name)
+            _to_disk(folder)
+            draft.replace(record_path)
+            _to_disk(folder)
+        except BaseException:
+            _clear_killed(folder, stage.name, stage.scratch)
+            raise
+
+
+def _draft(path: Path, record: dict[str, Any]) -> Path:
+    """Write a record where it is not yet to be seen."""
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+    _to_disk(path)
+    return path
 
 
 def _clear_killed(folder: Path, name: str, scratch: Path) -> None:
@@ -154,7 +171,9 @@ def stage_file(path: Path) -> Iterator[Path]:
         draft = scratch / path.name
         yield draft
         _reserve(scratch, SPARE_BYTES)
+        _to_disk(draft)
         draft.replace(path)
+        _to_disk(path.parent)
 
 
 @contextmanager
@@ -191,9 +210,11 @@ def stage_folder(folder: Path, *, overwrite: bool, mark: str) -> Iterator[Path]:
         draft.mkdir()
         yield draft
         _reserve(scratch, SPARE_BYTES)
-        if folder.is_dir():  # moved away whole: killed halfway, no folder of that name is left
-            folder.replace(scratch / "old")
-        draft.replace(folder)
+        with uninterrupted():
+            if folder.is_dir():  # moved away whole: killed halfway, no folder of that name is left
+                folder.replace(scratch / "old")
+            draft.replace(folder)
+            _to_disk(folder.parent)
 
 
 @contextmanager
@@ -210,16 +231,18 @@ def only_run(folder: Path, name: str) -> Iterator[None]:
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
     """Make a folder; where the work in it fails, remove it again if it was not there before."""
-    with _readable_errors(folder):
-        made = [p for p in (folder, *folder.parents) if not p.exists()]
-        _make(folder)
-    try:
-        yield
-    except BaseException:
-        for path in made:
-            with suppress(OSError):  # no longer empty: another run's
-                path.rmdir()
-        raise
+    with uninterrupted() as interruptible:
+        with _readable_errors(folder):
+            made = [p for p in (folder, *folder.parents) if not p.exists()]
+            _make(folder)
+        try:
+            with interruptible():
+                yield
+        except BaseException:
+            for path in made:
+                with suppress(OSError):  # no longer empty: another run's
+                    path.rmdir()
+            raise
 
 
 def _make(folder: Path) -> None:
@@ -237,49 +260,23 @@ def _locked(scratch: Path) -> Iterator[Path]:
 
     What a killed run left in it is still there.
     """
-    with _readable_errors(scratch):
-        lock = _lock(scratch)
-    try:
-        yield scratch
-    finally:
-        # The lock goes after all else: once it is gone, the folder may be the next run's.
-        with suppress(OSError):
-            _empty(scratch)
-            (scratch / LOCK).unlink()
-            scratch.rmdir()
-        lock.close()
-
-
-def _lock(scratch: Path) -> TextIO:
-    """Return the open lock file of `scratch`, held by this run alone until it is closed."""
-    while True:
-        _make(scratch)
+    with uninterrupted() as interruptible:
+        with _readable_errors(scratch):
+            _make(scratch)
+            lock = take_lock(scratch)
         try:
-            file = (scratch / LOCK).open("w")
-        except FileNotFoundError:
-            continue  # its last holder removed the folder just now
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(FileNotFoundError):
-                if (scratch / LOCK).stat().st_ino == os.fstat(file.fileno()).st_ino:
-                    return file
-            file.close()  # a lock on what its last holder removed just now keeps nobody out
-        except BlockingIOError:
-            file.close()
-            name = scratch.name.removeprefix(".").removesuffix(".partial")
-            raise OutputError(
-                f"Another run is writing {name} in {scratch.parent}. "
-                "Wait for it, or give another --out."
-            ) from None
-        except OSError:
-            file.close()
-            raise
+            with interruptible():
+                yield scratch
+        finally:
+            with suppress(OSError):
+                _empty(scratch)
+            drop_lock(scratch, lock)
 
 
 def _empty(scratch: Path) -> None:
     """Remove everything from a scratch folder but its lock."""
     for path in scratch.iterdir():
-        if path.name != LOCK:
+        if path.name not in LOCK_FILES:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
@@ -393,15 +390,16 @@ def add_to_set(record_path: Path) -> Iterator[Stage]:
             yield stage
             _reserve(scratch, SPARE_BYTES)
             shutil.rmtree(scratch / TEMPORARY, ignore_errors=True)
-            files = sorted(p for p in scratch.iterdir() if p.name != LOCK)
-            listed = record["files"] | {p.name: _fingerprint(p) for p in files}
+            files = sorted(p for p in scratch.iterdir() if p.name not in LOCK_FILES)
+            listed = record["files"] | {p.name: _finish(p) for p in files}
             record["files"] = dict(sorted(listed.items()))
-            draft = scratch / record_path.name
-            draft.write_text(
-                json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
-            for path in (*files, draft):
-                path.replace(folder / path.name)
+            draft = _draft(scratch / record_path.name, record)
+            with uninterrupted():
+                for path in files:
+                    path.replace(folder / path.name)
+                _to_disk(folder)
+                draft.replace(record_path)
+                _to_disk(folder)
 
 
 COMMANDS = ("predict", "baseline", "coastline")
@@ -475,3 +473,22 @@ def sha256_of(path: Path) -> str:
 
 def _fingerprint(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _finish(path: Path) -> dict[str, Any]:
+    """Have a finished file on the disk, and return its fingerprint."""
+    _to_disk(path)
+    return _fingerprint(path)
+
+
+def _to_disk(path: Path) -> None:
+    """Have what a file or folder holds survive a power cut; what a disk refuses late is raised."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some file systems know no such thing of folders.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(handle)

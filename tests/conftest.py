@@ -46,7 +46,7 @@ def geounet(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Run]]:
 
     logger = logging.getLogger("geounet")
     before = logger.level, logger.handlers, logger.propagate
-    on_terminate = signal.getsignal(signal.SIGTERM)
+    on_stop = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments: object) -> Run:
         capfd.readouterr()
@@ -63,4 +63,5 @@ def geounet(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Run]]:
     # A command is a process of its own elsewhere; here what it set would be the next test's.
     logger.setLevel(before[0])
     logger.handlers, logger.propagate = before[1], before[2]
-    signal.signal(signal.SIGTERM, on_terminate)
+    for number, handler in on_stop.items():
+        signal.signal(number, handler)

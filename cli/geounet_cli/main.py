@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 import typer
 
@@ -29,7 +30,7 @@ from geounet_cli import (
 from geounet_cli.console import printable, show_warnings
 
 STOPPED = 130
-"""Status of a command that was ended by Ctrl-C, as typer and shells have it."""
+"""Status of a command that was ended by Ctrl-C, as typer and shells have it; by SIGTERM, 143."""
 
 app = typer.Typer(
     name="geounet",
@@ -92,8 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: What follows `geounet` on the command line; by default the process's own.
     """
     show_warnings()
-    # A scheduler's polite end of a job is a Ctrl-C: everything half-written is cleared.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stopped_by = _stop_politely()
     try:
         # What was typed goes into the record of what it makes.
         typed = shlex.join(["geounet", *(sys.argv[1:] if arguments is None else arguments)])
@@ -102,6 +102,35 @@ def main(arguments: list[str] | None = None) -> None:
         typer.echo(f"error: {printable(str(error))}", err=True)
         raise SystemExit(1) from None
     except SystemExit as end:
-        if end.code == STOPPED:
-            typer.echo("stopped", err=True)
-        raise
+        if end.code != STOPPED:
+            raise
+        raise SystemExit(_stopped(stopped_by)) from None
+    except (Exception, KeyboardInterrupt):
+        # A library that is interrupted while it is imported, say, makes another error of it.
+        if not stopped_by:
+            raise
+        raise SystemExit(_stopped(stopped_by)) from None
+
+
+def _stop_politely() -> list[int]:
+    """Make a Ctrl-C of a scheduler's end of a job, so that everything half-written is cleared.
+
+    Returns:
+        Where the signals that came will be found.
+    """
+    stopped_by: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopped_by.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, stop)
+    return stopped_by
+
+
+def _stopped(by: list[int]) -> int:
+    """Say that the command was stopped; return its status, by the first signal that came."""
+    typer.echo("stopped", err=True)
+    return 128 + by[0] if by else STOPPED

@@ -95,13 +95,13 @@ def end_the_job(training):
     os.kill(training.pid, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("stop", [press_ctrl_c, end_the_job])
-def test_stopped_by_the_user_both_end_with_a_word_on_how_to_go_on(tmp_path, chips, stop):
+@pytest.mark.parametrize(("stop", "status"), [(press_ctrl_c, 130), (end_the_job, 143)])
+def test_stopped_by_the_user_both_end_with_a_word_on_how_to_go_on(tmp_path, chips, stop, status):
     out = tmp_path / "run"
     training = begin(chips, out)
     stop(training)
     said, complained = training.communicate(timeout=60)
-    assert training.returncode == 130
+    assert training.returncode == status
     assert said == ""
     assert "Traceback" not in complained
     assert "--resume" in complained

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from geounet import outputs
+from geounet import lock
 from geounet.errors import OutputError
 from geounet.outputs import (
     existing_files,
@@ -164,7 +164,10 @@ class TestSet:
             stage.path("_mask.tif").write_bytes(b"first")
             other = subprocess.run(line, capture_output=True, text=True, check=False)
             record["command"] = "predict"
-        assert "Another run is writing a" in other.stderr
+        assert (
+            f"Another run is writing a in {tmp_path}: process {os.getpid()} on "
+            f"{os.uname().nodename}, since 2"
+        ) in other.stderr
         assert_complete(tmp_path, {"_mask.tif": b"first"})
 
 
@@ -373,7 +376,7 @@ class TestFolder:
 
 def test_a_lock_on_a_folder_that_was_just_removed_keeps_nobody_out(tmp_path, monkeypatch) -> None:
     # The holder removes its lock file between another run's open and flock.
-    flock, calls = outputs.fcntl.flock, []
+    flock, calls = lock.fcntl.flock, []
 
     def late(file: object, operation: int) -> None:
         if not calls:
@@ -381,7 +384,7 @@ def test_a_lock_on_a_folder_that_was_just_removed_keeps_nobody_out(tmp_path, mon
         calls.append(operation)
         flock(file, operation)
 
-    monkeypatch.setattr(outputs.fcntl, "flock", late)
+    monkeypatch.setattr(lock.fcntl, "flock", late)
     with stage_set(tmp_path, "a", overwrite=False) as (stage, _):
         assert len(calls) == 2
         assert (stage.scratch / ".lock").exists()
