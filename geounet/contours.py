@@ -108,7 +108,6 @@ def cut_strips(
     *,
     level: float,
     rows: int | None = None,
-    band: int | None = None,
 ) -> Iterator[Strip]:
     """Cut a field into strips that share one row of pixels with the next.
 
@@ -117,10 +116,23 @@ def cut_strips(
         shape: Height and width of the field.
         level: What is to be contoured.
         rows: Rows contoured at a time; `strip_rows` if None.
-        band: Strips end with each so many rows, too; None where they need not.
 
     Yields:
         Strips from the top down, the first and the last reaching half a pixel beyond the raster.
+    """
+    for first, last in strip_ends(shape, rows=rows):
+        yield cut_strip(read, shape, first, last, level=level)
+
+
+def strip_ends(
+    shape: tuple[int, int], *, rows: int | None = None, band: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Yield the rows of pixels at whose centres strips begin and end, as `cut_strip` takes them.
+
+    Args:
+        shape: Height and width of the field.
+        rows: Rows contoured at a time; `strip_rows` if None.
+        band: Strips end with each so many rows, too; None where they need not.
     """
     height, width = shape
     rows = rows or strip_rows(width)
@@ -129,7 +141,7 @@ def cut_strips(
         last = min(first + rows, height)
         if band is not None:
             last = min(last, ((first + 1) // band + 1) * band - 1)
-        yield cut_strip(read, shape, first, last, level=level)
+        yield first, last
         first = last
 
 
@@ -227,7 +239,9 @@ def _contour(
         x=x,
         y=y,
         z=np.ma.MaskedArray(values, masked),
-        name="serial",
+        # With one thread and one chunk it does what "serial" does, and lets other threads run.
+        name="threaded",
+        thread_count=1,
         corner_mask=False,
         line_type="ChunkCombinedOffset",
         fill_type="ChunkCombinedOffsetOffset",

@@ -14,7 +14,7 @@ from geounet.contours import (
     Strip,
     as_complex,
     cut_strip,
-    cut_strips,
+    strip_ends,
     strip_rows,
     trace,
 )
@@ -24,6 +24,7 @@ from geounet.polygons import AreaSweep, in_order
 from geounet.simplification import band_rows, simplify
 from geounet.small_rings import SmallRings
 from geounet.smoothing import REACH, smooth
+from geounet.stitch import read_ahead
 
 Read = Callable[[int, int], NDArray[np.floating[Any]]]
 """Returns rows `start` to `stop` of a field, (rows, width), NaN where invalid."""
@@ -81,23 +82,27 @@ class Shoreline:
         self._land = AreaSweep(land=True) if options.land else None
 
     def draw(self, read: Read, res_m: tuple[float, float]) -> Iterator[Drawn]:
-        """Draw a field; once.
+        """Draw a field; once. The next strip is traced while one is joined.
 
         Args:
-            read: Gives rows of it.
+            read: Gives rows of it; called in another thread.
             res_m: Size of a pixel along a row and down a column, in metres, for widths.
 
         Yields:
             What is whole after each strip, or each band.
         """
-        height = self._shape[0]
-        held: list[tuple[Strip, Contours]] = []
-        for strip in cut_strips(
-            read, self._shape, level=self._level, rows=self._rows, band=self._band
-        ):
+
+        def traced(ends: tuple[int, int]) -> tuple[Strip, Contours]:
+            strip = cut_strip(read, self._shape, *ends, level=self._level)
             contours = trace(strip, res_m, self._spread, land=self._land is not None)
             if self._options.smooth_m:
                 contours = self._smooth(contours, strip, read)
+            return strip, contours
+
+        height = self._shape[0]
+        held: list[tuple[Strip, Contours]] = []
+        ends = strip_ends(self._shape, rows=self._rows, band=self._band)
+        for strip, contours in read_ahead(traced, ends, threads=1):
             held.append((strip, contours))
             last = strip.top + len(strip.values) - 2
             if self._band is None or (last + 1) % self._band == 0 or last == height:
