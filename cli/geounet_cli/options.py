@@ -14,6 +14,12 @@ Scenes = Annotated[
         help=f"Scenes: each {KINDS} A collection of STAC items is many.", show_default=False
     ),
 ]
+ScenesOrNone = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help=f"Scenes: each {KINDS} A collection of STAC items is many.", show_default=False
+    ),
+]
 Scene = Annotated[
     str,
     typer.Argument(help=KINDS[0].upper() + KINDS[1:], show_default=False),

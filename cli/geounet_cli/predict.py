@@ -1,12 +1,15 @@
 """geounet predict."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from geounet_cli import options
-from geounet_cli.console import progress
+from geounet_cli.console import printable, progress
+
+if TYPE_CHECKING:
+    from geounet.predict import Outcome  # imports torch
 
 RUNNING = "Windows and device"
 
@@ -22,13 +25,31 @@ def halo_from_text(text: str) -> int | Literal["default", "exact"]:
 
 def predict(
     context: typer.Context,
-    scenes: options.Scenes,
     model: Annotated[
         Path, typer.Option(help="Model file that geounet train wrote.", show_default=False)
     ],
     out: Annotated[
         Path, typer.Option(help="Folder for the results; made if absent.", show_default=False)
     ],
+    scenes: options.ScenesOrNone = None,
+    scene_list: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="LIST",
+            help="Text file with a scene in each line, relative to its folder; # begins a comment; "
+            "- is standard input. They come after those given as arguments.",
+            show_default=False,
+        ),
+    ] = None,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Leave results that are whole and of the same scene files, model, settings and "
+            "plan. One that is of others is an error, or made anew with --overwrite.",
+        ),
+    ] = False,
     threshold: Annotated[
         float,
         typer.Option(
@@ -138,14 +159,25 @@ def predict(
 
     Each scene NAME becomes NAME_mask.tif, NAME_probability.tif, NAME.gpkg with the layers
     coastline and water, NAME_rgb.tif to lie under them, NAME.qgz to open, and NAME.json, which
-    says how they were made. Prints the path of each NAME.json.
+    says how they were made. Prints the path of each NAME.json. A scene that fails does not keep
+    the others from being done; summary.json says what became of each of several.
 
     Example: geounet predict scene.tif --model run/model.safetensors --out out/
     """
     from geounet.formats import VectorOptions
     from geounet.line_options import LineOptions
-    from geounet.predict import PredictSettings, predict_scenes  # imports torch: only when needed
-    from geounet.scene import CloudOptions, SceneOptions
+    from geounet.predict import (  # imports torch: only when needed
+        PredictSettings,
+        raise_failures,
+        run_scenes,
+    )
+    from geounet.scene import CloudOptions, SceneOptions, read_scene_list
+
+    sources = list(scenes or ())
+    if scene_list is not None:
+        sources += read_scene_list(scene_list)
+    if not sources:
+        raise typer.BadParameter("Give scenes, or a list of them with --from.")
 
     lines = LineOptions(
         level=line_level,
@@ -195,5 +227,36 @@ def predict(
         res=res,
         clouds=clouds,
     )
-    for record in predict_scenes(scenes, model, out, settings, scene_options, progress):
-        typer.echo(record)
+    outcomes = []
+    for outcome in run_scenes(
+        sources, model, out, settings, scene_options, progress, skip_existing=skip_existing
+    ):
+        outcomes.append(outcome)
+        if outcome.record is not None:
+            typer.echo(outcome.record)
+    if len(outcomes) > 1:
+        _show(outcomes)
+    raise_failures(outcomes)
+
+
+def _show(outcomes: "list[Outcome]") -> None:
+    """Show what became of scenes, on stderr: what is on stdout are the records."""
+    from rich.console import Console  # half of the time that --help may take
+    from rich.table import Table
+
+    table = Table("scene", "status")
+    for column in ("minutes", "water", "coast km", "cloud"):
+        table.add_column(column, justify="right")
+    table.add_column("notes")
+    for one in outcomes:
+        notes = f"{len(one.notes)} in its record" if one.notes else ""
+        table.add_row(
+            printable(one.name or Path(one.source).name),
+            one.status,
+            f"{one.seconds / 60:.1f}",
+            "–" if one.water_share is None else f"{one.water_share:.1%}",
+            "–" if one.coast_km is None else f"{one.coast_km:.1f}",
+            "–" if one.cloud_share is None else f"{one.cloud_share:.1%}",
+            "why is said below" if one.error is not None else notes,
+        )
+    Console(stderr=True, markup=False).print(table)

@@ -22,7 +22,7 @@ from geounet.aoi import read_aoi
 from geounet.bands import Band, exchanged_bands, match_bands
 from geounet.classes import IGNORE
 from geounet.engine import Engine, Precision, choose_device, choose_precision
-from geounet.errors import GeounetError, OutputError, SceneError
+from geounet.errors import SceneError
 from geounet.formats import VectorOptions
 from geounet.line_options import LineOptions
 from geounet.model_file import load_model
@@ -30,6 +30,7 @@ from geounet.networks import Network
 from geounet.outputs import Stage, sha256_of, stage_set
 from geounet.predict.agreement import check_level, compare_means, compare_res, describe_bands
 from geounet.predict.blending import WEIGHTS, Answer, Finished, Strip
+from geounet.predict.earlier import describe_inputs
 from geounet.predict.pieces import Piece, Reader, Survey, batches, stack
 from geounet.predict.plan import (
     READERS,
@@ -48,11 +49,8 @@ from geounet.scene import (
     Scaling,
     Scene,
     SceneOptions,
-    check_scene_arguments,
-    expand_sources,
     gdal_environment,
     open_scene,
-    without_query,
 )
 from geounet.scene.remote import scrub
 from geounet.stitch import Part, open_canvas, read_ahead, stitch
@@ -103,80 +101,6 @@ class PredictSettings:
     """What was typed, for the record; None where nobody typed anything."""
 
 
-def predict_scene(
-    source: str | Path,
-    model: Path,
-    out: Path,
-    settings: PredictSettings = PredictSettings(),
-    options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
-    progress: Progress = silent,
-) -> Path:
-    """Predict one scene, as `predict_scenes` does, and return its record, `out/NAME.json`."""
-    (record,) = predict_scenes([source], model, out, settings, options, progress)
-    return record
-
-
-def predict_scenes(
-    sources: Sequence[str | Path],
-    model: Path,
-    out: Path,
-    settings: PredictSettings = PredictSettings(),
-    options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
-    progress: Progress = silent,
-) -> Iterator[Path]:
-    """Predict scenes one after another; a bad one does not keep the others from being done.
-
-    Args:
-        sources: Each as `open_scene` takes it, or a collection of STAC items, which are as many.
-        model: The model file.
-        out: Folder for the results; made if absent.
-        settings: How to predict.
-        options: What the user said about the scenes.
-        progress: Told of every window.
-
-    Yields:
-        The record of each finished scene, `out/NAME.json`.
-
-    Raises:
-        GeounetError: The model cannot be used; two scenes have one name; or, at the end, scenes
-            failed: which ones, and why.
-    """
-    check_scene_arguments(sources)
-    sources = expand_sources([str(source) for source in sources])
-    _refuse_shared_names(sources, options)
-    predictor = Predictor(model, settings)
-    failures = []
-    for source in sources:
-        try:
-            yield predictor.predict(source, out, options, progress)
-        except GeounetError as error:
-            if len(sources) == 1:
-                raise
-            shown = without_query(str(source))
-            failures.append(str(error) if shown in str(error) else f"{shown}: {error}")
-            logger.info("%s failed; why is said at the end", shown)
-    if failures:
-        why = "\n".join(f"  {failure}" for failure in failures)
-        raise GeounetError(f"{len(failures)} of {len(sources)} scenes failed:\n{why}")
-
-
-def _refuse_shared_names(sources: Sequence[str | Path], options: SceneOptions) -> None:
-    """Refuse scenes whose results would have one name; those that cannot be opened fail later."""
-    by_name: dict[str, list[str]] = {}
-    for source in sources if len(sources) > 1 else ():
-        try:
-            with gdal_environment(), open_scene(source, options, advise=False) as scene:
-                by_name.setdefault(scene.name, []).append(scene.source)
-        except GeounetError:
-            continue
-    for name, same in by_name.items():
-        if len(same) > 1:
-            raise OutputError(
-                f"{len(same)} scenes are called {name}: {', '.join(same)}. "
-                "Predict them one by one, with an --out each."
-            )
-
-
 @dataclass(frozen=True)
 class _Job:
     """One scene that goes with the model, and what becomes known of it on the way."""
@@ -187,6 +111,8 @@ class _Job:
     scaling: Scaling
     aoi: BaseGeometry | None
     plan: Plan
+    inputs: dict[str, Any]
+    """The files it is made of, as they are before they are read."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What was measured."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -227,6 +153,35 @@ class Predictor:
         self._exact = None if precision == "fp32" else self._ready(deepcopy(network), device)
         self._engine = self._ready(network, device, precision)
         self._device_kind: Device = "cpu" if device == "cpu" else "cuda"
+
+    @property
+    def model(self) -> dict[str, str]:
+        """The model file, by name and hash."""
+        return {"file": self._path.name, "sha256": self._sha256}
+
+    def expected(self, scene: Scene) -> dict[str, Any]:
+        """Return what the record of a result of `scene` says, as far as its bytes depend on it.
+
+        How many threads torch has is left out: it may change the last bit of a probability. The
+        side of a core that is chosen here follows from the rest.
+        """
+        said = asdict(self._settings)
+        plan = {key: value for key, value in self._planned().items() if value is not None}
+        if said["window"] is not None or self._blend is not None:
+            said.pop("window")  # the plan has it
+        for option in ("halo", "batch", "precision", "device", "overwrite", "command_line"):
+            said.pop(option)
+        return {
+            "command": "predict",
+            "model": {"sha256": self._sha256},
+            "settings": said | {"aoi": str(said["aoi"]) if said["aoi"] else None},
+            "plan": plan,
+            "inputs": self._inputs(scene),
+        }
+
+    def _inputs(self, scene: Scene) -> dict[str, Any]:
+        lines = self._settings.lines
+        return describe_inputs(scene, (self._settings.aoi, lines.sea, lines.water_levels))
 
     def _ready(self, network: Network, device: str, precision: Precision = "fp32") -> Engine:
         mean, std = self._header.mean, self._header.std
@@ -294,12 +249,13 @@ class Predictor:
         scaling, aoi = scene.scaling(bands), None
         if settings.aoi is not None:
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
-        return _Job(scene, bands, scaling, aoi, self._plan(scene, bands))
+        return _Job(scene, bands, scaling, aoi, self._plan(scene, bands), self._inputs(scene))
 
     def _plan(self, scene: Scene, bands: Sequence[Band]) -> Plan:
-        engine, settings, blend = self._engine, self._settings, self._blend
+        engine, settings, planned = self._engine, self._settings, self._planned()
+        window = planned.pop("window")
         return Plan(
-            window=(blend.window if blend else settings.window)
+            window=window
             or choose_core(
                 (scene.geobox.height, scene.geobox.width),
                 halo=self._halo,
@@ -308,13 +264,21 @@ class Predictor:
                 run_bytes=engine.bytes_per_pixel(scene.dtype) * settings.batch,
                 device=self._device_kind,
             ),
-            halo=self._halo,
-            overlap=blend.overlap if blend else 0,
-            batch=settings.batch,
-            precision=engine.precision,
-            device=engine.device,
             threads=torch.get_num_threads(),
+            **planned,
         )
+
+    def _planned(self) -> dict[str, Any]:
+        """Return what of a plan is the same for all scenes; a window of None is yet to choose."""
+        blend = self._blend
+        return {
+            "window": blend.window if blend else self._settings.window,
+            "halo": self._halo,
+            "overlap": blend.overlap if blend else 0,
+            "batch": self._settings.batch,
+            "precision": self._engine.precision,
+            "device": self._engine.device,
+        }
 
     def _write_field(self, job: _Job, stage: Stage, progress: Progress) -> Field:
         """Write the probability of water, and the most probable class where that says more."""
@@ -338,7 +302,7 @@ class Predictor:
             files.callback(getattr(shown, "close", lambda: None))  # a bar gives the cursor back
             survey = Survey(job.scaling)
             found = self._answers(job, survey.watch(p for p in shown if p is not None))
-            stitch(self._parts(self._put_together(job, found)), canvases)
+            stitch(self._parts(job, self._put_together(job, found)), canvases)
         if not survey.pieces:
             where = "" if job.aoi is None else f" inside {self._settings.aoi}"
             raise SceneError(
@@ -424,17 +388,24 @@ class Predictor:
             "another result"
         )
 
-    def _parts(self, found: Iterable[Finished]) -> Iterator[Part]:
+    def _parts(self, job: _Job, found: Iterable[Finished]) -> Iterator[Part]:
         """Make of probabilities what is written: of water, and the most probable class."""
         classes = self._header.label_classes
         is_water = np.array([c.water for c in classes])
         values = np.array([c.value for c in classes], np.uint8)
+        pixels, of_water = 0, 0
         for window, probs, wanted in found:
             water = probs[is_water].sum(axis=0)
             part = [np.where(wanted, water, np.float32(np.nan))]
+            is_wet = water >= self._settings.threshold
             if len(classes) > 2:
-                part.append(np.where(wanted, values[probs.argmax(axis=0)], np.uint8(IGNORE)))
+                best = probs.argmax(axis=0)
+                part.append(np.where(wanted, values[best], np.uint8(IGNORE)))
+                is_wet = is_water[best]
+            pixels += int(np.count_nonzero(wanted))
+            of_water += int(np.count_nonzero(is_wet & wanted))
             yield Part(window, tuple(part))
+        job.facts["water_share"] = of_water / pixels if pixels else None
 
     def _precision_error(
         self, dn: NDArray[Any], valid: NDArray[np.bool_], *coefficients: NDArray[np.float32]
@@ -465,9 +436,9 @@ class Predictor:
             "command": "predict",
             "command_line": scrub(settings.pop("command_line") or "") or None,
             "scene": job.scene.describe(),
+            "inputs": job.inputs,
             "model": {
-                "file": self._path.name,
-                "sha256": self._sha256,
+                **self.model,
                 "network": header.network.name,
                 "bands": [band.id for band in header.band_list],
                 **header.model_dump(

@@ -6,6 +6,7 @@ dealt with here and nowhere else.
 
 from geounet.scene.clouds import CloudOptions
 from geounet.scene.kinds import check_scene_arguments
+from geounet.scene.lists import read_scene_list
 from geounet.scene.product import SceneOptions
 from geounet.scene.raster import Pixels, gdal_environment, is_there
 from geounet.scene.reflectance import Scaling
@@ -24,5 +25,6 @@ __all__ = [
     "gdal_environment",
     "is_there",
     "open_scene",
+    "read_scene_list",
     "without_query",
 ]

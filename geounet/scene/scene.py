@@ -203,6 +203,16 @@ class Scene:
         """What says where clouds are; None where nothing does."""
         return self.clouds.layer
 
+    @property
+    def wished_res(self) -> float | None:
+        """Side of a pixel that the user wants, in units of the CRS; None is the finest band's."""
+        return self._product.options.res
+
+    def files(self) -> list[str]:
+        """Return what its pixels are read from, as GDAL has it, each once."""
+        paths = [layer.path for layer in self._product.layers]
+        return list(dict.fromkeys([*paths, *([self.quality.path] if self.quality else [])]))
+
     def read_quality(self, window: Window) -> Codes:
         """Return the `CloudClass` of each pixel of a window, mirrored beyond the edge as bands are.
 

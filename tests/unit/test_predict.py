@@ -446,7 +446,7 @@ def test_a_bad_scene_does_not_keep_the_others_from_being_done(scene, model, tmp_
     assert done == [tmp_path / "out/scene.json", tmp_path / "out/last.json"]
     assert "empty.tif has no valid pixel" in str(failed.value)
     assert "missing.tif" in str(failed.value)
-    assert sorted(p.stem for p in (tmp_path / "out").glob("*.json")) == ["last", "scene"]
+    assert sorted(p.stem for p in (tmp_path / "out").glob("*.json")) == ["last", "scene", "summary"]
 
 
 def test_scenes_of_one_name_are_refused_before_anything_is_done(scene, model, tmp_path):
