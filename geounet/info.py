@@ -23,7 +23,7 @@ from geounet.errors import (
     SceneError,
     UnrecognisedError,
 )
-from geounet.outputs import read_record, sha256_of
+from geounet.outputs import COMMANDS, read_record, sha256_of
 from geounet.scene import (
     Scene,
     SceneOptions,
@@ -47,7 +47,6 @@ LACKING = 0.9
 """Chips with a smaller share of known pixels are listed."""
 MODEL_FILE = "model.safetensors"
 CHECKPOINT = "checkpoints/last.ckpt"
-RESULTS = ("predict", "baseline")
 RECORD_LIMIT = 2**26
 """Bytes of a JSON file: what is longer is no record of ours."""
 SHOWN: dict[str, type | tuple[type, ...]] = {
@@ -126,7 +125,7 @@ def _describe_folder(path: Path, source: str, options: SceneOptions) -> dict[str
             f"{path} holds a training run that is not finished: {CHECKPOINT}, but no {MODEL_FILE}. "
             "Go on with geounet train --resume, or start again with --overwrite."
         )
-    records = sorted(p for p in path.glob("*.json") if _json_command(p) in RESULTS)
+    records = sorted(p for p in path.glob("*.json") if _json_command(p) in COMMANDS)
     unfinished = sorted(
         p.name.removeprefix(".").removesuffix(".partial") for p in path.glob(".*.partial")
     )
@@ -145,7 +144,7 @@ def _describe_folder(path: Path, source: str, options: SceneOptions) -> dict[str
 def _describe_part(path: Path) -> dict[str, Any] | None:
     """Return of which result a file is a part; None if of none that is there."""
     for record in sorted(path.parent.glob("*.json")):
-        if not path.name.startswith(record.stem) or _json_command(record) not in RESULTS:
+        if not path.name.startswith(record.stem) or _json_command(record) not in COMMANDS:
             continue
         with suppress(ResultError):  # said by who asks for the record
             found = read_record(record)
@@ -198,7 +197,7 @@ def _json_command(path: Path) -> str | None:
     except (OSError, ValueError, RecursionError):
         return None
     command = fields.get("command") if isinstance(fields, dict) else None
-    return command if command in (*RESULTS, "evaluate") else None
+    return command if command in (*COMMANDS, "evaluate") else None
 
 
 def _describe_scene(source: str, options: SceneOptions) -> dict[str, Any]:
@@ -413,12 +412,19 @@ def _check_shape(record: dict[str, Any], path: Path) -> None:
     Raises:
         ResultError: It is not.
     """
-    missing = [name for name, kind in SHOWN.items() if not isinstance(record.get(name), kind)]
+    # What is drawn of a raster has no plan of windows, and nobody knows bands or date of its scene.
+    drawn = record["command"] == "coastline"
+    shown = {name: kind for name, kind in SHOWN.items() if not (drawn and name == "plan")}
+    missing = [name for name, kind in shown.items() if not isinstance(record.get(name), kind)]
     if not missing:
         files, scene = record["files"].values(), record["scene"]
         whole = all(isinstance(one, dict) and {"bytes", "sha256"} <= one.keys() for one in files)
         missing = [] if whole else ["files"]
-        missing += ["scene"] if {"name", "time", "date"} - scene.keys() else []
+        told = {"name", "time"} if drawn else {"name", "time", "date"}
+        missing += ["scene"] if told - scene.keys() else []
+        raster = record.get("raster")
+        whole = isinstance(raster, dict) and "quantity" in raster
+        missing += ["raster"] if drawn and not whole else []
     if missing:
         raise ResultError(
             f"{path} is damaged: {', '.join(missing)} is not as geounet writes it. Make the result "

@@ -336,20 +336,22 @@ def _show_result(console: "Console", facts: dict[str, Any]) -> None:
     scene, model, baseline = facts["scene"], facts.get("model"), facts.get("baseline")
     if model is not None:
         by = f"{model['file']} ({model['network']})"
+    elif baseline is not None:
+        by = f"{baseline['index'].upper()}, threshold {baseline['threshold']}"
     else:
-        by = f"{baseline['index'].upper()}, threshold {baseline['threshold']}" if baseline else "–"
-    plan = ", ".join(f"{key} {value}" for key, value in facts["plan"].items())
+        by = f"raster, taken for {facts['raster']['quantity']}" if "raster" in facts else "–"
+    plan = ", ".join(f"{key} {value}" for key, value in facts.get("plan", {}).items())
     wrong = facts["disagreeing"]
     state = ", ".join(f"{name} {what}" for name, what in wrong.items()) or "complete"
     _show_facts(
         console,
         f"Result of geounet {facts['command']}: {facts['path']}",
         {
-            "scene": f"{scene['name']}, {scene['time'] or scene['date'] or 'time not known'}",
+            "scene": f"{scene['name']}, {scene['time'] or scene.get('date') or 'time not known'}",
             "by": by,
             "level": f"{facts['level']:.4g}",
             "classes": ", ".join(f"{one['value']} {one['name']}" for one in facts["classes"]),
-            "plan": plan,
+            **({"plan": plan} if plan else {}),
             "clouds": _result_clouds(facts.get("clouds")),
             "made by": f"geounet {facts['geounet']}",
             "files": state,

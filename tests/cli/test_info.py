@@ -65,6 +65,30 @@ def test_results_their_folder_their_mask_and_their_scores(geounet, scene, tmp_pa
     assert f"2 results in {out}" in geounet("info", out).out
 
 
+def test_lines_of_a_raster_are_a_result(geounet, scene, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert geounet("baseline", scene, "--out", out, "--threshold", "0", *OPTIONS).status == 0
+    lines = tmp_path / "lines"
+    run = geounet("coastline", out / "coast_mask.tif", "--out", lines, "--format", "fgb")
+    assert run.status == 0, run.err
+    for path in (lines, lines / "coast_mask.json"):
+        run = geounet("info", path)
+        assert run.status == 0, run.err
+        for said in (
+            "Result of geounet coastline",
+            "taken for mask",
+            "0 land, 1 water",
+            "complete",
+        ):
+            assert said in run.out
+    part = geounet("info", lines / "coast_mask_coastline.fgb")
+    assert f"geounet info {lines / 'coast_mask.json'}" in part.out
+    record = json.loads((lines / "coast_mask.json").read_text())
+    del record["raster"]
+    (lines / "coast_mask.json").write_text(json.dumps(record))
+    assert "raster is not as geounet writes it" in geounet("info", lines).complaint
+
+
 def test_nothing_of_ours_is_one_line(geounet, tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("once upon a time")
     run = geounet("info", tmp_path / "notes.txt")
