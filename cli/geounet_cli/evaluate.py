@@ -154,12 +154,13 @@ def evaluate(
         ReferenceOptions,
         check_writable,
         default_scores_path,
+        evaluated_files,
         measure_prediction,
         write_evaluation,
     )
 
     path = json or default_scores_path(prediction, name=name)
-    check_writable(path, overwrite=overwrite)
+    check_writable(path, overwrite=overwrite, inputs=evaluated_files(prediction, reference, name))
     water = None if labels_are is None else labels_are == "water"
     settings = EvaluateSettings(
         name=name,

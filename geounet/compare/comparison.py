@@ -31,6 +31,7 @@ from geounet.compare.settings import CompareSettings, Measures
 from geounet.compare.states import State, open_state
 from geounet.compare.styles import change_style, movement_style
 from geounet.errors import ResultError
+from geounet.inputs import refuse_inputs
 from geounet.layers import LayerWriter, embed_styles, output_time
 from geounet.outputs import FORMAT, Stage, stage_set
 from geounet.qgis_project import Project, ProjectLayer, write_project
@@ -65,12 +66,13 @@ def compare_states(
     Raises:
         ResultError: One cannot be read, or they have no ground in common.
         TransectError: A layer cannot be read, or levels of water are above different datums.
-        OutputError: The results exist, or cannot be written.
+        OutputError: The results exist, would replace what is compared, or cannot be written.
     """
     start = time.perf_counter()
     states = open_state(a), open_state(b)
     pixels = pixel_of(states[0]), pixel_of(states[1])
     measures = Measures.settle(settings, [one for one in pixels if one])
+    refuse_inputs(out, settings.name, [Path(file) for state in states for file in state.files])
     with stage_set(out, settings.name, overwrite=settings.overwrite) as (stage, record):
         found = _compare(states, settings, measures)
         counted = found.movement.keep(found.counted)

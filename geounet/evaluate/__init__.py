@@ -1,6 +1,6 @@
 """A result and the truth to scores: how many pixels agree, and how far lines are, in metres."""
 
-from geounet.evaluate.prediction import LineChoice, default_scores_path
+from geounet.evaluate.prediction import LineChoice, default_scores_path, evaluated_files
 from geounet.evaluate.reference import ReferenceOptions
 from geounet.evaluate.scores import (
     EvaluateSettings,
@@ -22,6 +22,7 @@ __all__ = [
     "check_writable",
     "default_scores_path",
     "evaluate_prediction",
+    "evaluated_files",
     "measure_prediction",
     "write_evaluation",
     "write_scores",

@@ -1,7 +1,7 @@
 """What is evaluated: a result of geounet, or a mask, lines or polygons of anyone's."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +37,7 @@ __all__ = [
     "PredictedLines",
     "Prediction",
     "default_scores_path",
+    "evaluated_files",
     "list_records",
     "open_prediction",
     "result_file",
@@ -189,6 +190,16 @@ def default_scores_path(path: Path, *, name: str | None) -> Path:
     """
     file = find_record(path, name) if path.is_dir() else split_layer(str(path))[0]
     return file.with_name(f"{file.stem}{SCORES}")
+
+
+def evaluated_files(path: Path, references: Sequence[str], name: str | None) -> list[Path]:
+    """Return the files that are read, as far as they are named: a record stands for its set.
+
+    Raises:
+        ResultError: The folder holds no such prediction, or more than one.
+    """
+    file = find_record(path, name) if path.is_dir() else split_layer(str(path))[0]
+    return [file, *(split_layer(text)[0] for text in references)]
 
 
 def _looks_like_record(path: Path) -> bool:

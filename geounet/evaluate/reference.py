@@ -17,6 +17,7 @@ from geounet.contours import cut_strips, trace
 from geounet.distances import Coordinates, Pieces, Plane, place
 from geounet.errors import LabelError
 from geounet.labels import LabelSource, PolygonLabels, RasterLabels, is_raster, open_labels
+from geounet.outputs import list_records
 from geounet.vectors import (
     LINE_TYPES,
     POLYGON_TYPES,
@@ -83,6 +84,11 @@ def open_reference(text: str, options: ReferenceOptions) -> Reference:
     file, _ = split_layer(text)
     if not file.exists() and not text.startswith("/vsi"):
         raise LabelError(f"The reference {file} is not there. Check the path.")
+    if file.is_dir() and (records := list_records(file)):
+        raise LabelError(
+            f"The reference {file} is a folder of results. Name a layer or the mask of one, for "
+            f"instance '{records[0].with_suffix('.gpkg')}|water'."
+        )
     if not is_raster(text):
         vectors = open_vectors(text, layer=options.layer, where=options.where, error=LabelError)
         if _has_lines(vectors):

@@ -33,6 +33,7 @@ from geounet.evaluate.reference import (
     reference_pieces,
     trace_boundary,
 )
+from geounet.inputs import refuse_files
 from geounet.outputs import SCORES, sha256_of, stage_file
 from geounet.progress import Progress, silent
 from geounet.scene import gdal_environment
@@ -349,13 +350,22 @@ class ScoreFiles(NamedTuple):
         return cls(scores, scores.with_suffix(".png"), scores.with_name(f"{stem}.errors.gpkg"))
 
 
-def check_writable(path: Path, *, overwrite: bool) -> None:
+def check_writable(path: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
     """Refuse to replace scores, or what goes with them, unasked, before any work is done.
 
+    Args:
+        path: Where the scores go.
+        overwrite: Whether those that are there may be replaced.
+        inputs: What they are made from, which is never replaced.
+
     Raises:
-        OutputError: They are there.
+        OutputError: They are there, are inputs, or would take one another's place.
     """
-    there = [file for file in ScoreFiles.beside(path) if file.exists()]
+    files = ScoreFiles.beside(path)
+    if path == files.figure:
+        raise OutputError(f"{path} is where the figure goes. Give a --json that ends in .json.")
+    refuse_files(files, inputs)
+    there = [file for file in files if file.exists()]
     if there and not overwrite:
         raise OutputError(
             f"{there[0]} exists already. Use --overwrite to replace it, or another --json."

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -27,6 +28,8 @@ NUMBERS = ("position_u95_m", "edge_width_m", "water_level_m")
 TEXTS = ("scene", "kind", "level_datum")
 ATTRIBUTES = (*NUMBERS, *TEXTS, "time", "cloud_suspect")
 """Columns that are taken over where a layer has them, with their names in results."""
+TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+"""As text has them, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -210,16 +213,40 @@ def _attributes(shapes: pd.DataFrame, source: CoastlineSource, time_field: str) 
             rows[name] = pd.to_numeric(pd.Series(values), errors="raise").astype("float64")
         except (ValueError, TypeError):
             raise TransectError(f"{source.path}: column {name} is not all numbers.") from None
+    _check_errors(rows["position_u95_m"], source)
     for name in TEXTS:
         rows[name] = shapes[name].to_numpy(dtype=object) if name in shapes else None
-        rows[name] = rows[name].astype(object).where(rows[name].notna(), None)
+        rows[name] = rows[name].astype(object).where(rows[name].notna() & (rows[name] != ""), None)
     rows["scene"] = rows["scene"].where(rows["scene"].notna(), source.name)
-    suspect = shapes["cloud_suspect"].to_numpy(dtype=object) if "cloud_suspect" in shapes else None
     rows["cloud_suspect"] = (
-        False if suspect is None else [bool(pd.notna(one) and one) for one in suspect]
+        [_is_true(one, source) for one in shapes["cloud_suspect"]]
+        if "cloud_suspect" in shapes
+        else False
     )
     rows["time"] = _times(shapes, source, time_field)
     return rows
+
+
+def _check_errors(u95_m: pd.Series, source: CoastlineSource) -> None:
+    wrong = u95_m[(u95_m < 0) | np.isinf(u95_m)]
+    if len(wrong):
+        raise TransectError(
+            f"{source.path}: column position_u95_m has {wrong.iloc[0]:g}, which is no distance. "
+            "Write metres, or null where it is not known."
+        )
+
+
+def _is_true(value: Any, source: CoastlineSource) -> bool:
+    """Return what a column of truths says, which not every format keeps as such."""
+    if pd.isna(value):
+        return False
+    if not isinstance(value, str):
+        return bool(value)
+    if (said := value.strip().lower()) not in TRUTHS:
+        raise TransectError(
+            f"{source.path}: column cloud_suspect has {value!r}. Write true, false or null."
+        )
+    return TRUTHS[said]
 
 
 def _times(shapes: pd.DataFrame, source: CoastlineSource, field: str) -> pd.Series:

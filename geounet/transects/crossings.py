@@ -19,6 +19,9 @@ MARGIN_M = 1.0
 """Around the box of a transect, in which pieces are looked at: far more than the plane's edges are
 off over so short a way."""
 
+SAME_PLACE_M = 1e-3
+"""Beyond its ends, a transect still has what crosses it: positions are no more exact than that."""
+
 
 class Crossings(NamedTuple):
     """Pieces of lines that cross transects."""
@@ -79,7 +82,8 @@ class CrossingFinder:
         share = start_y[crosses] / (start_y[crosses] - end_y[crosses])
         x = start_x[crosses] + share * (end_x[crosses] - start_x[crosses])
         low, high = self._transects.reach
-        within = (x >= low) & (x <= high)
+        # A coast that is the baseline itself lies at 0, give or take the last digits.
+        within = (x >= low - SAME_PLACE_M) & (x <= high + SAME_PLACE_M)
         kept = crosses[within]
         return Crossings(
             transect[kept], pieces.line[piece[kept]], x[within], end_y[kept] < start_y[kept]

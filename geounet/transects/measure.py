@@ -17,6 +17,7 @@ import shapely
 
 from geounet import __version__
 from geounet.errors import TransectError
+from geounet.inputs import refuse_inputs
 from geounet.layers import LayerWriter, output_time
 from geounet.outputs import FORMAT, Stage, sha256_of, stage_set
 from geounet.progress import Progress, silent
@@ -82,11 +83,13 @@ def measure_transects(
     Raises:
         TransectError: Files cannot be read or do not fit one another; no line crosses a transect.
         ResultError: A result is incomplete.
-        OutputError: The results exist, or cannot be written.
+        OutputError: The results exist, would replace what is measured, or cannot be written.
     """
     start = time.perf_counter()
     sources = find_sources(coastlines)
     transects, features = _cast(baseline, settings.casting)
+    read = [split_layer(baseline)[0], *(source.path for source in sources)]
+    refuse_inputs(out, settings.name, read)
     slopes = np.full(len(transects), np.nan)
     if settings.reduction is not None:
         slopes = read_slopes(settings.reduction.slope, transects, features)

@@ -143,7 +143,7 @@ def find_trend(years: Values, position_m: Values, u95_m: Values) -> Trend | None
         n=n,
         span_years=float(years[-1] - years[0]),
         ordinary=fit,
-        weighted=fit_line(years, position_m, u95_m**-2.0) if known else None,
+        weighted=fit_line(years, position_m, (u95_m.min() / u95_m) ** 2) if known else None,
         theil_sen=_theil_sen(years, position_m),
         outlying=outlying,
         lag1=lag1,

@@ -100,6 +100,18 @@ def test_a_figure_and_a_layer_go_with_the_scores_and_are_not_replaced_unasked(
     assert "mask.scores.png exists" in geounet("evaluate", mask, "--reference", water).complaint
 
 
+def test_what_is_evaluated_is_never_replaced_by_its_scores(geounet, mask, water, tmp_path) -> None:
+    truth = Path(water.partition("|")[0])
+    for json_path in (mask, truth):
+        before = json_path.read_bytes()
+        said = ("--json", json_path, "--overwrite")
+        run = geounet("evaluate", mask, "--reference", water, *said)
+        assert "is read, and would be replaced" in run.complaint
+        assert json_path.read_bytes() == before
+    figure = ("--json", tmp_path / "scores.png")
+    assert "ends in .json" in geounet("evaluate", mask, "--reference", water, *figure).complaint
+
+
 def test_both_ways_buffers_and_worst_places_are_shown(geounet, mask, water) -> None:
     run = geounet("evaluate", mask, "--reference", water)
     for text in ("predicted → reference", "reference → predicted", "correctness", "completeness",
@@ -165,6 +177,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert run.status == 1
     assert complaint in run.complaint
     assert set(tmp_path.iterdir()) == before
+
+
+def test_a_folder_of_results_is_no_reference_but_its_layers_are(geounet, mask, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert geounet("coastline", mask, "--out", out).status == 0
+    run = geounet("evaluate", mask, "--reference", out)
+    assert run.status == 1
+    assert f"for instance '{out / 'mask.gpkg'}|water'." in run.complaint
+    assert geounet("evaluate", mask, "--reference", f"{out / 'mask.gpkg'}|water").status == 0
 
 
 def test_a_reference_is_asked_for(geounet, mask) -> None:

@@ -428,3 +428,13 @@ def test_the_same_comparison_gives_the_same_bytes(tmp_path) -> None:
     assert records[0]["files"] == records[1]["files"]
     with pytest.raises(GeounetError, match="--overwrite"):
         compared(a, b, tmp_path / "one")
+
+
+def test_what_is_compared_is_never_replaced_and_names_are_drawn_as_they_are(tmp_path) -> None:
+    a = write_water(tmp_path / "a$\\q$.gpkg", [disc(1000)])
+    b = write_water(tmp_path / "日本.gpkg", [disc(1030)])
+    with pytest.raises(GeounetError, match="is read, and 日本 in"):
+        compared(a, b, tmp_path, name="日本", overwrite=True)
+    assert b.is_file()
+    _, out = compared(a, b, tmp_path / "out")
+    assert (out / "compare.png").is_file()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS, Geod, Proj
 
-from geounet.errors import TransectError
+from geounet.errors import OutputError, TransectError
 from geounet.transects import (
     Casting,
     CoastlineOptions,
@@ -489,3 +489,45 @@ def test_levels_that_name_no_datum_are_told(tmp_path, baseline) -> None:
     )
     _, _, record = measured(tmp_path, coast, baseline, reduction=Reduction("0.05", 0))
     assert "water levels name no datum" in record
+
+
+def test_a_coast_that_is_the_baseline_lies_at_its_start_on_every_transect(
+    tmp_path, baseline
+) -> None:
+    line = geopandas.read_file(baseline)
+    along = shapely.line_interpolate_point(line.geometry[0], np.linspace(0, 1000, 37))
+    longer = [(430_000, 5_899_000), *shapely.get_coordinates(along), (430_000, 5_902_000)]
+    coast = geopandas.GeoDataFrame(geometry=[shapely.LineString(longer)], crs=32630)
+    coast.to_file(tmp_path / "coast.gpkg", layer="coastline")
+    positions, _, _ = measured(tmp_path, tmp_path / "coast.gpkg", baseline)
+    assert len(positions) == 11
+    assert positions["position_m"].to_numpy() == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("error", [-1.0, np.inf])
+def test_errors_that_are_no_distances_are_refused(tmp_path, baseline, error) -> None:
+    coast = write_coasts(tmp_path / "coast.gpkg", [100, 110], position_u95_m=[5.0, error])
+    with pytest.raises(TransectError, match=r"position_u95_m has .*, which is no distance"):
+        measured(tmp_path, coast, baseline)
+
+
+def test_truths_may_be_text(tmp_path, baseline) -> None:
+    said = ["false", "True", None]
+    coast = write_coasts(
+        tmp_path / "coast.gpkg", [100, 110, 120], time=TIMES[:3], cloud_suspect=said
+    )
+    positions, _, _ = measured(tmp_path, coast, baseline)
+    assert len(positions) == 22
+    coast = write_coasts(tmp_path / "doubt.gpkg", [100], cloud_suspect=["maybe"])
+    with pytest.raises(TransectError, match="cloud_suspect has 'maybe'"):
+        measured(tmp_path / "other", coast, baseline)
+
+
+def test_what_is_measured_is_never_replaced_by_what_came_of_it(tmp_path, baseline) -> None:
+    coast = write_coasts(tmp_path / "coast.gpkg", [100])
+    before = coast.read_bytes()
+    for name in ("coast", "base"):
+        settings = TransectSettings(figures=0, name=name, overwrite=True)
+        with pytest.raises(OutputError, match=rf"{name}.gpkg is read, and {name} in"):
+            measure_transects([str(coast)], str(baseline), tmp_path, settings)
+    assert coast.read_bytes() == before
