@@ -90,8 +90,11 @@ def coast_facts(lines: Lines) -> Rows:
         ("lines", f"{lines.count:,}"),
         ("length", length(lines.length_m)),
         *rows,
-        ("cloud_suspect", length(lines.suspect_m)),
-        (f"edge wider than {lines.wide_m:.3g} m", length(lines.wide_length_m)),
+        ("cloud_suspect", length(lines.suspect_m) if lines.suspect_known else NOT_KNOWN),
+        (
+            f"edge wider than {lines.wide_m:.3g} m",
+            length(lines.wide_length_m) if lines.wide_known else NOT_KNOWN,
+        ),
     ]
 
 

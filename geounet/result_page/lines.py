@@ -43,7 +43,11 @@ class Lines:
     length_by_kind: dict[str, float] = field(default_factory=dict)
     """Kind → metres."""
     suspect_m: float = 0.0
+    suspect_known: bool = False
+    """Whether any line says if it is near cloud."""
     wide_length_m: float = 0.0
+    wide_known: bool = False
+    """Whether any line says how wide its edge is; those of an index and a mask do not."""
     drawn: geopandas.GeoDataFrame | None = None
     """Longest first, simplified, with `ATTRIBUTES` and `style`."""
     drawn_m: float = 0.0
@@ -140,6 +144,8 @@ def _add_up(lines: Lines, batch: geopandas.GeoDataFrame) -> None:
     lines.count += len(batch)
     for kind, length in batch.groupby("kind")["length_m"].sum().items():
         lines.length_by_kind[str(kind)] = lines.length_by_kind.get(str(kind), 0.0) + float(length)
+    lines.suspect_known |= bool((batch["cloud_suspect"] >= 0).any())
+    lines.wide_known |= bool(batch["edge_width_m"].notna().any())
     lines.suspect_m += float(batch["length_m"][batch["cloud_suspect"] == 1].sum())
     lines.wide_length_m += float(batch["length_m"][batch["edge_width_m"] >= lines.wide_m].sum())
 

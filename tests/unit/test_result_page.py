@@ -227,6 +227,25 @@ def test_suspect_and_wide_stretches_are_lines_of_their_own(tmp_path):
         assert said in text
 
 
+def test_what_no_line_says_is_not_known_and_not_none(tmp_path):
+    edge = "edge wider than 30 m"
+    index = page_of(make_result(tmp_path / "index", half() * 2 - 1, quantity="index", level=0.1))
+    assert re.search(rf">{edge}</th><td>not known</td>", index)
+    assert re.search(r">cloud_suspect</th><td>not known</td>", index)
+    assert f"</svg>{edge}" not in index
+    assert "</svg>near cloud" not in index
+    result = make_result(tmp_path / "probability", half())
+    layer = geopandas.read_file(result.lines, layer="coastline")
+    layer["cloud_suspect"] = pd.array([False] * len(layer), dtype="boolean")
+    result.lines.unlink()
+    pyogrio.write_dataframe(layer, result.lines, layer="coastline", driver="GPKG")
+    known = page_of(result)
+    assert re.search(rf">{edge}</th><td>0 m</td>", known)
+    assert re.search(r">cloud_suspect</th><td>0 m</td>", known)
+    assert f"</svg>{edge}" in known
+    assert "</svg>near cloud" in known
+
+
 @pytest.mark.parametrize(
     ("values", "more", "said"),
     [
