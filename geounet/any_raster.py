@@ -138,6 +138,11 @@ class AnyRaster:
         return OWN.get(self._src.descriptions[self._index - 1] or "")
 
     @property
+    def has_palette(self) -> bool:
+        """Whether each value has a colour of its own, as classes have."""
+        return self._src.colorinterp[self._index - 1] == ColorInterp.palette
+
+    @property
     def in_steps(self) -> bool:
         """Whether it holds probabilities as geounet writes them, in steps of 1/253."""
         step = 1 / PROBABILITY_STEPS
@@ -214,6 +219,11 @@ def _choose_band(src: rasterio.DatasetReader, asked: int | None, source: str) ->
 
 
 def _grid_of(src: rasterio.DatasetReader, source: str) -> GeoBox:
+    if src.crs is None and src.gcps[0]:
+        raise SceneError(
+            f"{source} has ground control points and no grid. Bring it onto one, for instance with "
+            "`gdalwarp -t_srs EPSG:32630`."
+        )
     if src.crs is None:
         raise SceneError(
             f"{source} has no CRS, so nobody knows where it lies, and lengths have no metres. "
@@ -297,7 +307,7 @@ def recognise(raster: AnyRaster, values: Values, options: RasterOptions) -> Quan
     is_whole = np.issubdtype(np.dtype(raster.dtype), np.integer)
     scaled = (raster.scale, raster.offset) != (1.0, 0.0)
     found: Quantity
-    if different is not None and not scaled and (different <= {0, 1} or _is_two(raster, different)):
+    if raster.has_palette or (not scaled and _is_mask(raster, different)):
         found = "mask"
     elif in_range and (scaled or not is_whole):
         found = "probability"
@@ -314,8 +324,27 @@ _WITH_ARTICLE: Mapping[Quantity, str] = {
 }
 
 
-def _is_two(raster: AnyRaster, different: frozenset[float]) -> bool:
-    return raster.dtype in {"uint8", "int8", "bool"} and len(different) <= 2
+def _is_mask(raster: AnyRaster, different: frozenset[float] | None) -> bool:
+    if different is None:
+        return False
+    return different <= {0, 1} or (
+        raster.dtype in {"uint8", "int8", "bool"} and len(different) <= 2
+    )
+
+
+FOR_NODATA = (-9999.0, -99999.0, -32768.0, -32767.0, float(np.finfo(np.float32).min), 9999.0)
+"""Values that mean no data in many files, and hardly ever anything else."""
+
+
+def note_nodata(raster: AnyRaster, values: Values) -> None:
+    """Warn of an extreme value that looks like nodata that nobody declared."""
+    if (raster.scale, raster.offset) != (1.0, 0.0):
+        return  # what is stored is another
+    for value in {values.least, values.most} & set(FOR_NODATA):
+        raster.warn(
+            f"{value:g} is among its values and often means no data; if it does here, say --nodata "
+            f"{value:.17g}"
+        )
 
 
 def water_values(raster: AnyRaster, values: Values, options: RasterOptions) -> frozenset[float]:

@@ -18,6 +18,7 @@ from geounet.any_raster import (
     Quantity,
     RasterOptions,
     Values,
+    note_nodata,
     recognise,
     water_values,
 )
@@ -28,16 +29,19 @@ from geounet.flags import CoastFlags, FlagWriter, PixelCounts, cloud_note, descr
 from geounet.formats import VectorOptions
 from geounet.line_options import LineOptions
 from geounet.outputs import FORMAT, Stage, existing_files, stage_set
-from geounet.products import Field, write_rasters, write_styles, write_vectors
+from geounet.products import Field, check_lines, write_rasters, write_styles, write_vectors
 from geounet.progress import Progress, silent
 from geounet.scene import gdal_environment
 from geounet.scene.remote import scrub
 from geounet.stitch import open_canvas
 from geounet.threshold import BINS, Threshold, count_values, doubt_of, otsu
+from geounet.vector_layers import unit_of
 
 RARE = 1e-3
 """Share of the values that may lie beyond each end of a histogram: a few wild pixels must not leave
 all others in one bin."""
+FEW = 8
+"""Bins that tell nothing: values in so few are counted in finer ones."""
 NARROWED = 3
 """How often a histogram is, at most."""
 HALF = 0.5
@@ -102,10 +106,13 @@ def draw_coastline(
     Raises:
         SceneError: The raster cannot be read, has no data, does not say where it lies, or not
             what its values mean.
+        ConfigError: Its water level is not known, where a table should tell it.
+        AreaError: What says where the sea is cannot be read.
         OutputError: The results exist, or cannot be written.
     """
     start = time.perf_counter()
     with gdal_environment(), AnyRaster(source, options) as raster:
+        check_lines(raster, settings.lines)
         own = existing_files(out, raster.name)
         if Path(source).exists() and any(path.samefile(source) for path in own):
             raise OutputError(
@@ -163,6 +170,7 @@ def _write_field(
         raise SceneError(
             f"{raster.source} has no valid pixel{raster.clouds.or_masked}. Check its nodata value."
         )
+    note_nodata(raster, values)
     quantity = recognise(raster, values, options)
     water = water_values(raster, values, options) if quantity == "mask" else None
     threshold = _threshold(raster, quantity, settings, path, values)
@@ -172,7 +180,11 @@ def _write_field(
             for window in blocks(raster.geobox):
                 canvas.write(convert(canvas.read(1, window=window)), 1, window=window)
     pixels = flagged.counts if flagged else PixelCounts()
-    return _Drawn(Field(path, quantity, level, ()), values, threshold, water, flags, pixels)
+    unit = 1.0
+    if quantity == "index":
+        unit = unit_of(max(values.most - threshold.value, threshold.value - values.least))
+    field = Field(path, quantity, level, (), unit=unit)
+    return _Drawn(field, values, threshold, water, flags, pixels)
 
 
 def _threshold(
@@ -210,8 +222,9 @@ def _otsu(raster: AnyRaster, path: Path, values: Values) -> Threshold:
             f"{raster.source} has the same value everywhere, {low:g}, so Otsu finds nothing to "
             "divide. Give --level."
         )
-    # An index that lies in [-1, 1] gets the bins of the baseline, and so its threshold.
-    bounded = low >= -1 and high <= 1
+    # An index that lies in [-1, 1] gets the bins of the baseline, and so its threshold; not one
+    # that lies in a few of them.
+    bounded = low >= -1 and high <= 1 and (high - low) * BINS / 2 >= FEW
     low, high = (-1.0, 1.0) if bounded else (low, high)
     histogram = _histogram(raster, path, low, high)
     for _ in range(0 if bounded else NARROWED):

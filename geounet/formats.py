@@ -82,6 +82,7 @@ def _checked(text: str | None) -> str | None:
             f"--crs {text} ({crs.name}) has no map to draw lines on. "
             "Give a projected or a geographic one, such as EPSG:4326."
         )
+    crs = crs.to_2d()  # lines have no heights
     epsg = crs.to_epsg(min_confidence=100)
     return f"EPSG:{epsg}" if epsg else crs.to_wkt()
 

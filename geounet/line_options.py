@@ -1,5 +1,6 @@
 """What a user may say of the lines and areas that are drawn."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -40,12 +41,24 @@ class LineOptions:
         """Refuse what contradicts itself.
 
         Raises:
-            ConfigError: A water level is given twice, or without its datum.
+            ConfigError: A number is none that can be, or a water level is given twice, or without
+                its datum.
         """
+        for option, value in (
+            ("--simplify", self.simplify_m),
+            ("--smooth", self.smooth_m),
+            ("--min-length", self.min_length_m),
+            ("--min-area", self.min_area_m2),
+        ):
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"{option} {value:g} is no size. Give a number from 0.")
+        for option, level in (("--line-level", self.level), ("--water-level", self.water_level_m)):
+            if level is not None and not math.isfinite(level):
+                raise ConfigError(f"{option} {level:g} is no level. Give a number.")
         if self.water_level_m is not None and self.water_levels is not None:
             raise ConfigError("--water-level and --water-levels both say the level. Give one.")
         leveled = self.water_level_m is not None or self.water_levels is not None
-        if leveled and not self.level_datum:
+        if leveled and not (self.level_datum or "").strip():
             raise ConfigError(
                 "A water level means nothing without what it is above. Give --level-datum, as MSL, "
                 "LAT, NAVD88 or EGM2008."

@@ -41,6 +41,9 @@ SUREST = 1e-4
 LEAST_CACHE = 16 * 2**20
 """Bytes that GDAL may keep of a raster that is contoured, however small its blocks are."""
 
+MOST = 64.0
+"""How far values are from the level at most, where lines are placed."""
+
 QUARTERS_APART = float(logit(0.75) - logit(0.25))
 """Log-odds between the lines at 0.25 and 0.75, whose distance is `edge_width_m`."""
 
@@ -74,6 +77,8 @@ class Field:
     """Most probable class, uint8, 255 where invalid, if there are more than two."""
     aoi: BaseGeometry | None = None
     """Where it was asked for, in the scene's CRS; None for everywhere."""
+    unit: float = 1.0
+    """What an index is measured in where lines are placed, a power of two; see `unit_of`."""
 
 
 def check_lines(scene: Subject, options: LineOptions) -> None:
@@ -132,10 +137,15 @@ def write_vectors(
         AreaError: What says where the sea is cannot be read.
     """
     level, time = line_level(field, options), output_time(scene.time)
-    writer = _Layers(
-        stage, scene, field, coast, options, {"level": level, "model": None, **attributes}
-    )
-    convert = log_odds(level) if field.quantity == "probability" else None
+    common = {"level": level, "model": None, **attributes}
+    if level != field.level:
+        common["position_u95_m"] = None  # of another line
+    writer = _Layers(stage, scene, field, coast, options, common)
+    convert = None
+    if field.quantity == "probability":
+        convert = log_odds(level)
+    elif field.unit != 1:
+        convert = in_units(field.unit)
     inner = level if convert is None else float(convert(np.array([level]))[0])
     with rasterio.open(field.path) as src, rasterio.Env(GDAL_CACHEMAX=_cache_bytes(src)):
 
@@ -272,6 +282,34 @@ def _cache_bytes(src: rasterio.DatasetReader) -> int:
     (rows, _), *_ = src.block_shapes
     needed = 2 * rows * src.width * np.dtype(src.dtypes[0]).itemsize
     return min(max(needed, LEAST_CACHE), CACHE_BYTES)
+
+
+def unit_of(most: float) -> float:
+    """Return in what to measure an index so that its lines keep clear of pixels' centres.
+
+    A line comes to a centre as near as `NEAREST` is to the difference between two values. Of values
+    in millions, or beside an undeclared nodata of -32768, that would be less than coordinates of a
+    map can tell apart, and areas would cross themselves; of values that are next to nothing all
+    would be at the level, and lines halfway between centres.
+
+    Args:
+        most: How far values are from the level at most.
+
+    Returns:
+        A power of two, so that dividing by it changes no digit; 1 where nothing needs be done.
+    """
+    if 1 / MOST <= most <= MOST or most == 0:
+        return 1.0
+    return float(2.0 ** np.ceil(np.log2(most / MOST)))
+
+
+def in_units(unit: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]:
+    """Return what takes values to units, see `unit_of`."""
+
+    def convert(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        return values.astype(np.float64) / unit
+
+    return convert
 
 
 def log_odds(level: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]:

@@ -8,8 +8,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 
-from geounet.contours import Geometries, as_complex
+from geounet.contours import Geometries
 from geounet.errors import AreaError
 from geounet.small_rings import first_vertices, ring_keys
 from geounet.vectors import (
@@ -22,7 +23,9 @@ from geounet.vectors import (
     project,
     read_around,
     repair,
+    split_layer,
 )
+from geounet.vertices import as_complex
 
 SEA, LAKE, UNKNOWN = "sea", "lake", "unknown"
 KINDS = (UNKNOWN, SEA, LAKE)
@@ -42,28 +45,52 @@ def read_sea(text: str, geobox: GeoBox) -> Geometries:
         Shapes near the scene; there may be none.
 
     Raises:
-        AreaError: The file cannot be read or has no CRS, or the place is none on Earth.
+        AreaError: The file cannot be read or has no CRS; or the place is none on Earth, or in the
+            scene only when latitude and longitude change places.
     """
     if found := re.fullmatch(rf"\s*({_NUMBER})\s*,\s*({_NUMBER})\s*", text):
-        lon, lat = map(float, found.groups())
-        if not (-180 <= lon <= 360 and -90 <= lat <= 90):
-            raise AreaError(
-                f"--sea {text} is no place: longitude first, from -180 to 180, then latitude."
-            )
-        shapes, crs = np.array([shapely.Point(lon, lat)], dtype=object), WGS84
-    else:
-        vectors = open_vectors(text, layer=None, where=None, error=AreaError)
-        shapes, crs = read_around(vectors, geobox), vectors.crs
-        polygons = repair(of_type(shapes, POLYGON_TYPES), name=text)
-        others = shapes[~np.isin(shapely.get_type_id(shapes), POLYGON_TYPES)]
-        shapes = np.concatenate([clip_around(polygons, crs, geobox), others])
-    placed = project(shapes, crs, crs_of(geobox), geobox)
+        return _read_place(found[1], found[2], geobox)
+    if not (text.strip() and (text.startswith("/vsi") or split_layer(text)[0].exists())):
+        raise AreaError(
+            f"--sea {text!r} is neither a file that is there nor a place. Give a file of shapes, "
+            "or longitude and latitude as -76.5,34.6."
+        )
+    vectors = open_vectors(text, layer=None, where=None, error=AreaError)
+    shapes = read_around(vectors, geobox)
+    polygons = repair(of_type(shapes, POLYGON_TYPES), name=text)
+    others = shapes[~np.isin(shapely.get_type_id(shapes), POLYGON_TYPES)]
+    shapes = np.concatenate([clip_around(polygons, vectors.crs, geobox), others])
+    return _to_pixels(shapes, vectors.crs, geobox)
+
+
+def _read_place(first: str, second: str, geobox: GeoBox) -> Geometries:
+    """Return a place by its longitude and latitude; refuse what was surely meant the other way."""
+    lon, lat = float(first), float(second)
+    if not (-180 <= lon <= 360 and -90 <= lat <= 90):
+        raise AreaError(
+            f"--sea {first},{second} is no place: longitude first, from -180 to 180, then latitude."
+        )
+    place, turned = (
+        _to_pixels(np.array([shapely.Point(at)], dtype=object), WGS84, geobox)
+        for at in ((lon, lat), (lat, lon))
+    )
+    scene = shapely.box(0, 0, geobox.width, geobox.height)
+    if shapely.intersects(turned, scene).any() and not shapely.intersects(place, scene).any():
+        raise AreaError(
+            f"--sea {first},{second} lies outside the scene, and {second},{first} in it. Give the "
+            "longitude first."
+        )
+    return place
+
+
+def _to_pixels(shapes: Geometries, crs: CRS, geobox: GeoBox) -> Geometries:
+    """Return shapes (col, row)."""
     inverse = ~geobox.transform
 
-    def to_pixels(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    def move(places: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.column_stack(inverse @ tuple(places.T))
 
-    return np.asarray(shapely.transform(placed, to_pixels))
+    return np.asarray(shapely.transform(project(shapes, crs, crs_of(geobox), geobox), move))
 
 
 @dataclass

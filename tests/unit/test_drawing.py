@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import zipfile
 from pathlib import Path
 
@@ -13,14 +14,17 @@ import shapely
 from affine import Affine
 from contouring import UTM, contour, make_products, rough_field, write_raster
 from odc.geo.geobox import GeoBox
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
 from geounet import drawing
-from geounet.any_raster import RasterOptions
+from geounet.any_raster import AnyRaster, RasterOptions
 from geounet.drawing import DrawSettings, draw_coastline
-from geounet.errors import OutputError, SceneError
+from geounet.errors import AreaError, ConfigError, OutputError, SceneError
 from geounet.formats import VectorOptions
 from geounet.ground import Ground
+from geounet.line_options import LineOptions
 from geounet.products import log_odds
 from geounet.scene import CloudOptions
 
@@ -235,6 +239,37 @@ def test_our_own_mask_and_index_are_known_for_what_they_are(tmp_path, values) ->
     assert same(layer(mask).geometry.array, on_ground(ours, 0.5)[0])
 
 
+@pytest.mark.parametrize("largest", [1, 3e4, 2e6, 1e12, 1e37])
+@pytest.mark.parametrize("nodata", [None, -32768, -3.4e38])
+def test_areas_are_valid_whatever_the_unit_of_an_index(tmp_path, largest, nodata) -> None:
+    field = rough_field(np.random.default_rng(0), (50, 50), smooth=1) - 0.5
+    steps = np.round(field * 20) / 20 * largest  # many are at the level
+    if nodata is not None:
+        steps[::7, ::5] = nodata  # and nobody says so
+    path = write_raster(tmp_path / "dem.tif", steps[None].astype(np.float32))
+    settings = DrawSettings(level=0.0, lines=LineOptions(land=True))
+    draw_coastline(path, tmp_path / "out", settings, RasterOptions(quantity="index"))
+    lines, *areas = (
+        layer(tmp_path / "out", name).geometry.array for name in ("coastline", "water", "land")
+    )
+    both = np.concatenate(areas)
+    assert shapely.is_valid(both).all()
+    assert shapely.coverage_is_valid(both)
+    assert shapely.area(both).sum() == pytest.approx(50 * 50 * 100, rel=1e-9)
+    assert shapely.is_simple(np.asarray(lines)).all()
+
+
+def test_lines_do_not_depend_on_the_unit_of_an_index(tmp_path, values) -> None:
+    found = {}
+    for unit in (2.0**-40, 1.0, 2.0**40):
+        index = (values.astype(np.float64) - 0.25) * unit
+        path = write_raster(tmp_path / f"{unit}" / "i.tif", index[None].astype(np.float32))
+        draw(path, 0.125 * unit, quantity="index")
+        found[unit] = np.asarray(layer(path.parent / "out").geometry)
+    assert same(found[2.0**-40], found[1.0])
+    assert same(found[2.0**40], found[1.0])
+
+
 def test_the_time_is_the_files_or_given_or_null(tmp_path, values) -> None:
     path = write_raster(tmp_path / "p.tif", values[None])
     assert layer(draw(path))["time"].isna().all()
@@ -324,6 +359,60 @@ def test_rasters_that_will_not_do_are_refused_in_one_line(
     with pytest.raises(SceneError, match=complaint) as error:
         draw(path, **said)
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_raster_with_control_points_alone_is_told_what_to_do(tmp_path) -> None:
+    path = write_raster(tmp_path / "r.tif", UINT8 / 255.0, crs=None, transform=None)
+    with rasterio.open(path, "r+") as src:
+        corners = [(0, 0), (0, 2), (2, 0)]
+        points = [GroundControlPoint(row, col, 10.0 + col, 50.0 - row) for row, col in corners]
+        src.gcps = points, CRS.from_epsg(4326)
+    with pytest.raises(SceneError, match="gdalwarp"):
+        draw(path)
+
+
+@pytest.mark.parametrize("value", [-9999.0, float(np.finfo(np.float32).min)])
+def test_nodata_that_nobody_declared_is_warned_of(tmp_path, values, value, caplog) -> None:
+    plain = np.where(np.isfinite(values), values, value).astype(np.float32)
+    path = write_raster(tmp_path / "i.tif", plain[None])
+    draw(path, quantity="index")
+    found = re.search(r"often means no data; if it does here, say --nodata (\S+)", caplog.text)
+    assert found
+    caplog.clear()
+    out = draw(path, 0.5, quantity="index", nodata=float(found[1]))
+    assert "no data" not in caplog.text
+    assert same(layer(out).geometry, on_ground(values, 0.5)[0])
+
+
+def test_classes_with_colours_are_no_index(tmp_path) -> None:
+    path = write_raster(tmp_path / "c.tif", np.tile(np.arange(3, dtype=np.uint8), (1, 9, 4)))
+    with rasterio.open(path, "r+") as dst:
+        dst.colorinterp = [ColorInterp.palette]
+        dst.write_colormap(1, {0: (0, 0, 0), 1: (90, 90, 0), 2: (0, 0, 255)})
+    with pytest.raises(SceneError, match="Say which of them are water"):
+        draw(path)
+    assert len(layer(draw(path, water="2"))) > 0
+
+
+def test_otsu_divides_an_index_that_hardly_varies(tmp_path, values) -> None:
+    small = np.where(values > 0.5, 2e-5, 1e-5).astype(np.float32)
+    out = draw(write_raster(tmp_path / "i.tif", small[None]), quantity="index")
+    assert 1e-5 < record_of(out)["level"] < 2e-5
+    assert record_of(out)["raster"]["separability"] == pytest.approx(1)
+
+
+def test_what_cannot_be_is_said_before_the_raster_is_read(tmp_path, values, monkeypatch) -> None:
+    path = write_raster(tmp_path / "p.tif", values[None], nodata=np.nan)
+    (tmp_path / "gauge.csv").write_text("time,level_m\n2021-06-01T10:00:00Z,1\n")
+    monkeypatch.setattr(AnyRaster, "read", None)
+    untimed = LineOptions(water_levels=str(tmp_path / "gauge.csv"), level_datum="MSL")
+    with pytest.raises(ConfigError, match="does not say when it was taken"):
+        draw_coastline(path, tmp_path / "out", DrawSettings(lines=untimed))
+    nowhere = LineOptions(sea=str(tmp_path / "sea.gpkg"))
+    with pytest.raises(AreaError, match="neither a file that is there nor a place"):
+        draw_coastline(path, tmp_path / "out", DrawSettings(lines=nowhere))
     assert not (tmp_path / "out").exists()
 
 

@@ -252,3 +252,8 @@ def test_the_geopackage_comes_with_every_other_format() -> None:
     assert VectorOptions() == VectorOptions.from_text() == VectorOptions(("gpkg",), None)
     assert VectorOptions.from_text(["FGB", "fgb"]).formats == ("gpkg", "fgb")
     assert VectorOptions.from_text([], "4326").crs == "EPSG:4326"
+
+
+@pytest.mark.parametrize(("crs", "flat"), [("EPSG:7415", "EPSG:28992"), ("EPSG:4979", "EPSG:4326")])
+def test_heights_of_a_crs_are_left_out_as_lines_have_none(crs, flat) -> None:
+    assert VectorOptions.from_text([], crs).crs == flat

@@ -8,6 +8,7 @@ import shapely
 from contouring import UTM, make_products, rough_field
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 from shorelines import OPTIONS, ground
 
 from geounet.contours import keep_off
@@ -143,6 +144,22 @@ def test_a_sea_that_is_none_is_said(tmp_path, place, said, caplog):
     out = make_products(tmp_path, lake_and_sea(), lines=LineOptions(sea=f"{at.x},{at.y}"))
     assert said in caplog.text
     assert "sea" not in kinds_in(out)["coastline"]
+
+
+def test_latitude_first_is_recognised():
+    grid = GeoBox((40, 60), UTM, "EPSG:32630")
+    x, y = UTM @ (5, 20)
+    at = geopandas.GeoSeries([shapely.Point(x, y)], crs="EPSG:32630").to_crs("EPSG:4326")[0]
+    (place,) = read_sea(f"{at.x},{at.y}", grid)
+    assert place.distance(shapely.Point(5, 20)) < 1e-3
+    with pytest.raises(AreaError, match=f"and {at.x},{at.y} in it. Give the longitude first"):
+        read_sea(f"{at.y},{at.x}", grid)
+
+
+@pytest.mark.parametrize("text", ["", "gone.gpkg", "-3.0 36.0", "36;-3"])
+def test_what_is_neither_file_nor_place_is_refused(text):
+    with pytest.raises(AreaError, match="neither a file that is there nor a place"):
+        read_sea(text, GeoBox((40, 60), UTM, "EPSG:32630"))
 
 
 def test_a_place_that_is_none_on_earth_is_refused():

@@ -87,8 +87,24 @@ def test_a_level_carries_its_datum_and_source(table):
         {"level_datum": "MSL"},
         {"level_source": "gauge"},
         {"water_level_m": 1.0, "water_levels": "gauge.csv", "level_datum": "MSL"},
+        {"water_level_m": 1.0, "level_datum": " "},
+        {"water_level_m": np.nan, "level_datum": "MSL"},
+        {"water_level_m": np.inf, "level_datum": "MSL"},
     ],
 )
 def test_levels_that_mean_nothing_are_refused(said):
     with pytest.raises(ConfigError):
         LineOptions(**said)
+
+
+@pytest.mark.parametrize("name", ["simplify_m", "smooth_m", "min_length_m", "min_area_m2"])
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
+def test_sizes_that_are_none_are_refused(name, value):
+    option = "--" + name.rsplit("_", 1)[0].replace("_", "-")
+    with pytest.raises(ConfigError, match=f"{option} .* is no size"):
+        LineOptions(**{name: value})
+
+
+def test_a_line_at_no_number_is_refused():
+    with pytest.raises(ConfigError, match="--line-level nan is no level"):
+        LineOptions(level=np.nan)
