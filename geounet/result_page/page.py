@@ -11,14 +11,14 @@ from bokeh.resources import Resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from geounet import __version__
-from geounet.errors import OutputError
+from geounet.errors import OutputError, ResultError
 from geounet.outputs import Stage, add_to_set, find_record, list_records, read_record, stage_file
 from geounet.progress import Progress, silent
 from geounet.result_page import facts, figures
 from geounet.result_page.lines import Lines, read_lines
 from geounet.result_page.pictures import data_aspect, draw_quicklook, read_pictures
 from geounet.result_page.pixels import PixelCounts, count_pixels
-from geounet.result_page.result import Result, View
+from geounet.result_page.result import Result, View, check_record
 from geounet.scene import gdal_environment
 
 PAGE, PICTURE = "_report.html", "_quicklook.png"
@@ -50,6 +50,8 @@ def report_results(
         OutputError: A page exists, or cannot be written.
     """
     if folder.is_file():
+        if name not in (None, folder.stem):
+            raise ResultError(f"{folder} is one result, not {name}. Leave --name out.")
         records = [folder]
     elif name is not None or not list_records(folder):
         records = [find_record(folder, name)]
@@ -64,6 +66,7 @@ def report_results(
     summaries = []
     for path in records:
         record = read_record(path)
+        check_record(path, record)
         result = Result(path.parent, path.stem, record)
         with gdal_environment(), add_to_set(path) as stage:
             summaries.append(write_page(result, stage, progress))

@@ -23,6 +23,40 @@ PICTURE_SIDE = 1500
 """Pixels of what is shown of a raster along its longer side, at most."""
 
 
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("files", "scene", "clouds", "model", "baseline"), dict),
+    **dict.fromkeys(("plan", "versions", "timings"), dict),
+    **dict.fromkeys(("classes", "notes", "bands_against_training"), list),
+}
+"""Of what a page takes from a record; each may be missing or null."""
+_OF_BAND = ("scene_mean", "scene_std", "training_mean", "training_std")
+
+
+def check_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Check that a record is made as ours are, as far as a page goes by it.
+
+    Raises:
+        ResultError: It is not.
+    """
+    there = ["files", *(key for key in _KINDS if record.get(key) is not None)]
+    wrong = [key for key in dict.fromkeys(there) if not isinstance(record.get(key), _KINDS[key])]
+    if wrong:
+        raise ResultError(_damaged(path, ", ".join(wrong)))
+    scene, files = record.get("scene") or {}, record["files"]
+    rows = record.get("bands_against_training") or []
+    try:
+        [LabelClass.from_dict(one) for one in record.get("classes") or []]
+        [files[name]["sha256"] for name in files]
+        [float(metres) for metres in scene.get("res_m") or []]
+        [(str(row["band"]), bool(row["far"]), [float(row[k]) for k in _OF_BAND]) for row in rows]
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ResultError(_damaged(path, " ".join(str(error).split()))) from None
+
+
+def _damaged(path: Path, what: str) -> str:
+    return f"{path} is damaged, or was changed by hand: {what}. Make the result again."
+
+
 @dataclass(frozen=True)
 class Result:
     """One set of files, finished or about to be."""

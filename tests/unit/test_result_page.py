@@ -424,3 +424,39 @@ def test_large_pictures_stay_small_in_the_page(tmp_path):
 def test_a_grid_without_a_turn_is_read_as_it_is():
     assert View.of(GeoBox((30, 40), UTM, "EPSG:32630")).turned is None
     assert View.of(GeoBox((30, 40), SOUTH_UP, "EPSG:32630")).turned is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("scene", "x"), ("scene", {"res_m": ["a"]}), ("classes", ["<b>"]), ("notes", 5),
+        ("clouds", ["x"]), ("files", {"a": None}), ("bands_against_training", [{"band": "red"}]),
+        ("files", None), ("timings", []), ("level", [1]), ("plan", None),
+    ],
+)  # fmt: skip
+def test_a_record_that_is_damaged_is_told_in_one_line_or_drawn(tmp_path, key, value):
+    result = make_result(tmp_path, half((8, 12)))
+    path = result.folder / "coast.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    if key in {"level", "plan"}:
+        assert list(report_results(result.folder))
+        return
+    with pytest.raises(ResultError, match=r"is damaged, or was changed by hand: .*Make the result"):
+        list(report_results(result.folder))
+    assert not list(result.folder.glob("*report*"))
+
+
+def test_a_band_that_never_varied_in_training_has_no_distance_from_it(tmp_path):
+    result = make_result(tmp_path, half((8, 12)))
+    path = result.folder / "coast.json"
+    row = {"band": "red", "scene_mean": 0.2, "scene_std": 0.1, "training_mean": 0.1,
+           "training_std": 0.0, "far": False}  # fmt: skip
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"bands_against_training": [row]}))
+    assert "<td>not known</td>" in page_of(result)
+
+
+def test_the_name_of_another_result_than_the_record_is_refused(tmp_path):
+    result = make_result(tmp_path, half((8, 12)))
+    with pytest.raises(ResultError, match="is one result, not other"):
+        list(report_results(result.folder / "coast.json", name="other"))
+    assert list(report_results(result.folder / "coast.json", name="coast"))
