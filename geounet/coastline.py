@@ -4,8 +4,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Contours, Geometries, as_complex, roll_rings
+from geounet.contours import Contours, Geometries
 from geounet.joiner import Joiner
+from geounet.vertices import as_complex, roll_rings
 
 
 class LineSweep:

@@ -21,6 +21,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geounet.row_runs import Crossed, Links, link_runs
+from geounet.vertices import keep_vertices
+
 NEAREST = 1e-6
 """Values nearer to the level than this are moved away from it, water up and land down.
 
@@ -91,10 +94,17 @@ class Contours(NamedTuple):
     Width is how far apart, in metres, two lines are whose values differ by `spread`, going by the
     slope at this one; 0 (unknown) on edges of pixels: GEOS would lose all to a NaN.
     """
-    areas: Geometries
-    """Polygons (col, row) of values above the level, not always valid on their own."""
-    land: Geometries = np.empty(0, dtype=object)
-    """Polygons (col, row) of values below the level, if they were asked for."""
+    rims: Geometries = np.empty(0, dtype=object)
+    """Polygons (col, row) of values above the level in cells along nodata and the border, not
+    always valid on their own."""
+    land_rims: Geometries = np.empty(0, dtype=object)
+    """The same below the level, if land was asked for."""
+    inner: int = 0
+    """How many lines, the first ones, are drawn in cells between four valid pixels."""
+    links: Links | None = None
+    """Which of these bound the same area above the level."""
+    land_links: Links | None = None
+    """The same below it, if land was asked for."""
 
 
 def strip_rows(width: int) -> int:
@@ -200,40 +210,54 @@ def trace(
     valid = np.isfinite(strip.values[1:-1])
     inner = strip.values[1:-1]
     per_slope = spread * res_m[0], spread * res_m[1]
-    found = _contour(inner, ~valid, strip.level, step=2, land=land)
-    parts = [_settle(found, strip, 0, inner, None, per_slope)]
+    found = _contour(inner, ~valid, strip.level)
+    crossings = _Crossings.of(found.points, 2, strip, 0)
+    lines = [_settle(found, crossings, inner, per_slope)]
+    crossed = crossings.in_rows(found.offsets)
+    above = inner > strip.level  # not where invalid
+    origin = complex(-0.5, strip.top + 1.5)
+    count = len(lines[0])
+    links = link_runs(above, valid, crossed, count, origin)
+    land_links = link_runs(valid & ~above, valid, crossed, count, origin) if land else None
+    rims, land_rims = [], []
     for left, right in _rims(valid):
-        nodes, masked, corners = _double(inner[:, left:right], valid[:, left:right], strip.level)
-        found = _contour(nodes, masked, strip.level, step=1, land=land)
-        parts.append(_settle(found, strip, left, nodes, corners, per_slope))
-    return Contours(*(np.concatenate(pieces) for pieces in zip(*parts, strict=True)))
+        nodes, masked, turns = _double(inner[:, left:right], valid[:, left:right], strip.level)
+        found = _contour(nodes, masked, strip.level)
+        crossings = _Crossings.of(found.points, 1, strip, left)
+        lines.append(_settle(found, crossings, nodes, per_slope))
+        rims.append(_settle_areas(_fill(found, above=True), strip, left, nodes, turns))
+        if land:
+            land_rims.append(_settle_areas(_fill(found, above=False), strip, left, nodes, turns))
+    nothing = np.empty(0, dtype=object)
+    return Contours(
+        np.concatenate(lines),
+        np.concatenate([nothing, *rims]),
+        np.concatenate([nothing, *land_rims]),
+        count,
+        links,
+        land_links,
+    )
 
 
 class _Filled(NamedTuple):
     """What contourpy says of areas: points, counted in nodes, and where each part ends."""
 
     points: NDArray[np.float64]
-    ring_offsets: NDArray[np.integer[Any]]
-    area_offsets: NDArray[np.integer[Any]]
+    ring_offsets: NDArray[np.int64]
+    area_offsets: NDArray[np.int64]
 
 
 class _Found(NamedTuple):
-    """What contourpy says: points, counted in nodes, and where each part ends."""
+    """What contourpy says of lines: points, counted in nodes, and where each ends."""
 
-    step: int
-    """Half pixels between nodes."""
-    lines: NDArray[np.float64]
-    line_offsets: NDArray[np.integer[Any]]
-    areas: _Filled
-    """Above the level."""
-    land: _Filled | None
-    """Below it, if asked for."""
+    points: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+    generator: Any
+    level: float
 
 
-def _contour(
-    values: NDArray[np.float64], masked: NDArray[np.bool_], level: float, *, step: int, land: bool
-) -> _Found:
-    """Contour a grid of nodes that are `step` half pixels apart."""
+def _contour(values: NDArray[np.float64], masked: NDArray[np.bool_], level: float) -> _Found:
+    """Contour a grid of nodes."""
     x, y = _node_numbers(values.shape)
     generator = contourpy.contour_generator(
         x=x,
@@ -246,19 +270,22 @@ def _contour(
         line_type="ChunkCombinedOffset",
         fill_type="ChunkCombinedOffsetOffset",
     )
-    points, offsets = np.empty((0, 2)), np.zeros(1, dtype=np.int64)
+    points, offsets = _combined(generator.lines(level))
+    return _Found(points, offsets, generator, level)
 
-    def parts(found: Any, nothing: tuple[NDArray[Any], ...]) -> Iterator[NDArray[Any]]:
-        for (part,), none in zip(found, nothing, strict=True):
-            yield none if part is None else part
 
-    lines, line_offsets = parts(generator.lines(level), (points, offsets))
-    limits = [(level, np.inf), (-np.inf, level)][: 1 + land]
-    filled = [
-        _Filled(*parts(generator.filled(*between), (points, offsets, offsets)))
-        for between in limits
-    ]
-    return _Found(step, lines, line_offsets, filled[0], filled[1] if land else None)
+def _fill(found: _Found, *, above: bool) -> _Filled:
+    """Return the areas on one side of the lines that were found."""
+    limits = (found.level, np.inf) if above else (-np.inf, found.level)
+    return _Filled(*_combined(found.generator.filled(*limits)))
+
+
+def _combined(found: Any) -> tuple[NDArray[Any], ...]:
+    """Return points and offsets of the only chunk, also where there is nothing in it."""
+    (points,), *offsets = found
+    if points is None:
+        return np.empty((0, 2)), *(np.zeros(1, dtype=np.int64) for _ in offsets)
+    return points, *(one.astype(np.int64) for (one,) in offsets)
 
 
 @lru_cache(maxsize=2)
@@ -331,48 +358,33 @@ def _sum_of_neighbours(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _settle(
     found: _Found,
-    strip: Strip,
-    left: int,
+    crossings: "_Crossings",
     nodes: NDArray[np.float64],
-    turns: NDArray[np.bool_] | None,
     per_slope: tuple[float, float],
-) -> Contours:
-    """Give contours their exact place in the raster, and lines their width.
+) -> Geometries:
+    """Give lines their exact place in the raster, and their width.
 
     `per_slope` is how wide a line is, in metres, where values differ by 1 from pixel to pixel along
     a row, and down a column.
     """
-    on_lines = _Crossings.of(found.lines, found.step, strip, left)
-    place = np.column_stack([on_lines.place(nodes), on_lines.width(per_slope)])
-    lines = shapely.from_ragged_array(
-        shapely.GeometryType.LINESTRING, place, (found.line_offsets.astype(np.int64),)
-    )
-    areas, land = (
-        _settle_areas(filled, found.step, strip, left, nodes, turns)
-        for filled in (found.areas, found.land)
-    )
-    return Contours(lines, areas, land)
+    place = np.column_stack([crossings.place(nodes), crossings.width(per_slope)])
+    return shapely.from_ragged_array(shapely.GeometryType.LINESTRING, place, (found.offsets,))
 
 
 def _settle_areas(
-    filled: _Filled | None,
-    step: int,
+    filled: _Filled,
     strip: Strip,
     left: int,
     nodes: NDArray[np.float64],
-    turns: NDArray[np.bool_] | None,
+    turns: NDArray[np.bool_],
 ) -> Geometries:
-    """Give areas their exact place in the raster; none where none were asked for."""
-    if filled is None:
-        return np.empty(0, dtype=object)
-    on_areas = _Crossings.of(filled.points, step, strip, left)
-    place, ring_offsets = on_areas.place(nodes), filled.ring_offsets.astype(np.int64)
-    if turns is not None:
-        col, row = on_areas.node.T
-        kept = on_areas.moving.any(axis=1) | turns[row, col]
-        place, ring_offsets = keep_vertices(place, ring_offsets, kept)
+    """Give areas along the rim their exact place in the raster."""
+    on_areas = _Crossings.of(filled.points, 1, strip, left)
+    col, row = on_areas.node.T
+    kept = on_areas.moving.any(axis=1) | turns[row, col]
+    place, ring_offsets = keep_vertices(on_areas.place(nodes), filled.ring_offsets, kept)
     return shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, place, (ring_offsets, filled.area_offsets.astype(np.int64))
+        shapely.GeometryType.POLYGON, place, (ring_offsets, filled.area_offsets)
     )
 
 
@@ -408,6 +420,13 @@ class _Crossings:
         valid = np.isfinite(before + after)
         full = through_centres[valid]
         return cls(strip, left, node, moving, full, before[valid], after[valid])
+
+    def in_rows(self, offsets: NDArray[np.int64]) -> Crossed:
+        """Return where lines, of which `offsets` says where each ends, cross rows of pixels."""
+        along = np.flatnonzero(self.moving[:, 0])
+        pieces = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[along]
+        col, row = self.node[along].T // 2
+        return Crossed(pieces, row, col)
 
     def place(self, nodes: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 2), (col, row) in the raster."""
@@ -452,44 +471,3 @@ def _ends(
     col, row = start.T
     next_col, next_row = (start + step).T
     return values[row, col], values[next_row, next_col]
-
-
-def keep_vertices(
-    points: NDArray[np.float64], offsets: NDArray[np.int64], kept: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Leave vertices out of closed rings, and close these again.
-
-    Args:
-        points: (n, 2), ring after ring, each ending where it starts.
-        offsets: Where rings start, and n.
-        kept: (n,), False for vertices to leave out.
-
-    Returns:
-        What is left, as `points` and `offsets`.
-    """
-    if len(offsets) == 1:
-        return points, offsets
-    kept = kept.copy()
-    kept[offsets[1:] - 1] = False  # the closing points
-    indexes = np.flatnonzero(kept)
-    ends = np.searchsorted(indexes, offsets)
-    closed = np.insert(indexes, ends[1:], indexes[ends[:-1]])
-    return points[closed], ends + np.arange(len(ends))
-
-
-def roll_rings(offsets: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return in which order to take the vertices of closed rings to start them elsewhere.
-
-    Args:
-        offsets: Where rings start, and how many vertices there are, closing ones included.
-        first: For each ring, which of its vertices is to be its first.
-    """
-    sizes = np.diff(offsets)
-    ring = np.repeat(np.arange(len(sizes)), sizes)
-    position = np.arange(offsets[-1]) - offsets[ring]
-    return offsets[ring] + (position + first[ring]) % (sizes - 1)[ring]
-
-
-def as_complex(points: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """Return col + 1j·row of (n, 2) points: one number each, to be sorted and compared."""
-    return points[:, 0] + 1j * points[:, 1]

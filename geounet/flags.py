@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from geounet.contours import Geometries, roll_rings
+from geounet.contours import Geometries
 from geounet.errors import SceneError
 from geounet.scene.clouds import CLEAR, SUSPECT, UNKNOWN, Clouds
 from geounet.scene.quality import CloudClass, QualityLayer
 from geounet.stitch import BLOCK, open_canvas
+from geounet.vertices import roll_rings
 
 logger = logging.getLogger(__name__)
 

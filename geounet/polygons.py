@@ -4,15 +4,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import (
-    Contours,
-    Geometries,
-    Strip,
-    as_complex,
-    keep_vertices,
-    roll_rings,
-)
+from geounet.contours import Contours, Geometries, Strip
 from geounet.joiner import Joiner
+from geounet.vertices import as_complex, keep_vertices, roll_rings
 
 
 class AreaSweep:
@@ -33,6 +27,7 @@ class AreaSweep:
         self._joiner = Joiner()
         self._land = land
         self._sides = np.empty(0, dtype=np.complex128)
+        self._ends = np.empty(0, dtype=np.complex128)
 
     def add(
         self, contours: Contours, strip: Strip, left_out: NDArray[np.complex128] | None = None
@@ -48,27 +43,66 @@ class AreaSweep:
         Returns:
             Polygons (col, row) that are whole now.
         """
-        pieces = contours.land if self._land else contours.areas
+        lines, rims = contours.lines[: contours.inner], contours.rims
+        links = contours.links
+        if self._land:
+            # Lines have land on their left; and so has what bounds land, to shapely.
+            lines, rims, links = shapely.reverse(lines), contours.land_rims, contours.land_links
+        assert links is not None  # land that is joined was traced
         if left_out is not None and len(left_out):
-            pieces, ends = _leave_out(pieces, left_out)
-            self._sides = np.union1d(self._sides, ends)
-        points, owner = shapely.get_coordinates(pieces, return_index=True)
-        # Around the centre of a valid pixel all is valid, so pieces of water that share one are
+            lines, line_ends = _leave_out_of_lines(lines, left_out)
+            rims, rim_ends = _leave_out(rims, left_out)
+            self._ends = np.unique(np.concatenate([self._ends, line_ends, rim_ends]))
+        # Around the centre of a valid pixel all is valid, so areas of water that share one are
         # parts of one area; and those that share an edge share a centre.
+        points, owner = shapely.get_coordinates(rims, return_index=True)
         at_centre = _are_centres(points)
-        in_parts = np.zeros(len(pieces), dtype=bool)
+        in_parts = np.zeros(len(rims), dtype=bool)
         in_parts[owner[at_centre]] = True
         renumbered = np.cumsum(in_parts) - 1
-        outlines, groups = self._joiner.add(
-            _cut_open(pieces[in_parts]),
-            renumbered[owner[at_centre]],
-            as_complex(points[at_centre]),
+        outlines = np.concatenate(
+            [lines, np.full(links.bare, shapely.LineString()), _cut_open(rims[in_parts])]
+        )
+        ends, end_owners = _open_ends(outlines)
+        whole, groups = self._joiner.add(
+            outlines,
+            np.concatenate(
+                [links.owners, len(lines) + links.bare + renumbered[owner[at_centre]], end_owners]
+            ),
+            np.concatenate([links.points, as_complex(points[at_centre]), ends]),
             strip.sweep_row,
         )
-        joined = _straighten(_join(outlines, groups), self._sides)
+        joined = _join(whole, groups, self._sides, self._ends)
         self._sides = np.concatenate([self._sides, strip.sides()])
-        whole = _mend(np.concatenate([pieces[~in_parts], joined]))
-        return in_order(*whole, land=self._land)
+        return in_order(*_mend(np.concatenate([rims[~in_parts], joined])), land=self._land)
+
+
+def _open_ends(outlines: Geometries) -> tuple[NDArray[np.complex128], NDArray[np.intp]]:
+    """Return where parts of outlines end that are not closed, and which outline each is of."""
+    parts, owner = shapely.get_parts(outlines, return_index=True)
+    points, part = shapely.get_coordinates(parts, return_index=True)
+    new = part[1:] != part[:-1]
+    starts, stops = np.append(True, new)[: len(part)], np.append(new, True)[: len(part)]
+    ends = as_complex(points[starts]), as_complex(points[stops])
+    is_open = ends[0] != ends[1]
+    owner = owner[part[starts]][is_open]
+    return np.concatenate([one[is_open] for one in ends]), np.concatenate([owner, owner])
+
+
+def _leave_out_of_lines(
+    lines: Geometries, left_out: NDArray[np.complex128]
+) -> tuple[Geometries, NDArray[np.complex128]]:
+    """Leave vertices out of lines, but not where they end; return those that are still to go."""
+    points, line = shapely.get_coordinates(lines, return_index=True)
+    if not len(points):
+        return lines, left_out[:0]
+    goes = np.isin(as_complex(points), left_out)
+    new = line[1:] != line[:-1]
+    is_end = np.append(True, new) | np.append(new, True)
+    kept = ~goes | is_end
+    return np.asarray(shapely.linestrings(points[kept], indices=line[kept])), as_complex(
+        points[goes & is_end]
+    )
 
 
 def _leave_out(
@@ -127,21 +161,51 @@ def _cut_open(areas: Geometries) -> Geometries:
     return outlines
 
 
-def _join(outlines: Geometries, groups: NDArray[np.intp]) -> Geometries:
-    """Join the open outlines of each group to a polygon; its holes run the other way round."""
-    if not len(outlines):
-        return outlines
+def _join(
+    outlines: Geometries,
+    groups: NDArray[np.intp],
+    sides: NDArray[np.complex128],
+    ends: NDArray[np.complex128],
+) -> Geometries:
+    """Join the open outlines of each group to a polygon; its holes run the other way round.
+
+    Args:
+        outlines: Lines, whole rings or parts of them.
+        groups: Of each, ascending.
+        sides: Vertices that only strips have made, on straight edges of pixels; left out.
+        ends: Other vertices to leave out, where parts end.
+    """
     strings, owner = shapely.get_parts(outlines, return_index=True)
-    collected = shapely.multilinestrings(strings, indices=groups[owner])
-    rings, group = shapely.get_parts(
-        shapely.line_merge(collected, directed=True), return_index=True
-    )
+    if not len(strings):
+        return strings
+    group = groups[owner]
+    closed = shapely.is_closed(strings)
+    rings = strings
+    if not closed.all():
+        some, number = np.unique(group[~closed], return_inverse=True)
+        merged, of = shapely.get_parts(
+            shapely.line_merge(
+                shapely.multilinestrings(strings[~closed], indices=number), directed=True
+            ),
+            return_index=True,
+        )
+        rings = np.concatenate([strings[closed], merged])
+        group = np.concatenate([group[closed], some[of]])
+        order = np.argsort(group, kind="stable")
+        rings, group = rings[order], group[order]
     points, ring = shapely.get_coordinates(rings, return_index=True)
     is_hole = _signed_areas(points, ring) < 0
+    offsets = np.searchsorted(ring, np.arange(len(rings) + 1))
     order = np.lexsort([is_hole, group])
-    _, points, (offsets,) = shapely.to_ragged_array(rings[order])
-    areas = np.searchsorted(group[order], np.arange(group[-1] + 2))
-    assert np.array_equal(np.flatnonzero(~is_hole[order]), areas[:-1])  # one outline for each
+    if (order != np.arange(len(order))).any():
+        sizes = np.diff(offsets)[order]
+        ended = np.cumsum(sizes)
+        index = np.arange(len(points)) + np.repeat(offsets[:-1][order] - (ended - sizes), sizes)
+        points, offsets = points[index], np.append(0, ended)
+    points, offsets = _straighten(points, offsets, sides, ends)
+    is_first = np.diff(group[order], prepend=-1) != 0
+    assert np.array_equal(is_first, ~is_hole[order])  # one outline for each
+    areas = np.append(np.flatnonzero(is_first), len(order))
     return shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, (offsets, areas))
 
 
@@ -180,14 +244,18 @@ def _mend(areas: Geometries) -> tuple[Geometries, NDArray[np.float64]]:
     )
 
 
-def _straighten(areas: Geometries, sides: NDArray[np.complex128]) -> Geometries:
-    """Leave out the vertices that only strips have made, on straight edges of pixels."""
-    if not len(areas):
-        return areas
-    kind, points, (rings, area_offsets) = shapely.to_ragged_array(areas)
-    kept = ~np.isin(as_complex(points), sides)
-    points, ring_offsets = keep_vertices(points, rings.astype(np.int64), kept)
-    return shapely.from_ragged_array(kind, points, (ring_offsets, area_offsets))
+def _straighten(
+    points: NDArray[np.float64],
+    offsets: NDArray[np.int64],
+    sides: NDArray[np.complex128],
+    ends: NDArray[np.complex128],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Leave vertices out of rings: `sides`, which lie on edges between columns, and `ends`."""
+    goes = points[:, 0] == np.floor(points[:, 0])
+    goes[goes] = np.isin(as_complex(points[goes]), sides)
+    if len(ends):
+        goes |= np.isin(as_complex(points), ends)
+    return keep_vertices(points, offsets, ~goes) if goes.any() else (points, offsets)
 
 
 def in_order(areas: Geometries, last_row: NDArray[np.float64], *, land: bool = False) -> Geometries:

@@ -12,7 +12,6 @@ from geounet.contours import (
     Contours,
     Geometries,
     Strip,
-    as_complex,
     cut_strip,
     strip_ends,
     strip_rows,
@@ -25,6 +24,7 @@ from geounet.simplification import band_rows, simplify
 from geounet.small_rings import SmallRings
 from geounet.smoothing import REACH, smooth
 from geounet.stitch import read_ahead
+from geounet.vertices import as_complex
 
 Read = Callable[[int, int], NDArray[np.floating[Any]]]
 """Returns rows `start` to `stop` of a field, (rows, width), NaN where invalid."""
@@ -130,7 +130,7 @@ class Shoreline:
         left_out = None
         if self._band is not None:
             lines, left_out = self._simplify(held)
-            contours = Contours(lines, lines[:0])
+            contours = Contours(lines)
         lines = self._lines.add(contours, last.sweep_row)
         water, land = (
             self._areas(sweep, held, left_out) if sweep else lines[:0]

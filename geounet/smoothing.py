@@ -16,7 +16,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Contours, Geometries, Strip, as_complex
+from geounet.contours import Contours, Geometries, Strip
+from geounet.vertices import as_complex
 
 PASSES = 10
 EVENING, RESTORING = 0.5, -0.53
@@ -128,7 +129,8 @@ class Moves:
         """Return pieces with their vertices where they are now."""
         if not len(self._old):
             return contours
-        return Contours(*(self._move(shapes) for shapes in contours))
+        lines, rims, land_rims = (self._move(shapes) for shapes in contours[:3])
+        return contours._replace(lines=lines, rims=rims, land_rims=land_rims)
 
     def _move(self, shapes: Geometries) -> Geometries:
         def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
