@@ -80,6 +80,12 @@ def _notes_on_making(a: State, b: State, pixels: tuple[float | None, float | Non
             f"lines were drawn at different levels ({a.method} {a.level:.3g} and {b.level:.3g}): "
             "that alone moves a line on wet or turbid ground; --threshold draws both at one"
         )
+    if a.mask is not None and b.mask is not None and a.shaping != b.shaping:
+        said = "; ".join(f"{one.name} {one.shaping or 'none'}" for one in (a, b))
+        notes.append(
+            f"lines were shaped differently ({said}): what that moved or left out counts as "
+            "change; make both alike"
+        )
     if a.mask is None and b.mask is None and a.water is not None and b.water is not None:
         notes.append(
             "neither file says where its author looked: all that is not water counts as land; "

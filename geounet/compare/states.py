@@ -39,6 +39,13 @@ from geounet.vectors import (
 
 WATER = "water"
 PARQUET = {".parquet", ".geoparquet"}
+SHAPING = {
+    "--simplify": "simplify_m",
+    "--smooth": "smooth_m",
+    "--min-area": "min_area_m2",
+    "--min-length": "min_length_m",
+}
+"""Option → what a record calls it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ class State:
     """At which its line was drawn."""
     date: str | None = None
     """Its day, as ISO 8601 has it; that may be known where no time is."""
+    shaping: str = ""
+    """Options that its lines and areas were evened out, thinned or sifted by; empty if none."""
 
     @property
     def times(self) -> pd.Series:
@@ -179,7 +188,18 @@ def _open_result(text: str, path: Path) -> State:
         method=method,
         level=record.get("level"),
         date=scene.get("date"),
+        shaping=_shaping(record),
     )
+
+
+def _shaping(record: dict[str, Any]) -> str:
+    """Return the options that changed lines after they were drawn, as they are typed."""
+    lines: Any = record.get("settings")
+    lines = lines.get("lines") if isinstance(lines, dict) else None
+    if not isinstance(lines, dict):
+        return ""  # of an older geounet
+    said = {name: lines.get(key) for name, key in SHAPING.items()}
+    return " ".join(f"{name} {n:g}" for name, n in said.items() if isinstance(n, float) and n)
 
 
 def _open_vectors(text: str, path: Path, layer: str | None) -> State:

@@ -284,6 +284,19 @@ def test_doubtful_pairs_are_said_to_be_so(tmp_path) -> None:
         assert any(said in note for note in record["notes"]), (said, record["notes"])
 
 
+def test_lines_that_only_one_was_thinned_of_are_told(tmp_path) -> None:
+    thinned = {"simplify_m": 60.0, "smooth_m": 0.0, "min_area_m2": 20_000.0, "land": True}
+    for name, lines in (("a", thinned), ("b", thinned), ("c", {**thinned, "simplify_m": 0.0})):
+        path = write_result(tmp_path / name, 100, time=TRUTH[name != "a"]) / "coast.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "settings": {"lines": lines}}))
+    record, _ = compared(tmp_path / "a", tmp_path / "b", tmp_path / "same")
+    assert not any("shaped" in note for note in record["notes"])
+    record, _ = compared(tmp_path / "a", tmp_path / "c", tmp_path / "other")
+    (note,) = (note for note in record["notes"] if "shaped" in note)
+    assert "(coast --simplify 60 --min-area 20000; coast --min-area 20000)" in note
+
+
 def test_changes_smaller_than_asked_are_summed_and_left_out(tmp_path) -> None:
     a = write_water(tmp_path / "a.gpkg", [disc(500)])
     ponds = [disc(20, centre=(500_900 + 60 * i, 5e6), vertices=400) for i in range(3)]
