@@ -118,7 +118,9 @@ def _has_lines(vectors: VectorFile) -> bool:
     return bool(shapely.get_dimensions(shapely.from_wkb(wkb))[0] == 1)
 
 
-def reference_pieces(reference: Reference, plane: Plane, *, reach: float) -> Pieces:
+def reference_pieces(
+    reference: Reference, plane: Plane, *, reach: float, framed: bool = True
+) -> Pieces:
     """Return a reference's lines around a scene, on the plane; land on their left if `directed`.
 
     Outlines of polygons that lie on the edges of the reference's own extents are where its author
@@ -128,6 +130,8 @@ def reference_pieces(reference: Reference, plane: Plane, *, reach: float) -> Pie
         reference: An area, whose outlines are taken, or lines.
         plane: Of the scene.
         reach: How far around the scene lines may matter, in metres.
+        framed: Whether the scene's border is one that coasts are cut at; that of a grid laid
+            around someone's lines is not.
 
     Raises:
         LabelError: The reference cannot be read.
@@ -154,6 +158,8 @@ def reference_pieces(reference: Reference, plane: Plane, *, reach: float) -> Pie
         pieces = Pieces.from_lines(of_type(shapes, LINE_TYPES))
     placed = near_and_fine(pieces, crs, plane, reach).transformed(plane.from_crs(crs))
     placed = placed.near(plane.bounds(reach))
+    if not framed:
+        return placed
     middle = plane.to_pixels((placed.start + placed.end) / 2)
     return placed.keep(np.abs(_depth(middle, plane.geobox)) > BORDER_PX)
 

@@ -176,7 +176,10 @@ def _score(
     # Buffers may be wider than lines may lie apart.
     search = max(reach, *BUFFERS_M, max(BUFFERS_PX) * pixel_m)
     drawn = [one for one in references if not one.directed] or list(references)
-    truth = join([reference_pieces(one, plane, reach=FARTHER * search) for one in drawn])
+    framed = prediction.drawn is None
+    truth = join(
+        [reference_pieces(one, plane, reach=FARTHER * search, framed=framed) for one in drawn]
+    )
     line, chosen = _predicted_pieces(prediction, plane, settings.lines, reach=FARTHER * search)
     step = settings.step * pixel_m
     along, along_truth = points_along(line, step), points_along(truth, step)
@@ -300,7 +303,7 @@ def _predicted_pieces(
             "or where clouds were, which --kind and --exclude-cloud-suspect need."
         )
     if prediction.drawn is not None:
-        pieces = reference_pieces(prediction.drawn, plane, reach=reach)
+        pieces = reference_pieces(prediction.drawn, plane, reach=reach, framed=False)
     else:
         water = frozenset(one.value for one in prediction.mask.classes if one.water)
         traced = trace_boundary(prediction.mask, geobox, water)

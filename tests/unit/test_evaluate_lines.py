@@ -13,6 +13,7 @@ from affine import Affine
 from coasts import (
     ISLET,
     LEFT,
+    PIXEL,
     TOP,
     UTM,
     coast,
@@ -347,3 +348,15 @@ class TestFiles:
             write_evaluation(evaluations[1], tmp_path / "m.scores.json")
         assert {file: file.read_bytes() for file in files} == before
         assert not list(tmp_path.glob(".*"))
+
+
+def test_the_ground_around_lines_of_anyone_is_no_border_that_cuts_a_reference(tmp_path) -> None:
+    # The outer circle touches the grid that is laid around the inner one, two pixels wider.
+    middle, circles = shapely.Point(LEFT + 4000, TOP - 3000), []
+    for number, radius in enumerate((1000, 1020)):
+        ring = shapely.LineString(middle.buffer(radius, quad_segs=400).exterior.coords)
+        circles.append(write_lines(tmp_path / f"{number}.fgb", [ring]))
+    settings = EvaluateSettings(pixel_m=PIXEL)
+    lines = evaluate_prediction(Path(circles[0]), circles[1:], settings)["lines"]
+    assert lines["predicted"]["metres"]["mean"] == pytest.approx(20, abs=0.05)
+    assert lines["predicted"]["matched_m"] == pytest.approx(2000 * np.pi, rel=1e-3)
