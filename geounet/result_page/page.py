@@ -64,9 +64,10 @@ def report_results(
     if there and not overwrite:
         raise OutputError(f"{there[0]} exists already. Use --overwrite to replace it.")
     summaries = []
-    for path in records:
-        record = read_record(path)
+    read = [read_record(path) for path in records]
+    for path, record in zip(records, read, strict=True):  # all of them, before any page is drawn
         check_record(path, record)
+    for path, record in zip(records, read, strict=True):
         result = Result(path.parent, path.stem, record)
         with gdal_environment(), add_to_set(path) as stage:
             summaries.append(write_page(result, stage, progress))

@@ -460,3 +460,12 @@ def test_the_name_of_another_result_than_the_record_is_refused(tmp_path):
     with pytest.raises(ResultError, match="is one result, not other"):
         list(report_results(result.folder / "coast.json", name="other"))
     assert list(report_results(result.folder / "coast.json", name="coast"))
+
+
+def test_of_several_results_none_is_drawn_where_one_is_damaged(tmp_path):
+    result = make_result(tmp_path, half((8, 12)))
+    record = json.loads((result.folder / "coast.json").read_text())
+    (result.folder / "later.json").write_text(json.dumps(record | {"scene": 5}))
+    with pytest.raises(ResultError, match=r"later\.json is damaged"):
+        list(report_results(result.folder))
+    assert not list(result.folder.glob("*report*"))
