@@ -83,6 +83,8 @@ class _Dated:
     result: Result
     geobox: GeoBox
     time: datetime | None
+    day: datetime | None
+    """The day alone, at its first second, where that is all that is known."""
     layers: Mapping[str, CRS]
     """Of the GeoPackage, by their names."""
 
@@ -97,10 +99,15 @@ class _Dated:
         return CRS.from_user_input(crs_name(self.geobox))
 
     @property
+    def about(self) -> datetime | None:
+        """Time, or else the day: what order, colour and legend go by."""
+        return self.time or self.day
+
+    @property
     def order(self) -> tuple[bool, datetime, str, str]:
-        """By time; those without one last."""
-        time = self.time or datetime.max.replace(tzinfo=UTC)
-        return self.time is None, time, self.scene, str(self.result.folder)
+        """By time, or by day where that is all that is known; those without either last."""
+        time = self.about or datetime.max.replace(tzinfo=UTC)
+        return self.about is None, time, self.scene, str(self.result.folder)
 
 
 def write_atlas(
@@ -141,9 +148,11 @@ def write_atlas(
     times = tuple(one.time for one in results if one.time is not None)
     if undated := [one.result.name for one in results if one.time is None]:
         logger.warning(
-            "%d of %d results do not say when their scene was taken: %s%s. They show at all times.",
+            "%d of %d results do not say when their scene was taken%s: %s%s. They show at all "
+            "times.",
             len(undated),
             len(results),
+            ", or the day only" if any(one.day for one in results) else "",
             ", ".join(undated[:5]),
             " …" if len(undated) > 5 else "",
         )
@@ -184,8 +193,11 @@ def _open_result(path: Path) -> _Dated:
     if result.lines is None:
         raise ResultError(f"{path.with_suffix('.gpkg')} is not there. Make the result again.")
     try:
-        said = result.record.get("scene", {}).get("time")
-        time = datetime.fromisoformat(said) if said else None
+        scene = result.record.get("scene", {})
+        time, day = (
+            datetime.fromisoformat(said) if said else None
+            for said in (scene.get("time"), scene.get("date"))
+        )
         _ = result.classes
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultError(f"{path} is damaged: {reason(error)}. Make the result again.") from None
@@ -196,7 +208,11 @@ def _open_result(path: Path) -> _Dated:
             layers[name] = CRS.from_user_input(about["crs"])
     if time is not None and time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
-    return _Dated(result, result.geobox, time, layers)
+    if time is not None:
+        day = None
+    elif day is not None:
+        day = day.replace(tzinfo=UTC)
+    return _Dated(result, result.geobox, time, day, layers)
 
 
 def _find_records(folder: Path) -> Iterator[Path]:
@@ -222,7 +238,9 @@ def _plan_project(
         (commonest, _), *_ = Counter(crs_name(one.geobox) for one in results).most_common()
         crs = CRS.from_user_input(commonest)
     titles = _titles(results, out)
-    labels, colors = _labels(times), _colors(times)
+    labels = _labels(times)
+    labels |= {one.day: f"{one.day:%Y-%m-%d}" for one in results if one.day}
+    colors = _colors([one.about for one in results if one.about is not None])
     groups = [
         LayerGroup(
             title,
@@ -231,8 +249,8 @@ def _plan_project(
                     one,
                     out,
                     options,
-                    label=labels[one.time] if one.time else "no time",
-                    color=colors[one.time] if one.time else LINE_COLOR,
+                    label=labels[one.about] if one.about else "no time",
+                    color=colors[one.about] if one.about else LINE_COLOR,
                 )
             ),
             expanded=len(results) <= FEW,
@@ -251,7 +269,7 @@ def _plan_project(
 
 def _titles(results: Sequence[_Dated], out: Path) -> list[str]:
     """Return what the groups are called: date and scene, and folder where that is not enough."""
-    titles = [f"{one.time:%Y-%m-%d} {one.scene}" if one.time else one.scene for one in results]
+    titles = [f"{one.about:%Y-%m-%d} {one.scene}" if one.about else one.scene for one in results]
     count = Counter(titles)
     return [
         title if count[title] == 1 else f"{title} ({_relative(one.result.folder, out)})"

@@ -91,6 +91,28 @@ def test_each_time_has_a_colour_of_its_own_and_a_date_in_the_legend(years, tmp_p
     assert colors[2] == "140,90,255,255"
 
 
+def test_a_day_without_its_time_gives_order_and_colour_and_shows_always(years, tmp_path, caplog):
+    years = shutil.copytree(years, tmp_path / "years")
+    (path,) = years.rglob("s2.json")
+    record = json.loads(path.read_text())
+    record["scene"] |= {"time": None, "date": "2017-06-01"}
+    path.write_text(json.dumps(record))
+    with caplog.at_level(logging.WARNING, logger="geounet"):
+        root = read(write_atlas([years], tmp_path / "p.qgz").path)
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 of 4 results do not say when their scene was taken, or the day only: s2. They show at "
+        "all times."
+    ]
+    assert group_names(root) == [
+        "2016-03-01 s1", "2017-06-01 s2", "2017-12-31 s3", "2019-08-01 s0"
+    ]  # fmt: skip
+    rules = [layer.find("renderer-v2/rules/rule") for layer in root.iter("maplayer")]
+    labels = [rule.get("label") for rule in rules if rule is not None]
+    assert labels == ["2016-03-01", "2017-06-01", "2017-12-31", "2019-08-01"]
+    always = [layer for layer in root.iter("maplayer") if layer.find("temporal") is None]
+    assert {"/s2" in layer.findtext("datasource") for layer in always} == {True}
+
+
 def test_a_scene_without_a_time_always_shows_and_is_named(years, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="geounet"):
         root = read(write_atlas([years], tmp_path / "p.qgz").path)
