@@ -38,6 +38,8 @@ from geounet.vectors import (
 STRIP_ROWS = 1024
 METRES_PER_DEGREE = 111_320.0
 HALF_ROUND = 180.0
+FARTHEST_M = 1e6
+"""No coast moves so far: a length in the wrong unit."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,11 @@ def _grid_around(a: State, b: State, pixel_m: float, reach_m: float) -> GeoBox:
     east, north = np.min([box[2:] for box in boxes], axis=0)
     if not (west < east and south < north):
         raise ResultError(_nothing(a, b))
+    if reach_m > FARTHEST_M:
+        raise ResultError(
+            f"Coasts that lie {reach_m / 1000:.0f} km apart are no partners. Give a shorter "
+            "--max-distance, or --step, of which it is ten; both are in metres."
+        )
     if east - west > HALF_ROUND:
         raise ResultError(
             f"{a.text} and {b.text} lie on both sides of 180°, or half around the Earth. Bring "

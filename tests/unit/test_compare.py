@@ -451,3 +451,11 @@ def test_what_is_compared_is_never_replaced_and_names_are_drawn_as_they_are(tmp_
     assert b.is_file()
     _, out = compared(a, b, tmp_path / "out")
     assert (out / "compare.png").is_file()
+
+
+@pytest.mark.parametrize("options", [{"max_distance_m": 1e7}, {"step_m": 1e6}])
+def test_a_length_in_the_wrong_unit_is_said_to_be_one(tmp_path, options) -> None:
+    a = write_water(tmp_path / "a.gpkg", [disc(1000)])
+    b = write_water(tmp_path / "b.gpkg", [disc(1030)])
+    with pytest.raises(GeounetError, match="Give a shorter --max-distance, or --step"):
+        compared(a, b, tmp_path / "out", **options)
