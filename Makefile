@@ -56,8 +56,11 @@ bench: install  ## benchmarks, each a ratio in one run
 
 SEED  ?= 0
 CASES ?= 1000
-soak: install  ## malformed input, many times; failures are kept in build/soak
-	PYTHONPATH=tests $(BIN)/python -m fuzzing.soak --seed $(SEED) --cases $(CASES)
+KILLS ?= 200
+FULL  ?= 50
+FAULTS ?= 50
+soak: install  ## malformed input, kills, full disks, bad sources; failures are kept in build/soak
+	PYTHONPATH=tests $(BIN)/python -m fuzzing.soak --seed $(SEED) --cases $(CASES) --kills $(KILLS) --full $(FULL) --faults $(FAULTS)
 
 clean:
 	rm -rf build demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -84,6 +84,7 @@ def stage_set(
             )
         stage, record = Stage(name, scratch), dict[str, Any]()
         with _readable_errors(scratch):
+            _reserve(scratch, SPARE_BYTES)  # or hours later
             yield stage, record
             _reserve(scratch, SPARE_BYTES)
             shutil.rmtree(scratch / TEMPORARY, ignore_errors=True)
@@ -331,7 +332,10 @@ def _readable_errors(place: Path) -> Iterator[None]:
         elsewhere = getattr(error, "filename", None)
         if known is None or (elsewhere is not None and not _within(elsewhere, place)):
             raise
-        raise OutputError(f"Cannot write {_shown(place)}: {ADVICE[known]}.") from error
+        advice = ADVICE[known]
+        if isinstance(error, OSError) and error.strerror not in (None, os.strerror(known)):
+            advice = advice.replace(";", f" ({error.strerror});", 1)  # how much is needed
+        raise OutputError(f"Cannot write {_shown(place)}: {advice}.") from error
 
 
 def _shown(place: Path) -> Path:

@@ -1,5 +1,6 @@
 """Windows to raster: read ahead, worked on in order, and written behind."""
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -46,7 +47,7 @@ def read_ahead(
         threads: How many.
     """
     waiting: deque[Future[R]] = deque()
-    readers = ThreadPoolExecutor(threads, thread_name_prefix="read", initializer=_join_gdal)
+    readers = ThreadPoolExecutor(threads, thread_name_prefix="read", initializer=join_gdal)
     try:
         for item in items:
             waiting.append(readers.submit(read, item))
@@ -58,7 +59,7 @@ def read_ahead(
         readers.shutdown(wait=True, cancel_futures=True)
 
 
-def _join_gdal() -> None:
+def join_gdal() -> None:
     """Have what GDAL says in this thread logged as elsewhere; without this it is on stderr."""
     rasterio.Env().__enter__()
 
@@ -96,6 +97,7 @@ def open_canvas(
         "blockysize": BLOCK,
         "bigtiff": "if_safer",
     }
+    _check_room(path.parent, size)
     try:
         with rasterio.open(path, "w", **profile) as canvas:
             for _, window in canvas.block_windows(1):
@@ -107,6 +109,18 @@ def open_canvas(
         _take_room(path, size)
     with rasterio.open(path, "r+") as canvas:
         yield canvas
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Raise `OSError`, which says how much is needed, where a disk has too little left for a file.
+
+    GDAL's TIFF library writes lines of its own on stderr when a disk becomes full.
+    """
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if free < size:
+        needed = f"{size / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are free"
+        raise OSError(errno.ENOSPC, needed, str(folder))
 
 
 def _take_room(path: Path, size: int) -> None:
@@ -130,7 +144,7 @@ def stitch(parts: Iterable[Part], rasters: Sequence[DatasetWriter]) -> None:
             raster.write(values, 1, window=part.window)
 
     unwritten: deque[Future[None]] = deque()
-    writer = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=_join_gdal)
+    writer = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=join_gdal)
     try:
         for part in parts:
             unwritten.append(writer.submit(write, part))

@@ -35,8 +35,23 @@ class Limits:
 
     seconds: float = 20.0
     address_mb: int = 4096
-    file_mb: int = 256
+    file_mb: float = 256
     """Of one file that it writes."""
+
+
+@dataclass(frozen=True)
+class Blow:
+    """What befalls a child on the way."""
+
+    signal: int = 0
+    """That it gets; with 0, `file` is what suffers."""
+    after: float | None = None
+    """Seconds until then; or"""
+    step: int | None = None
+    """before which of its steps that write, as Python's audit knows them."""
+    file: str = ""
+    """Removed, or cut in half."""
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,9 @@ class Command:
     limits: Limits = field(default_factory=Limits)
     may_write: tuple[str, ...] = ()
     """Folders of the sandbox that the command may write in besides `tmp`."""
+    blow: Blow | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+    """Of the environment, besides those that all have."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,8 @@ class Ended:
     peak_mb: float
     deeds: tuple[str, ...] = ()
     """What it did outside its sandbox, as far as Python knows."""
+    steps: int = 0
+    """How many of its steps wrote, as Python's audit knows them; 0 where it was killed."""
 
 
 def environment(sandbox: Path) -> dict[str, str]:
@@ -112,14 +132,15 @@ def spawn(command: Command) -> Ended:
 class Nursery:
     """A process that has all imports behind it and forks for every command."""
 
-    def __init__(self) -> None:
+    def __init__(self, *modules: str) -> None:
+        """Import modules besides those that `info` and `baseline` need, and wait for commands."""
         self._folder = tempfile.TemporaryDirectory(prefix="nursery-")
         place = Path(self._folder.name)
         for name in ("home", "tmp"):
             (place / name).mkdir()
         self._errors = (place / "errors.txt").open("w+")
         self._mother = subprocess.Popen(
-            [sys.executable, "-m", "fuzzing.children"],
+            [sys.executable, "-m", "fuzzing.children", *modules],
             env=environment(place),
             cwd=place,
             stdin=subprocess.PIPE,
@@ -166,6 +187,7 @@ class Nursery:
             out=_said(command.sandbox / "out.txt"),
             err=_said(command.sandbox / "err.txt"),
             deeds=tuple(_said(command.sandbox / "deeds.txt").splitlines()),
+            steps=int(_said(command.sandbox / "steps.txt") or 0),
         )
 
 
@@ -180,13 +202,14 @@ def _serve() -> None:
         limits = Limits(**request.pop("limits"))
         command = Command(
             tuple(request["arguments"]), Path(request["sandbox"]), request["entry"], limits,
-            tuple(request["may_write"]),
+            tuple(request["may_write"]), Blow(**blow) if (blow := request["blow"]) else None,
+            tuple((name, value) for name, value in request["variables"]),
         )  # fmt: skip
         started = time.monotonic()
         pid = os.fork()
         if pid == 0:
             _become(command)
-        status, late, peak = _await(pid, limits.seconds)
+        status, late, peak = _await(pid, limits.seconds, command.blow)
         answer = {
             "status": status, "late": late, "peak_mb": peak,
             "seconds": time.monotonic() - started,
@@ -198,7 +221,7 @@ def _serve() -> None:
 def _import_all() -> None:
     for module in (
         "geounet_cli.main", "geounet.info", "geounet.scene", "geounet.baseline", "geounet.products",
-        "rich.console", "matplotlib.figure", "pystac", "requests", "PIL.Image",
+        "rich.console", "matplotlib.figure", "pystac", "requests", "PIL.Image", *sys.argv[1:],
     ):  # fmt: skip
         import_module(module)
 
@@ -206,6 +229,8 @@ def _import_all() -> None:
 def _become(command: Command) -> None:
     """Be the child: shut in, limited and watched, run the command and end as Python would."""
     os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the command has its own way
+        signal.signal(number, signal.SIG_DFL)
     sandbox = command.sandbox
     for number, name in ((1, "out.txt"), (2, "err.txt")):
         handle = os.open(sandbox / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -213,7 +238,7 @@ def _become(command: Command) -> None:
         os.close(handle)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.clear()
-    os.environ.update(environment(sandbox))
+    os.environ.update(environment(sandbox) | dict(command.variables))
     os.chdir(sandbox / "work")
     tempfile.tempdir = None
     # As the interpreter makes them where stderr is no terminal.
@@ -223,9 +248,44 @@ def _become(command: Command) -> None:
     )
     module, _, name = command.entry.partition(":")
     entry = getattr(import_module(module), name)
+    count = os.open(sandbox / "steps.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     _watch(sandbox, command.may_write)
+    steps = _count_steps(command.blow)
     _limit(command.limits)
-    os._exit(_call(entry, list(command.arguments)))
+    status = _call(entry, list(command.arguments))
+    os.write(count, str(len(steps)).encode())
+    os._exit(status)
+
+
+def _count_steps(blow: Blow | None) -> list[str]:
+    """Note the steps that write, and have the blow fall before the one that it is due at."""
+    steps: list[str] = []
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            if not isinstance(arguments[0], str) or not (arguments[2] or 0) & (
+                os.O_WRONLY | os.O_RDWR
+            ):
+                return
+        elif event not in {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}:
+            return
+        steps.append(event)
+        if blow is not None and len(steps) == blow.step:
+            if blow.signal:
+                os.kill(os.getpid(), blow.signal)
+            else:
+                _hurt(blow)
+
+    sys.addaudithook(note)
+    return steps
+
+
+def _hurt(blow: Blow) -> None:
+    path = Path(blow.file)
+    if blow.cut:
+        os.truncate(path, path.stat().st_size // 2)
+    else:
+        path.unlink()
 
 
 def _call(entry: Any, arguments: list[str]) -> int:
@@ -252,7 +312,7 @@ def _call(entry: Any, arguments: list[str]) -> int:
 def _limit(limits: Limits) -> None:
     for what, most in (
         (resource.RLIMIT_AS, limits.address_mb * 2**20),
-        (resource.RLIMIT_FSIZE, limits.file_mb * 2**20),
+        (resource.RLIMIT_FSIZE, int(limits.file_mb * 2**20)),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (most, most))
@@ -300,23 +360,28 @@ def _watch(sandbox: Path, may_write: Sequence[str]) -> None:
     sys.addaudithook(note)
 
 
-def _await(pid: int, seconds: float) -> tuple[int, bool, float]:
+def _await(pid: int, seconds: float, blow: Blow | None = None) -> tuple[int, bool, float]:
     """Wait for a child, and end it and its own children when the time is over.
 
     Returns:
         Its status or minus the signal, whether it was late, and its peak in MiB.
     """
-    deadline = time.monotonic() + seconds
+    start = time.monotonic()
+    deadline = start + seconds
     late, pause = False, 0.002
+    due = start + blow.after if blow and blow.after is not None else None
     while True:
         done, raw, used = os.wait4(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(raw), late, used.ru_maxrss / 1024
+        if due is not None and time.monotonic() > due:
+            due = None
+            os.kill(pid, blow.signal)
         if not late and time.monotonic() > deadline:
             late = True
             os.killpg(pid, signal.SIGKILL)
         time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
+        pause = min(pause * 1.5, 0.05) if due is None else 0.002
 
 
 def _said(path: Path) -> str:

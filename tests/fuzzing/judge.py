@@ -155,7 +155,7 @@ def listing(folder: Path) -> Listing:
 def changes(before: Listing, after: Listing, *, may_write: tuple[str, ...] = ()) -> list[str]:
     """Return what differs between two listings, but in folders that may be written in."""
     own = ("tmp", *may_write)
-    said = {"out.txt", "err.txt", "deeds.txt"}
+    said = {"out.txt", "err.txt", "deeds.txt", "steps.txt"}
     return [
         f"{path} was {'made' if path not in before else 'changed' if path in after else 'removed'}"
         for path in sorted({*before, *after})

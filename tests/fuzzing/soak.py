@@ -1,4 +1,4 @@
-"""Try many malformed inputs; keep what goes wrong, with the line that repeats it.
+"""Try many malformed inputs, and disturb sound work; keep what goes wrong, and how to repeat it.
 
 Run as `make soak SEED=1 CASES=1000`, or `python -m fuzzing.soak --help` where `tests` is on the
 path.
@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
-from fuzzing.cases import Bench, Verdict, make_case, try_case
+import numpy as np
+
+from fuzzing.cases import Bench, make_case, try_case
 from fuzzing.children import Nursery
 from fuzzing.products import Sound, make_products, real_products
 
@@ -68,25 +70,60 @@ def soak(bench: Bench, seed: int, numbers: range, keep: Path) -> Counter[str]:
             ended[f"status {verdict.ended.status}"] += 1
             if verdict.faults:
                 ended["fault"] += 1
-                _keep(verdict, keep / sandbox.name, f"--seed {seed} --from {number} --cases 1")
+                place = keep / sandbox.name
+                arguments = shlex.join(("geounet", *case.command.arguments))
+                line = f"cd {shlex.quote(str(place / 'work'))} && {arguments}"
+                told = (case.what, *verdict.faults, line)
+                _keep(sandbox, place, told, f"--seed {seed} --from {number} --cases 1")
             shutil.rmtree(sandbox)
             _show_progress(done + 1, len(numbers), ended["fault"], started)
     return ended
 
 
-def _keep(verdict: Verdict, place: Path, how: str) -> None:
-    """Keep a failed case, and say what it was."""
+DISTURBANCES = ("kills", "full", "faults")
+"""Signals, disks that become full, sources that fail: as options here, and as `disturb` has it."""
+
+
+def disturb(kind: str, seed: int, numbers: range, keep: Path) -> Counter[str]:
+    """Disturb sound jobs; return how many ended in which way, `fault` among them."""
+    from fuzzing import disturbances
+    from fuzzing.jobs import MODULES, make_ground
+
+    ended, started = Counter[str](), time.monotonic()
+    with Nursery(*MODULES) as nursery, tempfile.TemporaryDirectory(prefix="disturbed-") as folder:
+        ground = make_ground(Path(folder), nursery)
+        ways = {"kills": disturbances.kill, "faults": disturbances.spoil_source}
+        if disturbances.can_mount(Path(folder) / "disk"):
+            ways["full"] = disturbances.fill
+        else:
+            ways["full"] = disturbances.limit_files
+            ended["in files of limited size, as no disk can be mounted here"] = len(numbers)
+        for done, number in enumerate(numbers):
+            sandbox = Path(folder) / f"{kind}-{seed}-{number}"
+            rng = np.random.default_rng([seed, DISTURBANCES.index(kind), number])
+            verdict = ways[kind](ground, nursery, rng, sandbox)
+            ended[verdict.how] += 1
+            if verdict.faults:
+                ended["fault"] += 1
+                how = f"--seed {seed} --from {number} --cases 0 --{kind} 1"
+                _keep(sandbox, keep / sandbox.name, (verdict.what, *verdict.faults), how)
+            shutil.rmtree(sandbox)
+            _show_progress(done + 1, len(numbers), ended["fault"], started)
+    return ended
+
+
+def _keep(sandbox: Path, place: Path, told: Sequence[str], how: str) -> None:
+    """Keep a failed case, and say what it was.
+
+    Args:
+        sandbox: All there is of it.
+        place: Where it is kept.
+        told: What it was, and line by line what is wrong.
+        how: What repeats it.
+    """
     shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(
-        verdict.case.command.sandbox, place, symlinks=True, ignore_dangling_symlinks=True
-    )
-    arguments = shlex.join(("geounet", *verdict.case.command.arguments))
-    told = [
-        verdict.case.what,
-        *(f"  {fault}" for fault in verdict.faults),
-        f"  cd {shlex.quote(str(place / 'work'))} && {arguments}",
-        f"  python -m fuzzing.soak {how}",
-    ]
+    shutil.copytree(sandbox, place, symlinks=True, ignore_dangling_symlinks=True)
+    told = [told[0], *(f"  {line}" for line in told[1:]), f"  python -m fuzzing.soak {how}"]
     text = "\n".join(told).encode(errors="backslashreplace").decode()
     (place / "case.txt").write_text(f"{text}\n")
     sys.stdout.write(f"\r\033[K{text}\n" if sys.stdout.isatty() else f"{text}\n")
@@ -118,19 +155,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder of real scenes, whose metadata are spoilt too (or GEOUNET_DATA)",
     )
     parser.add_argument("--no-predict", action="store_true", help="without torch")
+    for kind, what in zip(DISTURBANCES, ("signals", "full disks", "bad sources"), strict=True):
+        parser.add_argument(f"--{kind}", type=int, default=0, help=f"how often to try {what}")
     said = parser.parse_args(arguments)
-    numbers, started = range(said.first, said.first + said.cases), time.monotonic()
+    failed = 0
+    for kind in ("cases", *DISTURBANCES):
+        if not (count := getattr(said, kind)):
+            continue
+        numbers, started = range(said.first, said.first + count), time.monotonic()
+        if kind == "cases":
+            ended = _soak_products(said, numbers)
+        else:
+            ended = disturb(kind, said.seed, numbers, said.keep)
+        wrong = ended.pop("fault", 0)
+        failed += wrong
+        told = ", ".join(f"{times} {how}" for how, times in sorted(ended.items()))
+        took = time.monotonic() - started
+        sys.stdout.write(f"\n{count} {kind} of seed {said.seed} in {took:.0f} s: {told}; ")
+        sys.stdout.write(f"{wrong} failed" + (f", kept in {said.keep}\n" if wrong else "\n"))
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+def _soak_products(said: argparse.Namespace, numbers: range) -> Counter[str]:
     with tempfile.TemporaryDirectory(prefix="products-") as folder:
         bench = make_bench(
             Path(folder), data=said.data, predict=not said.no_predict, only=said.only
         )
-        ended = soak(bench, said.seed, numbers, said.keep)
-    failed = ended.pop("fault", 0)
-    told = ", ".join(f"{count} with {how}" for how, count in sorted(ended.items()))
-    took = time.monotonic() - started
-    sys.stdout.write(f"\n{said.cases} cases of seed {said.seed} in {took:.0f} s: {told}; ")
-    sys.stdout.write(f"{failed} failed" + (f", kept in {said.keep}\n" if failed else "\n"))
-    return 1 if failed else 0
+        return soak(bench, said.seed, numbers, said.keep)
 
 
 if __name__ == "__main__":
