@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from geounet.allocation import HELD_PER_USED
 from geounet.config import restores_bands
 from geounet.engine import Precision, out_of_memory
 from geounet.errors import ConfigError, ModelFileError
@@ -21,6 +22,12 @@ READERS: dict[Device, int] = {"cpu": 1, "cuda": 4}
 MEMORY: dict[Device, int] = {"cpu": 1 << 30, "cuda": 4 << 30}
 """Bytes that windows may take while they are read and predicted, where the side of the core is
 chosen here. As much again is left to GDAL's cache, contours and polygons."""
+MEMORY_FOR_EXACT = 5 << 30
+"""Bytes that they may take on a CPU where the exact halo is asked for, as far as that makes a core
+`WIDE_CORE` halos wide: of resnet18 it is 288 pixels, and within 1 GiB the halo would be two thirds
+of the work."""
+WIDE_CORE = 7
+"""Halos that a core then is wide: all windows together have 1.65 times its pixels."""
 CORE_STEP = 64
 """Chosen cores are multiples of it, in pixels."""
 BLEND_WINDOW = 256
@@ -76,6 +83,7 @@ def choose_core(
     pixel_bytes: int,
     run_bytes: int,
     device: Device,
+    exact: bool = False,
 ) -> int:
     """Choose the side of the core of a window: as large as memory allows, not beyond the scene.
 
@@ -89,15 +97,25 @@ def choose_core(
         pixel_bytes: Of all bands of a pixel, as the scene has them.
         run_bytes: That a pixel of a window takes while it is predicted, on the device.
         device: Where that is.
+        exact: Whether the exact halo is asked for: a wide one may cost memory, to cost less time.
     """
     # While one is predicted and one waits, each reader has a window, and a copy as it mirrors it.
-    read_bytes = pixel_bytes * (2 * READERS[device] + 2)
-    per_pixel = run_bytes + read_bytes if device == "cpu" else run_bytes
-    side = math.isqrt(MEMORY[device] // per_pixel)
-    side = min(side, math.isqrt(MEMORY["cpu"] // read_bytes))
+    host_bytes = pixel_bytes * (2 * READERS[device] + 2)
+    if device == "cpu":  # where the network's own buffers are too, in `keep_buffers`
+        host_bytes += math.ceil(run_bytes * HELD_PER_USED)
     step = math.lcm(CORE_STEP, stride)
+
+    def core_in(host: int) -> int:
+        side = math.isqrt(host // host_bytes)
+        if device == "cuda":
+            side = min(side, math.isqrt(MEMORY["cuda"] // run_bytes))
+        return (side - 2 * halo) // step * step
+
+    core = core_in(MEMORY["cpu"])
+    if exact and device == "cpu":
+        core = max(core, min(core_in(MEMORY_FOR_EXACT), round_up(WIDE_CORE * halo, step)))
     # A core smaller than its halo would have every pixel predicted nine times or more.
-    core = max((side - 2 * halo) // step * step, round_up(halo, step), step)
+    core = max(core, round_up(halo, step), step)
     return min(core, round_up(max(shape), stride))
 
 

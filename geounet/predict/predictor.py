@@ -18,6 +18,7 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geounet import __version__
+from geounet.allocation import keep_buffers
 from geounet.aoi import read_aoi
 from geounet.bands import Band, exchanged_bands, match_bands
 from geounet.classes import IGNORE
@@ -204,7 +205,7 @@ class Predictor:
         with gdal_environment(), open_scene(source, options) as scene:
             job = self._prepare(scene)
             with stage_set(out, scene.name, overwrite=settings.overwrite) as (stage, record):
-                with job.timed("windows"), memory_told(job.plan, scene.source):
+                with job.timed("windows"), memory_told(job.plan, scene.source), keep_buffers():
                     result = self._write_field(job, stage, progress)
                 with job.timed("products"):
                     clouds = write_products(
@@ -263,6 +264,7 @@ class Predictor:
                 pixel_bytes=len(bands) * np.dtype(scene.dtype).itemsize * settings.batch,
                 run_bytes=engine.bytes_per_pixel(scene.dtype) * settings.batch,
                 device=self._device_kind,
+                exact=settings.halo == "exact",
             ),
             threads=torch.get_num_threads(),
             **planned,
