@@ -19,7 +19,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geounet.cog import PROBABILITY_STEPS
-from geounet.errors import ResultError, SceneError
+from geounet.errors import ResultError, SceneError, UnrecognisedError
 from geounet.outputs import COMMANDS, read_record
 from geounet.scene.clouds import CloudOptions, Clouds
 from geounet.scene.grid import res_in_metres
@@ -92,7 +92,15 @@ class AnyRaster:
         """
         self.source = str(source)
         self._options = options
-        self._src = src = open_raster(source)
+        try:
+            self._src = src = open_raster(source)
+        except UnrecognisedError as error:
+            if not Path(source).is_dir():
+                raise
+            raise SceneError(
+                f"{source} is a folder, and lines are drawn of one raster. Give a file in it, or "
+                "the folder to `geounet baseline` if it is a scene."
+            ) from error
         try:
             self._index = _choose_band(src, options.band, self.source)
             self.geobox = _grid_of(src, self.source)

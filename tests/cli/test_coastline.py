@@ -78,6 +78,7 @@ def test_what_it_writes_can_be_evaluated_and_reported_on(geounet, index, tmp_pat
     ("arguments", "status", "complaint"),
     [
         (("missing.tif",), 1, "missing.tif is not there"),
+        ((".",), 1, "is a folder, and lines are drawn of one raster"),
         (("{index}", "--level", "high"), 2, "neither otsu nor a number"),
         (("{index}", "--level", "nan"), 2, "neither otsu nor a number"),
         (("{index}", "--format", "shp"), 1, "--format shp is not known"),
