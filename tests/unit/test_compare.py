@@ -429,8 +429,8 @@ def test_tiles_are_not_seen_in_what_changed(seed, tile) -> None:
         one, other = (some[shapely.area(some) > 1e-9] for some in (one, other))  # noqa: PLW2901
         assert len(one) == len(other)
         assert shapely.area(shapely.symmetric_difference(one, other)) == pytest.approx(0, abs=1e-9)
-        # GEOS leaves needles without width at times (seed 3790: 0.6 long, in the whole): they are no
-        # ground, and are gone where shapes are made a millionth of a pixel narrower.
+        # GEOS leaves needles without width at times (seed 3790: 0.6 long, in the whole): no
+        # ground, and gone where shapes are made a millionth of a pixel narrower.
         one, other = (shapely.buffer(some, -1e-6, join_style="mitre") for some in (one, other))  # noqa: PLW2901
         assert shapely.hausdorff_distance(one, other) == pytest.approx(0, abs=1e-4)
         xy = shapely.get_coordinates(one)
