@@ -153,19 +153,20 @@ class Ground:
         """
         cols, rows = np.meshgrid(np.linspace(0, self._width, 9), np.linspace(first, last, 3))
         places = np.column_stack([cols.ravel(), rows.ravel()])
-        steps = []
-        for step in ((0.5, 0.0), (0.0, 0.5)):
-            ends = [
-                self._to_geographic.transform(*self._to_map(places + sign * np.array(step)).T)
-                for sign in (-1, 1)
-            ]
-            azimuth, _, length = self._geod.inv(*ends[0], *ends[1])
-            angle = np.radians(azimuth)
-            steps.append(np.stack([length * np.sin(angle), length * np.cos(angle)], axis=-1))
-        local = np.stack(steps, axis=-1)  # (places, 2, 2): east and north for each step
-        reference = local[len(local) // 2]
-        longest = np.linalg.norm(local @ np.linalg.inv(reference), ord=2, axis=(1, 2)).max()
-        return np.asarray(reference * longest)
+        # By lengths alone: at a pole there is no north to count azimuths from.
+        along, down, sum_, difference = (
+            self._distances_m(places - np.array(step) / 2, places + np.array(step) / 2) ** 2
+            for step in ((1, 0), (0, 1), (1, 1), (1, -1))
+        )
+        both = (sum_ - difference) / 4
+        squares = np.stack([along, both, both, down], axis=-1).reshape(-1, 2, 2)
+        # Half a pixel beyond a pole there is no place.
+        squares = squares[np.isfinite(squares).all(axis=(1, 2))]
+        reference = squares[np.linalg.det(squares).argmax()]
+        metres = np.linalg.cholesky(reference).T
+        inverse = np.linalg.inv(metres)
+        longest = np.linalg.eigvalsh(inverse.T @ squares @ inverse).max()
+        return np.asarray(metres * np.sqrt(longest))
 
     def areas_m2(self, areas: Geometries) -> NDArray[np.float64]:
         """Return areas of polygons (col, row) on the ellipsoid, (n,); holes run the other way."""

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from geounet.errors import OutputError
-from geounet.vectors import Geometries, straight_length, transformer
+from geounet.vectors import Geometries, simple_parts, straight_length, transformer
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _mended(shapes: Geometries, crs: str) -> Geometries:
         logger.warning("%d polygons cross themselves in %s; mended.", broken.size, crs)
         shapes = shapes.copy()
         for i in broken:
-            parts = shapely.get_parts(shapely.make_valid(shapes[i]))
+            parts = simple_parts(shapely.make_valid(shapes[i : i + 1]))
             shapes[i] = max(parts, key=shapely.area)
     return shapes
 

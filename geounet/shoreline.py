@@ -71,12 +71,10 @@ class Shoreline:
         self._shape, self._ground, self._level = shape, ground, level
         self._options, self._spread = options, spread
         self._rows = rows or strip_rows(shape[1])
-        height = shape[0]
-        metres = ground.metres(0, height)
-        self._res_m = float(np.hypot(*metres)[0]), float(np.hypot(*metres)[1])
-        self._band = (
-            band_rows(options.simplify_m / min(self._res_m)) if options.simplify_m else None
-        )
+        self._band = None
+        if options.simplify_m:
+            pixel_m = np.hypot(*ground.metres(0, shape[0])).min()
+            self._band = band_rows(options.simplify_m / float(pixel_m))
         self._small = SmallRings(options.min_area_m2, ground) if options.min_area_m2 else None
         self._lines, self._water = LineSweep(), AreaSweep()
         self._land = AreaSweep(land=True) if options.land else None

@@ -86,3 +86,30 @@ def test_nothing_has_no_length_and_no_area():
 def test_a_grid_without_crs_is_refused():
     with pytest.raises(ValueError, match="no CRS"):
         Ground(GeoBox((5, 5), Affine.identity(), None))
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "pixel_m"),
+    [
+        ("EPSG:3413", Affine(5000, 0, -100_000, 0, -5000, 100_000), (5155, 5155)),
+        ("EPSG:4326", Affine(9, 0, -180, 0, -4.5, 90), (1_001_875, 497_586)),
+        ("EPSG:32630", Affine(10, 0, 500_000, 0, -10, 4_500_000), (10.004, 10.004)),
+    ],
+    ids=["the pole in the middle", "the whole Earth", "utm"],
+)
+def test_steps_are_measured_wherever_the_poles_are(crs, transform, pixel_m):
+    metres = Ground(GeoBox((40, 40), transform, crs)).metres(-0.5, 40.5)
+    np.testing.assert_allclose(np.hypot(*metres), pixel_m, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_no_step_is_longer_than_said(name):
+    crs, transform = GRIDS[name]
+    ground = Ground(GeoBox((SIDE, SIDE), transform, crs))
+    metres = ground.metres(0, SIDE)
+    rng = np.random.default_rng(0)
+    start, step = rng.uniform(1, SIDE - 1, (200, 2)), rng.uniform(-1, 1, (200, 2))
+    true = ground.lengths_m(shapely.linestrings(np.stack([start, start + step], axis=1)))
+    said = np.hypot(*(metres @ step.T))
+    assert (true <= said * (1 + 1e-5)).all()
+    assert (true >= said * 0.97).all()

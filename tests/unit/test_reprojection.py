@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
+from geounet import reprojection
 from geounet.errors import OutputError
 from geounet.reprojection import Reprojection, densify, round_degrees, split_at_180
 
@@ -159,3 +160,11 @@ def test_rounding_leaves_polygons_valid() -> None:
     assert kept.equals(tiny)
     (line,) = round_degrees(shapes([(0.12345678901, 1), (2, 3)]))
     assert line.coords[0] == (0.1234568, 1)
+
+
+def test_what_falls_apart_is_mended_to_one_polygon_of_the_same_kind():
+    # A bow tie with a spike: GEOS makes a collection of it, with a MultiPolygon inside.
+    bow = shapely.Polygon([(0, 0), (4, 4), (4, 0), (0, 4), (0, 0), (-3, 0), (0, 0)])
+    (mended,) = reprojection._mended(np.array([bow]), "here")
+    assert mended.geom_type == "Polygon"
+    assert mended.is_valid
