@@ -30,12 +30,14 @@ class LineSweep:
         Returns:
             LineStrings (col, row, width) that are whole now.
         """
-        pieces = contours.lines
+        closed = shapely.is_closed(contours.lines)
+        pieces = contours.lines[~closed]
         points, owner = shapely.get_coordinates(pieces, return_index=True)
         is_end = (np.diff(owner, prepend=-1) != 0) | (np.diff(owner, append=-1) != 0)
         ends = as_complex(points[is_end])
         whole, groups = self._joiner.add(pieces, owner[is_end], ends, sweep_row)
-        return in_order(start_rings(_merge(whole, groups)))
+        lines = np.concatenate([contours.lines[closed], _merge(whole, groups)])
+        return in_order(start_rings(lines))
 
 
 def _merge(pieces: Geometries, groups: NDArray[np.intp]) -> Geometries:

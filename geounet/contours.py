@@ -31,7 +31,7 @@ A line through a pixel's centre has no unique way on, and at tenths of a metre f
 would coincide once they are map coordinates.
 """
 
-PIXELS_IN_STRIP = 2**19
+PIXELS_IN_STRIP = 2**18
 """Bounds memory: contouring takes about 100 bytes for each."""
 
 Geometries = NDArray[Any]
@@ -210,7 +210,7 @@ def trace(
     valid = np.isfinite(strip.values[1:-1])
     inner = strip.values[1:-1]
     per_slope = spread * res_m[0], spread * res_m[1]
-    found = _contour(inner, ~valid, strip.level)
+    found = _contour(inner, strip.level)
     crossings = _Crossings.of(found.points, 2, strip, 0)
     lines = [_settle(found, crossings, inner, per_slope)]
     crossed = crossings.in_rows(found.offsets)
@@ -222,7 +222,7 @@ def trace(
     rims, land_rims = [], []
     for left, right in _rims(valid):
         nodes, masked, turns = _double(inner[:, left:right], valid[:, left:right], strip.level)
-        found = _contour(nodes, masked, strip.level)
+        found = _contour(np.where(masked, np.nan, nodes), strip.level)
         crossings = _Crossings.of(found.points, 1, strip, left)
         lines.append(_settle(found, crossings, nodes, per_slope))
         rims.append(_settle_areas(_fill(found, above=True), strip, left, nodes, turns))
@@ -256,13 +256,13 @@ class _Found(NamedTuple):
     level: float
 
 
-def _contour(values: NDArray[np.float64], masked: NDArray[np.bool_], level: float) -> _Found:
-    """Contour a grid of nodes."""
+def _contour(values: NDArray[np.float64], level: float) -> _Found:
+    """Contour a grid of nodes, but not where they are NaN."""
     x, y = _node_numbers(values.shape)
     generator = contourpy.contour_generator(
         x=x,
         y=y,
-        z=np.ma.MaskedArray(values, masked),
+        z=values,
         # With one thread and one chunk it does what "serial" does, and lets other threads run.
         name="threaded",
         thread_count=1,

@@ -111,7 +111,10 @@ class Ground:
         What is on the left in the picture is on the left on the ground, too: where the grid is
         mirrored (the first row is the southernmost), lines and rings are turned round.
         """
-        placed = shapely.transform(shapes, self._to_map)
+        if not len(shapes):
+            return shapes
+        kind, points, offsets = shapely.to_ragged_array(shapes, include_z=False)
+        placed = shapely.from_ragged_array(kind, self._to_map(points), offsets)
         return shapely.reverse(placed) if self._transform.determinant > 0 else placed
 
     def _to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:

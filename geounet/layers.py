@@ -21,10 +21,10 @@ from pyproj import CRS
 from geounet.errors import GeounetError
 from geounet.vectors import Geometries
 
-VERTICES_IN_BATCH = 200_000
+VERTICES_IN_BATCH = 80_000
 """Features are made into a table when they have that many: each takes milliseconds."""
 
-WAITING_IN_MEMORY = 2**23
+WAITING_IN_MEMORY = 2**21
 """Bytes of a layer that wait in memory; more go into a file."""
 
 # As QGIS makes it, down to the name of each column: 3.22 and 3.40 find no style otherwise.

@@ -57,36 +57,41 @@ class AreaSweep:
         # parts of one area; and those that share an edge share a centre.
         points, owner = shapely.get_coordinates(rims, return_index=True)
         at_centre = _are_centres(points)
-        in_parts = np.zeros(len(rims), dtype=bool)
-        in_parts[owner[at_centre]] = True
-        renumbered = np.cumsum(in_parts) - 1
-        outlines = np.concatenate(
-            [lines, np.full(links.bare, shapely.LineString()), _cut_open(rims[in_parts])]
-        )
+        centres, owner = as_complex(points[at_centre]), owner[at_centre]
+        in_parts, firsts, owner = np.unique(owner, return_index=True, return_inverse=True)
+        strings, area_of = _cut_open(rims[in_parts])
+        first = len(lines) + links.bare
+        outlines = np.concatenate([lines, np.full(links.bare, shapely.LineString()), strings])
         ends, end_owners = _open_ends(outlines)
         whole, groups = self._joiner.add(
             outlines,
             np.concatenate(
-                [links.owners, len(lines) + links.bare + renumbered[owner[at_centre]], end_owners]
+                [
+                    links.owners,
+                    # All strings of an area share its first centre.
+                    first + np.arange(len(strings)),
+                    first + np.searchsorted(area_of, owner),
+                    end_owners,
+                ]
             ),
-            np.concatenate([links.points, as_complex(points[at_centre]), ends]),
+            np.concatenate([links.points, centres[firsts][area_of], centres, ends]),
             strip.sweep_row,
         )
         joined = _join(whole, groups, self._sides, self._ends)
         self._sides = np.concatenate([self._sides, strip.sides()])
-        return in_order(*_mend(np.concatenate([rims[~in_parts], joined])), land=self._land)
+        return in_order(
+            *_mend(np.concatenate([np.delete(rims, in_parts), joined])), land=self._land
+        )
 
 
 def _open_ends(outlines: Geometries) -> tuple[NDArray[np.complex128], NDArray[np.intp]]:
-    """Return where parts of outlines end that are not closed, and which outline each is of."""
-    parts, owner = shapely.get_parts(outlines, return_index=True)
-    points, part = shapely.get_coordinates(parts, return_index=True)
-    new = part[1:] != part[:-1]
-    starts, stops = np.append(True, new)[: len(part)], np.append(new, True)[: len(part)]
-    ends = as_complex(points[starts]), as_complex(points[stops])
-    is_open = ends[0] != ends[1]
-    owner = owner[part[starts]][is_open]
-    return np.concatenate([one[is_open] for one in ends]), np.concatenate([owner, owner])
+    """Return where outlines end that are not closed, and which outline each end is of."""
+    owner = np.flatnonzero(~shapely.is_closed(outlines))
+    points, of = shapely.get_coordinates(outlines[owner], return_index=True)
+    new = of[1:] != of[:-1]
+    starts, stops = np.append(True, new)[: len(of)], np.append(new, True)[: len(of)]
+    is_end = starts | stops
+    return as_complex(points[is_end]), owner[of[is_end]]
 
 
 def _leave_out_of_lines(
@@ -132,13 +137,17 @@ def _are_centres(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (col - np.floor(col) == 0.5) & (row - np.floor(row) == 0.5)
 
 
-def _cut_open(areas: Geometries) -> Geometries:
-    """Return what of the outline of each area is not shared with other pieces, as MultiLineStrings.
+def _cut_open(areas: Geometries) -> tuple[Geometries, NDArray[np.intp]]:
+    """Return what of the outlines of areas is not shared with other pieces, and whose each is.
 
-    Edges that are shared run through centres of pixels, and no other edge does.
+    Edges that are shared run through centres of pixels, and no other edge does. In the midst of
+    water an area may have no outline, and yet joins others: it gets an empty one.
+
+    Returns:
+        LineStrings, in the order of the areas; and the area of each, each at least once.
     """
     if not len(areas):
-        return areas
+        return areas, np.empty(0, dtype=np.intp)
     _, points, (rings, area_offsets) = shapely.to_ragged_array(areas)
     ring = np.repeat(np.arange(len(rings) - 1), np.diff(rings))
     # Rings that have a centre start with one, so that no string runs across their start.
@@ -154,11 +163,10 @@ def _cut_open(areas: Geometries) -> Geometries:
     strings = np.asarray(shapely.linestrings(points[kept], indices=string))
     ring_of = ring[kept][np.searchsorted(string, np.arange(len(numbers)))]
     area_of = np.searchsorted(area_offsets, ring_of, side="right") - 1
-    # In the midst of water a piece may have no outline, and yet joins others.
-    outlines = np.full(len(areas), shapely.MultiLineString(), dtype=object)
-    some, area_of = np.unique(area_of, return_inverse=True)
-    outlines[some] = shapely.multilinestrings(strings, indices=area_of)
-    return outlines
+    none = np.setdiff1d(np.arange(len(areas)), area_of)
+    owner = np.concatenate([area_of, none])
+    order = np.argsort(owner, kind="stable")
+    return np.concatenate([strings, np.full(len(none), shapely.LineString())])[order], owner[order]
 
 
 def _join(
@@ -170,19 +178,19 @@ def _join(
     """Join the open outlines of each group to a polygon; its holes run the other way round.
 
     Args:
-        outlines: Lines, whole rings or parts of them.
+        outlines: LineStrings, whole rings or parts of them; empty ones are passed over.
         groups: Of each, ascending.
         sides: Vertices that only strips have made, on straight edges of pixels; left out.
         ends: Other vertices to leave out, where parts end.
     """
-    strings, owner = shapely.get_parts(outlines, return_index=True)
+    some = ~shapely.is_empty(outlines)
+    strings, group = outlines[some], groups[some]
     if not len(strings):
         return strings
-    group = groups[owner]
     closed = shapely.is_closed(strings)
     rings = strings
     if not closed.all():
-        some, number = np.unique(group[~closed], return_inverse=True)
+        opened, number = np.unique(group[~closed], return_inverse=True)
         merged, of = shapely.get_parts(
             shapely.line_merge(
                 shapely.multilinestrings(strings[~closed], indices=number), directed=True
@@ -190,7 +198,7 @@ def _join(
             return_index=True,
         )
         rings = np.concatenate([strings[closed], merged])
-        group = np.concatenate([group[closed], some[of]])
+        group = np.concatenate([group[closed], opened[of]])
         order = np.argsort(group, kind="stable")
         rings, group = rings[order], group[order]
     points, ring = shapely.get_coordinates(rings, return_index=True)

@@ -1,6 +1,8 @@
 """From a field to the layers that people use: coastline, water and land, with what they say."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +32,8 @@ from geounet.line_options import LineOptions
 from geounet.outputs import Stage
 from geounet.progress import Progress
 from geounet.scene.raster import CACHE_BYTES
-from geounet.shoreline import Shoreline
+from geounet.shoreline import Drawn, Shoreline
+from geounet.stitch import join_gdal
 from geounet.styles import Quantity, area_style, line_style
 from geounet.vectors import crs_of
 from geounet.water_bodies import LAKE, SEA, UNKNOWN, WaterBodies, read_sea
@@ -140,14 +143,18 @@ def write_vectors(
     common = {"level": level, "model": None, **attributes}
     if level != field.level:
         common["position_u95_m"] = None  # of another line
-    writer = _Layers(stage, scene, field, coast, options, common)
     convert = None
     if field.quantity == "probability":
         convert = log_odds(level)
     elif field.unit != 1:
         convert = in_units(field.unit)
     inner = level if convert is None else float(convert(np.array([level]))[0])
-    with rasterio.open(field.path) as src, rasterio.Env(GDAL_CACHEMAX=_cache_bytes(src)):
+    with (
+        rasterio.open(field.path) as src,
+        rasterio.Env(GDAL_CACHEMAX=_cache_bytes(src)),
+        ThreadPoolExecutor(1, thread_name_prefix="tables", initializer=join_gdal) as thread,
+    ):
+        writer = _Layers(stage, scene, field, coast, options, common, thread)
 
         def read(start: int, stop: int) -> NDArray[np.floating[Any]]:
             values = src.read(1, window=Window(0, start, src.width, stop - start))
@@ -158,11 +165,8 @@ def write_vectors(
         )
         parts = shoreline.draw(read, scene.res_m)
         for drawn in progress(parts, label="coastline", total=shoreline.steps()):
-            for batch, shapes in zip(writer.batches, drawn, strict=True):
-                batch.add(shapes)
-            if any(batch.is_full for batch in writer.batches):
-                writer.write()
-    writer.finish()
+            writer.add(drawn)
+        writer.finish()
     styles = {"coastline": line_style(field.quantity, scene.res_m), "water": area_style("water")}
     if options.land:
         styles["land"] = area_style("land")
@@ -181,6 +185,7 @@ class _Layers:
         coast: CoastFlags,
         options: LineOptions,
         common: Mapping[str, Any],
+        thread: ThreadPoolExecutor,
     ) -> None:
         self._scene, self._field, self._coast, self._options = scene, field, coast, options
         self._common = common
@@ -195,10 +200,27 @@ class _Layers:
         sea = options.sea
         self._bodies = None if sea is None else WaterBodies(read_sea(sea, scene.geobox))
         self._drawn = 0
+        self._thread, self._writing = thread, deque[Future[None]]()
 
-    def write(self) -> None:
-        """Write what is held; lines first, so that water finds what bounds it."""
-        lines, water, land = (batch.take() for batch in self.batches)
+    def add(self, drawn: Drawn) -> None:
+        """Take more shapes, and write what is held once it is enough, while others are drawn.
+
+        Raises:
+            OSError: What was written before could not be.
+        """
+        for batch, shapes in zip(self.batches, drawn, strict=True):
+            batch.add(shapes)
+        if any(batch.is_full for batch in self.batches):
+            self._begin_write()
+
+    def _begin_write(self) -> None:
+        if self._writing:
+            self._writing.popleft().result()
+        taken = [batch.take() for batch in self.batches]
+        self._writing.append(self._thread.submit(self._write, *taken))
+
+    def _write(self, lines: Geometries, water: Geometries, land: Geometries) -> None:
+        """Write shapes; lines first, so that water finds what bounds it."""
         self._coastline.write(self._line_features(lines))
         kinds: Any = _text_column(UNKNOWN, len(water))
         if self._bodies is not None:
@@ -209,7 +231,8 @@ class _Layers:
 
     def finish(self) -> None:
         """Write the rest, tell lines what they bound, and say what is missing."""
-        self.write()
+        self._begin_write()
+        self._writing.popleft().result()
         for layer in (self._coastline, self._water, self._land):
             if layer is not None:
                 layer.flush()
