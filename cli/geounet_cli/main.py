@@ -1,6 +1,7 @@
 """The commands together, and how their errors are reported."""
 
 import inspect
+import os
 import shlex
 import signal
 import sys
@@ -10,6 +11,7 @@ from types import FrameType
 import typer
 
 from geounet.errors import GeounetError
+from geounet.patience import is_stuck
 from geounet_cli import (
     baseline,
     coastline,
@@ -100,6 +102,9 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=arguments, obj=typed)
     except GeounetError as error:
         typer.echo(f"error: {printable(str(error))}", err=True)
+        if is_stuck():  # Python would wait for a read that does not end
+            sys.stdout.flush()
+            os._exit(1)
         raise SystemExit(1) from None
     except SystemExit as end:
         if end.code != STOPPED:

@@ -131,6 +131,15 @@ def predict(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUNNING)
     ] = "auto",
+    read_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds that one read of a file may take before its drive counts as gone; 0 "
+            "waits for ever. Over HTTP, GDAL's own settings count.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = 600.0,
     bands: options.Bands = None,
     sensor: options.Sensor = None,
     level: options.Level = None,
@@ -166,6 +175,7 @@ def predict(
     """
     from geounet.formats import VectorOptions
     from geounet.line_options import LineOptions
+    from geounet.patience import patience
     from geounet.predict import (  # imports torch: only when needed
         PredictSettings,
         raise_failures,
@@ -228,12 +238,13 @@ def predict(
         clouds=clouds,
     )
     outcomes = []
-    for outcome in run_scenes(
-        sources, model, out, settings, scene_options, progress, skip_existing=skip_existing
-    ):
-        outcomes.append(outcome)
-        if outcome.record is not None:
-            typer.echo(outcome.record)
+    with patience(read_timeout):
+        for outcome in run_scenes(
+            sources, model, out, settings, scene_options, progress, skip_existing=skip_existing
+        ):
+            outcomes.append(outcome)
+            if outcome.record is not None:
+                typer.echo(outcome.record)
     if len(outcomes) > 1:
         _show(outcomes)
     raise_failures(outcomes)
@@ -244,12 +255,14 @@ def _show(outcomes: "list[Outcome]") -> None:
     from rich.console import Console  # half of the time that --help may take
     from rich.table import Table
 
-    table = Table("scene", "status")
+    table = Table()
+    table.add_column("scene", overflow="fold")  # names differ by what they end with, too
+    table.add_column("status")
     for column in ("minutes", "water", "coast km", "cloud"):
         table.add_column(column, justify="right")
     table.add_column("notes")
     for one in outcomes:
-        notes = f"{len(one.notes)} in its record" if one.notes else ""
+        notes = f"{len(one.notes)}, see record" if one.notes else ""
         table.add_row(
             printable(one.name or Path(one.source).name),
             one.status,
@@ -257,6 +270,6 @@ def _show(outcomes: "list[Outcome]") -> None:
             "–" if one.water_share is None else f"{one.water_share:.1%}",
             "–" if one.coast_km is None else f"{one.coast_km:.1f}",
             "–" if one.cloud_share is None else f"{one.cloud_share:.1%}",
-            "why is said below" if one.error is not None else notes,
+            "see below" if one.error is not None else notes,
         )
     Console(stderr=True, markup=False).print(table)

@@ -22,6 +22,7 @@ from rasterio.windows import Window
 
 from geounet.bands import Band
 from geounet.errors import SceneError, UnrecognisedError
+from geounet.patience import StalledReadError, abandon, read_in_time
 from geounet.scene.grid import COARSEST, coarseness, crs_wkt, res_in_metres, same_grid
 from geounet.scene.reflectance import LayerScaling
 from geounet.scene.remote import gdal_settings, is_remote, read_again, why_not_read
@@ -100,7 +101,7 @@ class Handles:
 
     def __init__(self) -> None:
         self._local = threading.local()
-        self._open: list[Any] = []
+        self._open: list[tuple[str, Any]] = []
         self._lock = threading.Lock()
         self._closed = False
 
@@ -145,7 +146,7 @@ class Handles:
         if key not in mine:
             dataset = opener()
             with self._lock:
-                self._open.append(dataset)
+                self._open.append((path, dataset))
             mine[key] = dataset
         return mine[key]
 
@@ -154,7 +155,11 @@ class Handles:
         with self._lock:
             self._closed = True
             while self._open:
-                self._open.pop().close()
+                path, dataset = self._open.pop()
+                if path in _stalled:
+                    abandon(dataset)
+                else:
+                    dataset.close()
 
 
 _DRIVER_PREFIX = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9_+-]+:")
@@ -407,17 +412,32 @@ def read_or_say(path: str, window: Window, read: Callable[[], T]) -> T:
     Raises:
         SceneError: It cannot be read there.
     """
+
+    def join_and_read() -> T:
+        rasterio.Env().__enter__()  # what GDAL says in this thread is logged as elsewhere
+        return read()
+
+    (top, bottom), (left, right) = window.toranges()
+    place = f"{path} cannot be read at rows {top}–{bottom}, columns {left}–{right}"
     try:
-        return read_again(read, path)
+        # A network has limits of its own, of how long nothing may come.
+        return read_again(read, path) if is_remote(path) else read_in_time(join_and_read)
+    except StalledReadError as error:
+        _stalled.add(path)
+        raise SceneError(
+            f"{place}: {error}. Check its drive, or give predict a longer --read-timeout."
+        ) from error
     except RasterioError as error:
         said = error.__cause__ or error
         if is_remote(path):
             raise SceneError(why_not_read(path, said)) from error
-        (top, bottom), (left, right) = window.toranges()
         raise SceneError(
-            f"{path} cannot be read at rows {top}–{bottom}, columns {left}–{right}: it is damaged "
-            f"or incomplete ({one_line(said)}). Download or make it again."
+            f"{place}: it is damaged or incomplete ({one_line(said)}). Download or make it again."
         ) from error
+
+
+_stalled: set[str] = set()
+"""Files that a thread is stuck in."""
 
 
 def _inside(start: int, stop: int, size: int) -> tuple[tuple[int, int], NDArray[np.intp] | None]:

@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,6 +81,24 @@ def start_program(_: list[str]) -> None:
 def behave(_: list[str]) -> None:
     Path("../tmp/scratch").write_text("x")
     _complain("scene.tif is not a raster. Give another.")
+
+
+def read_from_a_drive_that_hangs(arguments: list[str]) -> None:
+    """Be `geounet`, with a scene of which the second window never comes."""
+    from geounet_cli.main import main
+
+    from geounet.scene import raster
+
+    valid, reads = raster._valid, []
+
+    def hang_in_the_middle(*those: Any) -> Any:
+        reads.append(those)
+        if len(reads) > 2:
+            time.sleep(600)
+        return valid(*those)
+
+    raster._valid = hang_in_the_middle
+    main(arguments)
 
 
 def _complain(what: str) -> None:

@@ -1,7 +1,9 @@
 """A slice of what `make soak` tries: signals, full disks and bad sources in the middle of work."""
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +69,22 @@ def test_what_is_wrong_would_be_noticed(ground, nursery, tmp_path) -> None:
     other = type(job)("other", job.arguments, job.scenes)
     faults = rerun_faults(ground, other, sandbox, nursery)
     assert "run again: a_mask.tif is other than undisturbed" in faults
+
+
+def test_a_drive_that_hangs_ends_in_one_line(ground, nursery, tmp_path) -> None:
+    job, sandbox = ground.jobs["first"], tmp_path / "case"
+    ground.furnish(job, sandbox)
+    command = replace(
+        ground.command(job, sandbox),
+        arguments=(*job.arguments, "--read-timeout", "0.5"),
+        entry="fuzzing.planted:read_from_a_drive_that_hangs",
+    )
+    ended = nursery.run(command)
+    assert ended.status == 1, ended.err
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert re.search(r"a\.tif cannot be read at rows \d+–\d+, columns .*: nothing came for 0", line)
+    assert litter(sandbox, job) == []
+    assert rerun_faults(ground, job, sandbox, nursery) == []
 
 
 def test_a_kill_between_record_and_files_is_seen_as_incomplete(ground, nursery, tmp_path) -> None:
