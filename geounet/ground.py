@@ -189,7 +189,9 @@ class Ground:
         share = np.linspace(0, 1, 257)[:, None, None]
         between = (start + share * (end - start)).reshape(-1, 2)
         placed = self._to_plane(between).reshape(257, -1, 2)
-        return _cross(placed[:-1], placed[1:]).sum(axis=0) + _cross(placed[-1], placed[0])
+        # Edge by edge: else an area's last digits would depend on how many others are summed.
+        along = np.ascontiguousarray(_cross(placed[:-1], placed[1:]).T)
+        return along.sum(axis=1) + _cross(placed[-1], placed[0])
 
     def _to_plane(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take (col, row), (n, 2), to (x, y) on an equal-area plane, in metres."""
