@@ -234,6 +234,50 @@ class TestKilledRun:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_everything_is_on_the_disk_before_the_next_step(tmp_path, monkeypatch) -> None:
+    write_set(tmp_path)
+    told, fsync, replace, unlink = [], os.fsync, Path.replace, Path.unlink
+
+    def synced(handle: int) -> None:
+        told.append(("sync", Path(f"/proc/self/fd/{handle}").readlink().name))
+        fsync(handle)
+
+    def renamed(self: Path, target: Path) -> Path:
+        told.append(("rename", self.name))
+        return replace(self, target)
+
+    def removed(self: Path, **options: bool) -> None:
+        told.append(("remove", self.name))
+        unlink(self, **options)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    monkeypatch.setattr(Path, "unlink", removed)
+    write_set(tmp_path, {"_mask.tif": b"new"}, overwrite=True)
+    told = [step for step in told if not step[1].startswith(".") or step[0] == "sync"]
+    end = told.index(("remove", "a.json"))
+    assert {
+        ("sync", "a_mask.tif"), ("sync", "a.json"), ("sync", ".coming-and-going.json"),
+        ("sync", ".a.partial"),
+    } <= set(told[:end])  # fmt: skip
+    place = ("sync", tmp_path.name)
+    replaced = [("remove", f"a{suffix}") for suffix in sorted(FILES)]
+    steps = [place, *replaced, ("rename", "a_mask.tif"), place, ("rename", "a.json"), place]
+    assert told[end + 1 : end + 1 + len(steps)] == steps
+
+
+def test_a_disk_too_full_is_told_before_the_work(tmp_path, monkeypatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "480 MiB are needed, 3 MiB are free")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    said = r"full \(480 MiB are needed, 3 MiB are free\); free some"
+    with pytest.raises(OutputError, match=said):  # noqa: SIM117  the body must not run
+        with stage_set(tmp_path, "a", overwrite=False):
+            pytest.fail("the work was begun")
+    assert list(tmp_path.iterdir()) == []
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "set": write_set,
     "file": lambda out: write_file(out / "model.safetensors", b"weights"),

@@ -1,6 +1,7 @@
 """Windows to raster: order, bounds, errors, and a disk that is full."""
 
 import errno
+import os
 import resource
 import threading
 import time
@@ -190,3 +191,15 @@ def test_no_room_is_known_before_anything_is_predicted(tmp_path: Path, side, cap
         pytest.fail("it was opened")
     assert raised.value.errno == errno.EFBIG
     capfd.readouterr()  # GDAL says it on stderr too
+
+
+def test_how_much_room_is_needed_is_said_before_gdal_tries(tmp_path: Path, monkeypatch, capfd):
+    # 600 × 300 pixels are 2 × 1 blocks of 1 MiB each.
+    disk = os.statvfs_result((4096, 4096, 1000, 300, 300, 100, 100, 100, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+    canvas = open_canvas(tmp_path / "water.tif", grid(600, 300), dtype="float32", nodata=np.nan)
+    with pytest.raises(OSError, match="2 MiB are needed, 1 MiB are free") as error:
+        canvas.__enter__()
+    assert error.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
