@@ -41,16 +41,18 @@ def write_scene(path: Path, side: int) -> None:
     with rasterio.open(path, "w", **profile) as dst:
         for row in range(0, side, BLOCK):
             for col in range(0, side, BLOCK):
-                rows, cols = np.mgrid[row : row + BLOCK, col : col + BLOCK]
+                height, width = min(BLOCK, side - row), min(BLOCK, side - col)
+                rows, cols = np.mgrid[row : row + height, col : col + width]
                 waves = sum(
                     np.sin(rows * a + cols * b)
                     for a, b in ((0.011, 0.004), (0.003, -0.009), (0.031, 0.023), (-0.05, 0.07))
                 )
                 base = 1000 + 1e4 * (MEAN + STD * waves)
-                values = np.stack([base + np.roll(noise, 37 * i) for i in range(len(L2A))])
+                few = noise[:height, :width]
+                values = np.stack([base + np.roll(few, 37 * i) for i in range(len(L2A))])
                 dst.write(
                     np.clip(values, 1, 60_000).astype(np.uint16),
-                    window=Window(col_off=col, row_off=row, width=BLOCK, height=BLOCK),
+                    window=Window(col_off=col, row_off=row, width=width, height=height),
                 )
         dst.descriptions = L2A
         dst.scales, dst.offsets = [1e-4] * len(L2A), [-0.1] * len(L2A)
