@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from geounet.outputs import EVALUATION, sha256_of
-from geounet.scene import Scene, without_query
+from geounet.scene import Scene, is_there, without_query
 from geounet.scene.remote import is_remote
 
 _ARCHIVED = re.compile(r"/vsi(?:zip|tar|gzip)/(?:\{(?P<archive>.*)\}|(?P<path>[^{].*))")
@@ -37,7 +37,7 @@ def describe_inputs(scene: Scene, others: Sequence[str | Path | None]) -> dict[s
     described = scene.describe()
     bands = [{**band, "resampled": None} for band in described["bands"]]  # not of the file
     found = [_file(path) for path in scene.files()]
-    besides = [_file(str(path)) for path in others if path is not None and Path(path).is_file()]
+    besides = [_file(str(path)) for path in others if path is not None and _is_file(path)]
     files = {json.dumps(file): file for file in (*found, *besides)}  # of an archive just once
     return {
         "files": list(files.values()),
@@ -52,10 +52,14 @@ def _file(path: str) -> dict[str, Any]:
     if not is_remote(path):
         match = _ARCHIVED.match(path)
         own = Path((match["archive"] or match["path"]) if match else path)
-        if there := next((place for place in (own, *own.parents) if place.is_file()), None):
+        if there := next((place for place in (own, *own.parents) if _is_file(place)), None):
             found = there.stat()
             return {"name": there.name, "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
     return {"name": without_query(path)}
+
+
+def _is_file(path: str | Path) -> bool:
+    return is_there(str(path)) and Path(path).is_file()
 
 
 def known_by_address(inputs: Mapping[str, Any]) -> bool:

@@ -197,7 +197,9 @@ def run_scenes(
             summary.add(outcome)
             yield outcome
         complete = True
-    except KeyboardInterrupt:
+    except GeneratorExit:
+        raise  # who asked for outcomes wants no more
+    except BaseException:  # libraries make other errors of a Ctrl-C
         logger.info("%s", summary.how_to_go_on())
         raise
     finally:
