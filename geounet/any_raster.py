@@ -140,6 +140,11 @@ class AnyRaster:
         if text not in self.notes:
             self.notes.append(text)
 
+    def inform(self, text: str) -> None:
+        """Note something for the record that is no reason to worry."""
+        logger.info("%s: %s", self.source, text)
+        self.notes.append(text)
+
     @property
     def own(self) -> Quantity | None:
         """What geounet wrote into it; None where that is not known."""

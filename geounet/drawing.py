@@ -25,7 +25,14 @@ from geounet.any_raster import (
 from geounet.classes import LAND_WATER
 from geounet.cog import PROBABILITY_STEPS, blocks
 from geounet.errors import OutputError, SceneError
-from geounet.flags import CoastFlags, FlagWriter, PixelCounts, cloud_note, describe_clouds
+from geounet.flags import (
+    CoastFlags,
+    FlagWriter,
+    PixelCounts,
+    cloud_note,
+    describe_clouds,
+    earlier_clouds_note,
+)
 from geounet.formats import VectorOptions
 from geounet.line_options import LineOptions
 from geounet.outputs import FORMAT, Stage, existing_files, stage_set
@@ -133,6 +140,8 @@ def draw_coastline(
             clouds = describe_clouds(raster, drawn.pixels, coast)
             if note := cloud_note(clouds):
                 raster.warn(note)
+            elif raster.quality is None and raster.record:
+                raster.inform(earlier_clouds_note(raster.record))
             record.update(_record(raster, settings, options, drawn) | {"clouds": clouds})
             record["timings"] = {"total": round(time.perf_counter() - start, 3)}
             if settings.report:

@@ -1,7 +1,7 @@
 """Which stretches of a coastline a cloud may have drawn, and how much of a scene is under cloud."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,9 @@ INWARD = 1e-6
 LONG_PX = 1.5
 """No two vertices of a contour are farther apart, in pixels, unless some between are left out."""
 CLOUD = (CloudClass.CLOUD_MEDIUM, CloudClass.CLOUD_HIGH, CloudClass.CIRRUS)
+
+NO_CLOUDS = "nothing says where clouds are; --cloud-mask does"
+"""Of a scene of which that is not known: `cloud_suspect` is null on its lines."""
 
 
 class Clouded(Protocol):
@@ -309,3 +312,24 @@ def cloud_note(clouds: dict[str, Any]) -> str | None:
         said += f"; {cirrus:.2%} is cirrus"
         said += ", which --cloud-cirrus masks too" if masked else ""
     return said
+
+
+def earlier_clouds_note(record: Mapping[str, Any]) -> str:
+    """Return what to say of clouds over a raster of ours that is drawn again without a mask.
+
+    Args:
+        record: Of the result that the raster is of.
+    """
+    clouds = record.get("clouds")
+    if not isinstance(clouds, dict) or not clouds.get("source"):
+        return NO_CLOUDS
+    said = [
+        f"{clouds[key]:.1%} of the {what}"
+        for key, what in (("share_of_scene", "scene under"), ("share_of_coast", "coast near"))
+        if isinstance(clouds.get(key), float)
+    ]
+    had = f", which had {' and '.join(said)} cloud" if said else ""
+    return (
+        f"clouds are not looked at again, and cloud_suspect is not known; they were in the result "
+        f"that the raster is of{had} by {clouds['source']}: give that as --cloud-mask"
+    )

@@ -28,6 +28,7 @@ from geounet.cog import (
 )
 from geounet.errors import SceneError
 from geounet.flags import (
+    NO_CLOUDS,
     CoastFlags,
     FlagWriter,
     PixelCounts,
@@ -127,8 +128,8 @@ def write_products(
     if note := cloud_note(clouds):
         scene.warn(note)
     elif scene.quality is None:
-        # The record says so too: its `clouds` have no source.
-        logger.info("%s: nothing says where clouds are; --cloud-mask does", scene.source)
+        logger.info("%s: %s", scene.source, NO_CLOUDS)
+        scene.notes.append(NO_CLOUDS)
     return clouds
 
 

@@ -95,3 +95,34 @@ def test_a_level_of_the_water_without_its_datum_is_refused(geounet, scene, tmp_p
     run = geounet("baseline", scene, "--out", tmp_path / "out", *OPTIONS, "--water-level", "1.2")
     assert run.status == 1
     assert "--level-datum" in run.complaint
+
+
+UNSAID = "nothing says where clouds are; --cloud-mask does"
+
+
+def test_that_clouds_are_not_known_is_in_the_record_and_in_what_is_drawn_of_it(
+    geounet, scene, tmp_path
+) -> None:
+    run = geounet("baseline", scene, "--out", tmp_path / "out", *OPTIONS)
+    assert json.loads(Path(run.out.strip()).read_text())["notes"].count(UNSAID) == 1
+    again = geounet("coastline", tmp_path / "out" / "coast_mask.tif", "--out", tmp_path / "again")
+    assert again.err == f"{tmp_path / 'out' / 'coast_mask.tif'}: {UNSAID}\n"
+    assert json.loads(Path(again.out.strip()).read_text())["notes"] == [UNSAID]
+
+
+def test_a_line_drawn_again_tells_of_the_clouds_of_the_first(geounet, scene, tmp_path) -> None:
+    with rasterio.open(scene) as src:
+        grid = {"crs": src.crs, "transform": src.transform, "height": 30, "width": 40}
+    cloud = tmp_path / "cloud.tif"
+    with rasterio.open(cloud, "w", driver="GTiff", count=1, dtype="uint8", **grid) as dst:
+        dst.write(np.repeat([[1] * 10 + [0] * 30], 30, axis=0).astype(np.uint8), 1)
+    options = ("--cloud-mask", cloud)
+    geounet("baseline", scene, "--out", tmp_path / "out", *OPTIONS, *options)
+    mask = tmp_path / "out" / "coast_mask.tif"
+    again = geounet("coastline", mask, "--out", tmp_path / "again")
+    (note,) = json.loads(Path(again.out.strip()).read_text())["notes"]
+    assert "had 25.0% of the scene under and 0.0% of the coast near cloud" in note
+    assert "by --cloud-mask (cloud.tif)" in note
+    masked = geounet("coastline", mask, "--out", tmp_path / "masked", *options)
+    notes = json.loads(Path(masked.out.strip()).read_text())["notes"]
+    assert not any("not known" in said for said in notes)
