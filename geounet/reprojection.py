@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 DEGREES_STEP = 1e-7
 """To which coordinates in degrees are rounded: a centimetre."""
+LATTICE = 33
+"""Points along each side of a grid at which a CRS is tried for seams."""
+MOST_BEND = 0.25
+"""How far the middle of an edge of that lattice may lie off, as a share of the edge."""
 LEAST_PX = 0.5
 """Edges so short are not divided, whatever the CRS does: at a pole there would be no end to it."""
 
@@ -37,6 +41,9 @@ class Reprojection:
             geobox: The grid, in `source`.
             whole: Whether longitudes go on past 180° where the grid does, so that nothing is torn,
                 and polygons are made valid; else they are as `split_at_180` takes them.
+
+        Raises:
+            OutputError: The CRS has a seam or a pole within the grid, where shapes would be torn.
         """
         self._name = target.to_string() if target.to_epsg() else target.name
         self._transformer = transformer(source, target)
@@ -50,6 +57,31 @@ class Reprojection:
             height, width = geobox.shape
             middle = geobox.transform @ (width / 2, height / 2)
             self._middle = float(self._transformer.transform(*middle)[0])
+        if whole and not same:
+            self._refuse_seams(geobox)
+
+    def _refuse_seams(self, geobox: GeoBox) -> None:
+        """Raise where neighbours in the grid are no neighbours in the CRS."""
+        height, width = geobox.shape
+        # Every other point is the middle of an edge between its neighbours.
+        col, row = np.meshgrid(
+            np.linspace(0, width, 2 * LATTICE - 1), np.linspace(0, height, 2 * LATTICE - 1)
+        )
+        a, b, c, d, e, f, *_ = geobox.transform
+        moved = self._move(
+            np.column_stack(((a * col + b * row + c).ravel(), (d * col + e * row + f).ravel()))
+        )
+        if not np.isfinite(moved).all():
+            return  # told of the shape that has no place there, if one lies so
+        places = (moved[:, 0] + 1j * moved[:, 1]).reshape(col.shape)
+        for lines in (places[::2], places[:, ::2].T):
+            start, middle, end = lines[:, :-2:2], lines[:, 1::2], lines[:, 2::2]
+            off = np.abs(middle - (start + end) / 2)
+            if (off > MOST_BEND * np.abs(end - start)).any():
+                raise OutputError(
+                    f"{self._name} has a seam or a pole within the scene: lines would be torn. "
+                    "Give another --crs, or leave it out for the scene's own."
+                )
 
     def __call__(self, shapes: Geometries) -> Geometries:
         """Return the shapes in the new CRS.

@@ -77,6 +77,23 @@ def test_a_crs_without_a_place_for_the_scene_is_refused() -> None:
         Reprojection(UTM60, gnomonic, FIJI)(shapes([(800_000, 8_170_000), (840_000, 8_150_000)]))
 
 
+POLAR = GeoBox((400, 400), Affine(1000, 0, -200_000, 0, -1000, 200_000), "EPSG:3413")
+
+
+@pytest.mark.parametrize(
+    ("grid", "epsg"), [(FIJI, 6933), (FIJI, 3857), (POLAR, 3857), (POLAR, 6933), (POLAR, 4326)]
+)
+def test_a_crs_with_a_seam_or_a_pole_in_the_scene_is_refused(grid, epsg) -> None:
+    source = CRS.from_user_input(str(grid.crs))
+    with pytest.raises(OutputError, match="seam or a pole within the scene"):
+        Reprojection(source, CRS.from_epsg(epsg), grid)
+
+
+@pytest.mark.parametrize("epsg", [4326, 3832, 3460])
+def test_a_crs_whose_seam_is_elsewhere_takes_a_scene_astride_180(epsg) -> None:
+    Reprojection(UTM60, CRS.from_epsg(epsg), FIJI)
+
+
 def test_a_line_across_180_becomes_two_that_meet_there() -> None:
     near = shapes([(170, 0), (175, 5)])
     jumping, going_on = shapes([(179, 10), (-179, 12), (-178, 12)]), shapes([(179, 10), (181, 12)])
