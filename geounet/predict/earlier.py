@@ -123,8 +123,8 @@ def _shown(value: Any) -> str:
 def damage_of(record_path: Path, record: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the files of a result, by size and hash; None where nothing is.
 
-    All of them are read, as fast as SHA-256 is, about a gigabyte in a second. What `evaluate` added
-    does not count.
+    All of them are read, as fast as SHA-256 is, about half a gigabyte in a second. What `evaluate`
+    added does not count.
     """
     try:
         listed = {f: (said["bytes"], said["sha256"]) for f, said in record["files"].items()}
