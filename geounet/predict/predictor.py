@@ -150,8 +150,10 @@ class Predictor:
             check_multiple("--window", settings.window, self._header.stride)
         device = choose_device(settings.device)
         precision = choose_precision(settings.precision, device)
-        # What another precision costs is measured on every scene.
-        self._exact = None if precision == "fp32" else self._ready(deepcopy(network), device)
+        self._exact = None
+        if precision != "fp32":  # what another one costs is measured on every scene
+            self._exact = self._ready(network, device)
+            network = deepcopy(network)  # its batch normalisations are folded by now
         self._engine = self._ready(network, device, precision)
         self._device_kind: Device = "cpu" if device == "cpu" else "cuda"
 
