@@ -15,10 +15,8 @@ from scipy.ndimage import binary_erosion
 from geounet.coastline import LineSweep
 from geounet.contours import cut_strips, trace
 from geounet.distances import Coordinates, Pieces, nearest_on, points_along
-from geounet.products import log_odds
+from geounet.vector_layers import MEASURED_LEVEL, log_odds
 
-LEVEL = 0.5
-"""Probability of water at which the line is drawn."""
 STRAY_PX = 5.0
 """A line further than this from the other one has none to match it, as in `evaluate`."""
 
@@ -94,7 +92,7 @@ def measure_lines(
     """
     truth = _trace(np.where(known, water, np.nan).astype(np.float64), level=0.5)
     # Where products draw it: in log-odds, in which it is a straight way from pixel to pixel.
-    drawn = _trace(log_odds(LEVEL)(p_water), level=0.0)
+    drawn = _trace(log_odds(MEASURED_LEVEL)(p_water), level=0.0)
     counted = np.asarray(binary_erosion(known, np.ones((3, 3)), border_value=0))
     size = np.array([res_m[0], -res_m[1]])
     here, there = (line.transformed(lambda pixels: pixels * size) for line in (drawn, truth))

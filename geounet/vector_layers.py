@@ -41,6 +41,9 @@ from geounet.water_bodies import LAKE, SEA, UNKNOWN, WaterBodies, read_sea
 SUREST = 1e-4
 """Probability below which, and above 1 - which, a line is placed as if it were this."""
 
+MEASURED_LEVEL = 0.5
+"""Probability at which lines are drawn whose `position_u95_m` a training measures."""
+
 LEAST_CACHE = 16 * 2**20
 """Bytes that GDAL may keep of a raster that is contoured, however small its blocks are."""
 
@@ -141,7 +144,7 @@ def write_vectors(
     """
     level, time = line_level(field, options), output_time(scene.time)
     common = {"level": level, "model": None, **attributes}
-    if level != field.level:
+    if level != MEASURED_LEVEL:
         common["position_u95_m"] = None  # of another line
     convert = None
     if field.quantity == "probability":

@@ -63,6 +63,8 @@ def test_when_all_are_short_that_is_said(tmp_path, values, caplog) -> None:
 def test_how_sure_a_line_is_belongs_to_the_level_it_was_measured_at(tmp_path, values) -> None:
     at_mask = read(make_products(tmp_path / "one", values), "coastline")
     assert set(at_mask.position_u95_m) == {4.5}
+    of_another_mask = read(make_products(tmp_path / "mask", values, level=0.3), "coastline")
+    assert of_another_mask.position_u95_m.isna().all()
     options = LineOptions(level=0.3)
     out = make_products(tmp_path / "two", values, lines=options)
     lines = read(out, "coastline")
