@@ -66,6 +66,8 @@ def picture() -> Element:
     )
 
 
+CASING_COLOR = "#222222"
+"""Under the dashes of coast near cloud."""
 WIDE_EDGE_MM = 2.2
 """Of the pale band along a blurred edge, on paper and screen."""
 
@@ -90,7 +92,12 @@ def coast_line(
         "joinstyle": "round",
     }  # fmt: skip
     band = {**plain, "line_color": _rgba(color, 110), "line_width": f"{WIDE_EDGE_MM:g}"}
-    casing = {**plain, "line_color": _rgba("#222222", 255), "line_width": "1.3", "capstyle": "flat"}
+    casing = {
+        **plain,
+        "line_color": _rgba(CASING_COLOR, 255),
+        "line_width": "1.3",
+        "capstyle": "flat",
+    }
     dashes = {
         **casing, "line_color": _rgba(suspect_color, 255), "line_width": "0.8",
         "use_custom_dash": "1", "customdash": "2;1.5",

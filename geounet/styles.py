@@ -11,12 +11,20 @@ from geounet.classes import LabelClass
 
 Quantity = Literal["probability", "index", "mask"]
 
-LINE_COLOR, SUSPECT_COLOR = "#d62728", "#7f7f7f"
+LINE_COLOR = "#d62728"
 NEAR_CLOUD_COLOR = "#ffd92f"
 """Of the dashes on black that coast near cloud has in QGIS, where lines have one colour."""
 WATER_COLOR, LAND_COLOR = "#1f77b4", "#decba4"
 AREA_ALPHA = 80
 """Of 255: the picture below areas is to be seen."""
+
+SEAWARD_COLORS = ("#4393c3", "#053061")
+LANDWARD_COLORS = ("#d6604d", "#67001f")
+"""Of what lies towards the sea of something else, or went there, and of what lies landwards: near,
+far. Land gained is blue and land lost red, as in most maps of shoreline change."""
+GAINED_COLOR, LOST_COLOR = "#2166ac", "#b2182b"
+SEAWARD_COLORMAP = "RdBu"
+"""The same in matplotlib, for metres of which + is towards the sea; on grey, as 0 is white."""
 
 WIDE_EDGE_PX = 3.0
 """An edge this wide, in pixels of the scene, is drawn as a blurred one: across a sharp shore the

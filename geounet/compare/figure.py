@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from geounet.compare.areas import Changes
 from geounet.compare.common import CommonGround
 from geounet.compare.movement import Movement
-from geounet.compare.styles import GAINED, LOST
 from geounet.distances import Coordinates
 from geounet.figure import as_written, save_png
+from geounet.styles import GAINED_COLOR, LOST_COLOR, SEAWARD_COLORMAP
 from geounet.vectors import Geometries
 
 _BINS = 61
 _LEAST_KM = 0.2
-SHOWN = 90
-"""Percent of movements within the colours; those of ponds that found another are beyond."""
+SHOWN = 98
+"""Percent of movements within colours and axis; those of ponds that found another are beyond."""
 
 
 def draw_comparison(
@@ -56,14 +56,14 @@ def draw_comparison(
     most = float(np.percentile(np.abs(value[known]), SHOWN)) if known.any() else 0.0
     most = most or 1.0
     where.set_facecolor("0.93")
-    for kind, color in (("gained", GAINED), ("lost", LOST)):
+    for kind, color in (("gained", GAINED_COLOR), ("lost", LOST_COLOR)):
         if changes is not None and (changes.kind == kind).any():
             _draw_areas(where, changes.polygons[changes.kind == kind], common, color)
     stretches = stretches_of(movement) / 1000
     where.add_collection(LineCollection(list(stretches[~known]), colors="k", linewidths=1.2))
     colored = LineCollection(
         list(stretches[known]),
-        cmap="RdBu_r" if signed else "viridis",
+        cmap=SEAWARD_COLORMAP if signed else "viridis",
         norm=Normalize(-most if signed else 0.0, most),
         linewidths=2.2,
     )
@@ -73,14 +73,14 @@ def draw_comparison(
     said = "moved, + towards the sea" if signed else "apart"
     said += ", at one level of water" if movement.corrected else ""
     where.set(xlabel="km east", ylabel="km north", aspect="equal")
-    where.set_title("orange: land gained, blue: land lost, black: no partner", fontsize=9)
+    where.set_title("blue: land gained, red: land lost, black: no partner", fontsize=9)
     figure.colorbar(colored, ax=where, label=f"m {said}", shrink=0.8, extend="both")
 
-    shown = np.clip(value[known & counted], -most, most)
+    shown, weight = value[known & counted], movement.points.step[known & counted] / 1000
     how_far.hist(
         shown,
         bins=np.linspace(-most if signed else 0.0, most, _BINS),
-        weights=movement.points.step[known & counted] / 1000,
+        weights=weight,
         color="0.45",
     )
     if len(shown):
@@ -93,8 +93,20 @@ def draw_comparison(
             how_far.axvline(side * float(np.median(u95)), color="0.2", linestyle=":")
         how_far.set_title("dotted: 95 % of the errors of both lines", fontsize=9)
     how_far.axvline(0, color="0.2", linewidth=0.8)
-    how_far.set(xlabel=f"m {said} (outermost bins: and more)", ylabel="km of coast")
+    how_far.set(xlabel=f"m {said}{_beyond(shown, weight, most)}", ylabel="km of coast")
     save_png(figure, path, dpi=110)
+
+
+def _beyond(value: NDArray[np.float64], km: NDArray[np.float64], most: float) -> str:
+    """Return what is said of movements that the axis does not reach, in metres."""
+    beyond = np.abs(value) > most
+    if not beyond.any():
+        return ""
+    low, high = value[beyond].min(), value[beyond].max()
+    upto = (
+        f"{high:+.0f}" if low > 0 else f"{low:+.0f}" if high < 0 else f"{low:+.0f} and {high:+.0f}"
+    )
+    return f"\n{km[beyond].sum():.2f} of {km.sum():.2f} km lie beyond, up to {upto} m"
 
 
 def stretches_of(movement: Movement) -> NDArray[np.float64]:

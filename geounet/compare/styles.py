@@ -3,12 +3,10 @@
 from xml.etree.ElementTree import Element, SubElement
 
 from geounet import qgis
+from geounet.styles import GAINED_COLOR, LANDWARD_COLORS, LOST_COLOR, SEAWARD_COLORS
 
-GAINED, LOST = "#b35806", "#2166ac"
-"""Land is warm and water blue, as everywhere here; both are told apart by who sees no red or
-green."""
 ALPHA = 190
-SHADES = ("#053061", "#4393c3", "#bdbdbd", "#f4a582", "#b2182b")
+SHADES = (*reversed(LANDWARD_COLORS), "#bdbdbd", *SEAWARD_COLORS)
 """From far landwards to far seawards."""
 
 
@@ -17,7 +15,7 @@ def change_style() -> Element:
     renderer = Element("renderer-v2", type="RuleRenderer")
     rules = SubElement(renderer, "rules", key="all")
     symbols = SubElement(renderer, "symbols")
-    kinds = (("gained", GAINED, "land gained"), ("lost", LOST, "land lost"))
+    kinds = (("gained", GAINED_COLOR, "land gained"), ("lost", LOST_COLOR, "land lost"))
     for number, (kind, color, label) in enumerate(kinds):
         SubElement(
             rules, "rule", key=kind, symbol=str(number), label=label, filter=f"\"kind\" = '{kind}'"

@@ -15,13 +15,18 @@ from geounet.distances import Coordinates, Matches, Points
 from geounet.evaluate.line_scores import LineErrors
 from geounet.layers import LayerWriter, embed_styles, output_time
 from geounet.outputs import stage_file
+from geounet.styles import LANDWARD_COLORS, SEAWARD_COLORS
 from geounet.vectors import crs_of
 
 LAYER = "errors"
 STRETCH = 10
 """Points in a stretch of line: shorter ones make large files, longer ones hide what is local."""
 EDGES_PX = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
-COLORS = ("#543005", "#a6611a", "#dfc27d", "#4dac26", "#92c5de", "#4393c3", "#053061")
+COLORS = (
+    *(LANDWARD_COLORS[1], LANDWARD_COLORS[0], "#f4a582"),
+    "#4dac26",
+    *("#92c5de", SEAWARD_COLORS[0], SEAWARD_COLORS[1]),
+)
 """From far on the land side by near to far on the water side."""
 ALONE = {"extra": "#d01c8b", "missed": "#000000"}
 

@@ -14,6 +14,7 @@ from geounet.evaluate.line_scores import LineErrors
 from geounet.evaluate.scores import Evaluation
 from geounet.figure import as_written, save_png
 from geounet.outputs import stage_file
+from geounet.styles import SEAWARD_COLORMAP
 
 BINS = 81
 
@@ -28,6 +29,7 @@ def draw_errors(evaluation: Evaluation, path: Path) -> None:
     figure = Figure(figsize=(14, 6.5), layout="constrained")
     often, where = figure.subplots(1, 2, width_ratios=(1, 1.5))
     _draw_histogram(often, errors)
+    where.set_facecolor("0.85")  # small distances are nearly white
     shown = _draw_map(where, errors)
     if shown is not None:
         label = "metres, + towards water" if errors.signed else "metres"
@@ -99,7 +101,8 @@ def _draw_map(axes: Axes, errors: LineErrors) -> PathCollection | None:
     limit = _limit(errors, 95)
     return axes.scatter(
         x, y, c=signed[order], s=7, linewidths=0, vmax=limit,
-        vmin=-limit if errors.signed else 0, cmap="RdYlBu" if errors.signed else "viridis_r",
+        vmin=-limit if errors.signed else 0,
+        cmap=SEAWARD_COLORMAP if errors.signed else "viridis_r",
     )  # fmt: skip
 
 

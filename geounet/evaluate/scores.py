@@ -1,7 +1,8 @@
 """Scores of a prediction: how many pixels agree with the truth, and how far lines are from it."""
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -49,6 +50,11 @@ from geounet.vectors import (
 
 FORMAT = 1
 """Of the scores as JSON."""
+
+logger = logging.getLogger(__name__)
+
+MOSTLY = 0.5
+"""Share of a line that has to match; of less, the figures are hardly of one coast."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +221,8 @@ def _score(
     )
     side_from = "reference" if directed else "prediction" if prediction.directed else None
     lines = errors.record(seed=settings.seed)
+    if note := _chance_note(lines, settings.max_distance, reach):
+        logger.warning("%s: %s.", prediction.name, note)
     missed = {name: lines["truth"][name] for name in ("matched_m", "unmatched_m", "matched_share")}
     scores = {
         **_record(prediction, references, settings),
@@ -237,6 +245,21 @@ def _score(
         },
     }
     return Evaluation(scores, errors)
+
+
+def _chance_note(lines: Mapping[str, Any], max_distance: float, reach_m: float) -> str | None:
+    """Return what to say of two lines that hardly match; None where they do."""
+    shares = [lines[way]["matched_share"] for way in ("predicted", "truth")]
+    known = [share for share in shares if share is not None]
+    if not known or min(known) >= MOSTLY:
+        return None
+    here, there = ("nothing" if share is None else f"{share:.1%}" for share in shares)
+    return (
+        f"{here} of the predicted line and {there} of the reference have the other within "
+        f"{max_distance:g} pixels ({reach_m:.3g} m): where little matches, distances are of pairs "
+        "that met by chance. Check that both show the same coast at the same time, or give a "
+        "longer --max-distance"
+    )
 
 
 def _beside(

@@ -20,20 +20,24 @@ from bokeh.models.annotations import Span, Whisker
 from bokeh.plotting import figure
 
 from geounet.classes import LAND, WATER
+from geounet.qgis import CASING_COLOR
 from geounet.result_page.lines import ATTRIBUTES, Lines
 from geounet.result_page.pictures import WIDE_COLOR, Pictures, as_address, data_aspect
 from geounet.result_page.pixels import Histogram
 from geounet.result_page.result import Result, View
-from geounet.styles import LINE_COLOR, SUSPECT_COLOR
+from geounet.styles import LINE_COLOR, NEAR_CLOUD_COLOR
 from geounet.vectors import crs_of
 
+CASING = "casing"
+"""Black under the dashes of coast near cloud, which is barred as in QGIS."""
 MASK_ALPHA, FIELD_ALPHA = 0.45, 0.7
 LINE_STYLES = {
     "certain": (LINE_COLOR, "solid", 1.6),
     "wide": (WIDE_COLOR, "dotdash", 2.4),
-    "suspect": (SUSPECT_COLOR, "dashed", 2.0),
+    "suspect": (NEAR_CLOUD_COLOR, "8 5", 2.4),
+    CASING: (CASING_COLOR, "solid", 4.0),
 }
-"""Which lines → colour, dashes, width in pixels of the screen."""
+"""Which lines → colour, dashes, width in pixels of the screen; the last lies under those before."""
 NOT_KNOWN = "not known"
 
 
@@ -94,6 +98,11 @@ def _draw_lines(plot: Any, view: View, lines: Lines) -> None:
             xs.append(x.tolist())
             ys.append(y.tolist())
         source = ColumnDataSource({"xs": xs, "ys": ys, **tip_texts(part)})
+        if name == "suspect":
+            under, _, wider = LINE_STYLES[CASING]
+            plot.multi_line(
+                "xs", "ys", source=source, name=CASING, line_color=under, line_width=wider
+            )
         line = plot.multi_line(
             "xs", "ys", source=source, name=name,
             line_color=color, line_dash=dash, line_width=width,

@@ -14,11 +14,11 @@ from rasterio.enums import Resampling
 
 from geounet.classes import IGNORE, LabelClass
 from geounet.cog import rgb
-from geounet.qgis import PROBABILITY_RAMP
+from geounet.qgis import CASING_COLOR, PROBABILITY_RAMP
 from geounet.result_page.lines import Lines
 from geounet.result_page.pixels import read_field
 from geounet.result_page.result import Result, View
-from geounet.styles import LINE_COLOR, SUSPECT_COLOR
+from geounet.styles import LINE_COLOR, NEAR_CLOUD_COLOR
 
 CRISP_SIDE = 1000
 """Smaller pictures are shown with several pixels for one, so that a browser does not blur them."""
@@ -131,9 +131,15 @@ def draw_quicklook(result: Result, lines: Lines | None, path: Path) -> None:
         axes.imshow(_outline(result, view), **shown)
     if lines is not None and lines.drawn is not None:
         suspect = lines.drawn["cloud_suspect"] == 1
-        for chosen, color in ((~suspect, LINE_COLOR), (suspect, SUSPECT_COLOR)):
+        for chosen, color, width, dashes in (
+            (~suspect, LINE_COLOR, 1.3, "solid"),
+            (suspect, CASING_COLOR, 2.6, "solid"),
+            (suspect, NEAR_CLOUD_COLOR, 1.4, (0, (4, 3))),
+        ):
             vertices = [np.asarray(one.coords) for one in lines.drawn.geometry[chosen]]
-            axes.add_collection(LineCollection(vertices, colors=color, linewidths=1.3))
+            axes.add_collection(
+                LineCollection(vertices, colors=color, linewidths=width, linestyles=dashes)
+            )
     axes.set(xlim=(left, right), ylim=(bottom, top))
     FigureCanvasAgg(figure)
     figure.savefig(path, metadata={"Software": None}, transparent=True)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from geounet.figure import save_png
+from geounet.styles import SEAWARD_COLORMAP
 from geounet.transects.casting import Transects
 from geounet.transects.rates import Trend, confidence_band
 
@@ -117,11 +118,13 @@ def draw_overview(transects: Transects, rates: pd.DataFrame, path: Path) -> None
     most = float(np.abs(value[known]).max()) if known.any() else 1.0
     norm = Normalize(-most or -1.0, most or 1.0)
     where.add_collection(LineCollection(list(segments[~known]), colors="0.75", linewidths=1))
-    colored = LineCollection(list(segments[known]), cmap="RdBu", norm=norm, linewidths=1.8)
+    colored = LineCollection(
+        list(segments[known]), cmap=SEAWARD_COLORMAP, norm=norm, linewidths=1.8
+    )
     colored.set_array(value[known])
     where.add_collection(colored)
     tips = segments[known, 1]
-    where.scatter(*tips.T, c=value[known], cmap="RdBu", norm=norm, s=22, edgecolors="0.4",
+    where.scatter(*tips.T, c=value[known], cmap=SEAWARD_COLORMAP, norm=norm, s=22, edgecolors="0.4",
                   linewidths=0.4, zorder=3)  # fmt: skip
     base = transects.plane.place(transects.origin) / 1000
     for part in np.unique(transects.baseline):
@@ -141,7 +144,7 @@ def draw_overview(transects: Transects, rates: pd.DataFrame, path: Path) -> None
     bounded = np.isfinite(low) & np.isfinite(high)
     along.axhline(0, color="0.6", linewidth=0.8)
     along.vlines(axis[bounded], low[bounded], high[bounded], color="0.75", linewidth=1)
-    along.scatter(axis[known], value[known], c=value[known], cmap="RdBu", norm=norm, s=18,
+    along.scatter(axis[known], value[known], c=value[known], cmap=SEAWARD_COLORMAP, norm=norm, s=18,
                   edgecolors="0.4", linewidths=0.4, zorder=3)  # fmt: skip
     along.set(xlabel="transect", ylabel="m/year, with 95 % interval", title=said.capitalize())
     if not known.any():

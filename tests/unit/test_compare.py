@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,10 +17,13 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
 from geounet.classes import LAND_WATER
-from geounet.compare import CompareSettings, compare_states
+from geounet.compare import CompareSettings, compare_states, figure
 from geounet.compare.overlay import OFF_CENTRE, overlay
+from geounet.compare.styles import change_style, movement_style
 from geounet.errors import GeounetError
+from geounet.evaluate import error_layer
 from geounet.outputs import stage_set
+from geounet.styles import SEAWARD_COLORMAP
 
 UTM = 32630
 CENTRE = (500_000.0, 5_000_000.0)
@@ -463,3 +467,39 @@ def test_a_length_in_the_wrong_unit_is_said_to_be_one(tmp_path, options) -> None
     b = write_water(tmp_path / "b.gpkg", [disc(1030)])
     with pytest.raises(GeounetError, match="Give a shorter --max-distance, or --step"):
         compared(a, b, tmp_path / "out", **options)
+
+
+def rgb_of(text: str) -> tuple[int, int, int]:
+    red, green, blue, *_ = (int(one) for one in text.split(","))
+    return red, green, blue
+
+
+def test_what_lies_seawards_is_blue_and_what_lies_landwards_red_everywhere() -> None:
+    found = {}
+    for style in (movement_style(10), change_style(), error_layer._style(10, signed=True)):
+        symbols = {
+            one.get("name"): next(
+                rgb_of(option.get("value"))
+                for option in one.iter("Option")
+                if option.get("name") in {"line_color", "color"}
+            )
+            for one in style.iter("symbol")
+        }
+        found |= {rule.get("label"): symbols[rule.get("symbol")] for rule in style.iter("rule")}
+    seaward = [color for label, color in found.items() if label.startswith("seaward")]
+    landward = [color for label, color in found.items() if label.startswith("landward")]
+    seaward += [found["land gained"], found["20 to … m"], found["10 to 20 m"]]
+    landward += [found["land lost"], found["… to -20 m"], found["-20 to -10 m"]]
+    assert len(seaward) == len(landward) == 5
+    assert all(blue > red for red, _, blue in seaward)
+    assert all(red > blue for red, _, blue in landward)
+    low, high = (matplotlib.colormaps[SEAWARD_COLORMAP](end) for end in (0.0, 1.0))
+    assert low[0] > low[2]
+    assert high[2] > high[0]
+
+
+def test_what_the_axis_of_a_figure_does_not_reach_is_said() -> None:
+    moved, km = np.array([1.0, -30, 80, 2]), np.array([0.5, 0.25, 0.25, 1])
+    assert figure._beyond(moved, km, 100) == ""
+    assert figure._beyond(moved, km, 50) == "\n0.25 of 2.00 km lie beyond, up to +80 m"
+    assert figure._beyond(moved, km, 10) == "\n0.50 of 2.00 km lie beyond, up to -30 and +80 m"

@@ -1,6 +1,7 @@
 """Evaluations of whole results: which lines count, files of every format, figure and layer."""
 
 import json
+import re
 from pathlib import Path
 
 import geopandas
@@ -360,3 +361,17 @@ def test_the_ground_around_lines_of_anyone_is_no_border_that_cuts_a_reference(tm
     lines = evaluate_prediction(Path(circles[0]), circles[1:], settings)["lines"]
     assert lines["predicted"]["metres"]["mean"] == pytest.approx(20, abs=0.05)
     assert lines["predicted"]["matched_m"] == pytest.approx(2000 * np.pi, rel=1e-3)
+
+
+@pytest.mark.parametrize(("offset", "is_said"), [(20.0, False), (90.0, True)])
+def test_that_a_reference_hardly_matches_is_warned_of(tmp_path, caplog, offset, is_said) -> None:
+    result = write_result(tmp_path / "out", west_is_water(), [coast(offset), ISLET])
+    reference = write_lines(tmp_path / "truth.fgb", [coast(0), ISLET])
+    evaluate_prediction(result, [reference], EvaluateSettings())
+    said = [one.getMessage() for one in caplog.records if "by chance" in one.getMessage()]
+    assert bool(said) == is_said
+    if is_said:  # of six kilometres of coast and the islet, the islet alone matches
+        share = 100 * ISLET.length / (ISLET.length + 6000)
+        found = [float(one) for one in re.findall(r"([\d.]+)% of the", said[0])]
+        assert found == pytest.approx([share, share], abs=2)
+        assert "within 5 pixels (50 m)" in said[0]

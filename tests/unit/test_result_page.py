@@ -221,7 +221,7 @@ def test_suspect_and_wide_stretches_are_lines_of_their_own(tmp_path):
     pyogrio.write_dataframe(three, result.lines, layer="coastline", driver="GPKG")
     text = page_of(result)
     drawn = json.dumps(figures_of(text)["map"])
-    for name in ("certain", "wide", "suspect"):
+    for name in ("certain", "wide", "suspect", "casing"):
         assert f'"name": "{name}"' in drawn
     for said in ("95.0 m", "kind sea", "kind lake", "600 m", "was changed after it was made"):
         assert said in text
