@@ -31,7 +31,7 @@ A line through a pixel's centre has no unique way on, and at tenths of a metre f
 would coincide once they are map coordinates.
 """
 
-PIXELS_IN_STRIP = 2**18
+PIXELS_IN_STRIP = 2**19
 """Bounds memory: contouring takes about 100 bytes for each."""
 
 Geometries = NDArray[Any]

@@ -47,7 +47,7 @@ def read_ahead(
         threads: How many.
     """
     waiting: deque[Future[R]] = deque()
-    readers = ThreadPoolExecutor(threads, thread_name_prefix="read", initializer=join_gdal)
+    readers = ThreadPoolExecutor(threads, thread_name_prefix="read", initializer=_join_gdal)
     try:
         for item in items:
             waiting.append(readers.submit(read, item))
@@ -59,7 +59,7 @@ def read_ahead(
         readers.shutdown(wait=True, cancel_futures=True)
 
 
-def join_gdal() -> None:
+def _join_gdal() -> None:
     """Have what GDAL says in this thread logged as elsewhere; without this it is on stderr."""
     rasterio.Env().__enter__()
 
@@ -144,7 +144,7 @@ def stitch(parts: Iterable[Part], rasters: Sequence[DatasetWriter]) -> None:
             raster.write(values, 1, window=part.window)
 
     unwritten: deque[Future[None]] = deque()
-    writer = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=join_gdal)
+    writer = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=_join_gdal)
     try:
         for part in parts:
             unwritten.append(writer.submit(write, part))

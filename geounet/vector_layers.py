@@ -1,8 +1,6 @@
 """From a field to the layers that people use: coastline, water and land, with what they say."""
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +31,6 @@ from geounet.outputs import Stage
 from geounet.progress import Progress
 from geounet.scene.raster import CACHE_BYTES
 from geounet.shoreline import Drawn, Shoreline
-from geounet.stitch import join_gdal
 from geounet.styles import Quantity, area_style, line_style
 from geounet.vectors import crs_of
 from geounet.water_bodies import LAKE, SEA, UNKNOWN, WaterBodies, read_sea
@@ -152,12 +149,8 @@ def write_vectors(
     elif field.unit != 1:
         convert = in_units(field.unit)
     inner = level if convert is None else float(convert(np.array([level]))[0])
-    with (
-        rasterio.open(field.path) as src,
-        rasterio.Env(GDAL_CACHEMAX=_cache_bytes(src)),
-        ThreadPoolExecutor(1, thread_name_prefix="tables", initializer=join_gdal) as thread,
-    ):
-        writer = _Layers(stage, scene, field, coast, options, common, thread)
+    writer = _Layers(stage, scene, field, coast, options, common)
+    with rasterio.open(field.path) as src, rasterio.Env(GDAL_CACHEMAX=_cache_bytes(src)):
 
         def read(start: int, stop: int) -> NDArray[np.floating[Any]]:
             values = src.read(1, window=Window(0, start, src.width, stop - start))
@@ -169,7 +162,7 @@ def write_vectors(
         parts = shoreline.draw(read, scene.res_m)
         for drawn in progress(parts, label="coastline", total=shoreline.steps()):
             writer.add(drawn)
-        writer.finish()
+    writer.finish()
     styles = {"coastline": line_style(field.quantity, scene.res_m), "water": area_style("water")}
     if options.land:
         styles["land"] = area_style("land")
@@ -188,7 +181,6 @@ class _Layers:
         coast: CoastFlags,
         options: LineOptions,
         common: Mapping[str, Any],
-        thread: ThreadPoolExecutor,
     ) -> None:
         self._scene, self._field, self._coast, self._options = scene, field, coast, options
         self._common = common
@@ -203,27 +195,17 @@ class _Layers:
         sea = options.sea
         self._bodies = None if sea is None else WaterBodies(read_sea(sea, scene.geobox))
         self._drawn = 0
-        self._thread, self._writing = thread, deque[Future[None]]()
 
     def add(self, drawn: Drawn) -> None:
-        """Take more shapes, and write what is held once it is enough, while others are drawn.
-
-        Raises:
-            OSError: What was written before could not be.
-        """
+        """Take more shapes, and write what is held once it is enough."""
         for batch, shapes in zip(self.batches, drawn, strict=True):
             batch.add(shapes)
         if any(batch.is_full for batch in self.batches):
-            self._begin_write()
+            self._write()
 
-    def _begin_write(self) -> None:
-        if self._writing:
-            self._writing.popleft().result()
-        taken = [batch.take() for batch in self.batches]
-        self._writing.append(self._thread.submit(self._write, *taken))
-
-    def _write(self, lines: Geometries, water: Geometries, land: Geometries) -> None:
-        """Write shapes; lines first, so that water finds what bounds it."""
+    def _write(self) -> None:
+        """Write what is held; lines first, so that water finds what bounds it."""
+        lines, water, land = (batch.take() for batch in self.batches)
         self._coastline.write(self._line_features(lines))
         kinds: Any = _text_column(UNKNOWN, len(water))
         if self._bodies is not None:
@@ -234,8 +216,7 @@ class _Layers:
 
     def finish(self) -> None:
         """Write the rest, tell lines what they bound, and say what is missing."""
-        self._begin_write()
-        self._writing.popleft().result()
+        self._write()
         for layer in (self._coastline, self._water, self._land):
             if layer is not None:
                 layer.flush()
