@@ -4,7 +4,7 @@ import logging
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -166,6 +166,7 @@ def _find_crossings(
             counts.without_any.append(str(source.path))
     rows = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
     if not len(rows):
+        _refuse_the_side(transects, sources, settings)
         of_kind = f" of kind {settings.coastlines.kind}" if settings.coastlines.kind else ""
         raise TransectError(
             f"No coastline{of_kind} crosses a transect ({counts.lines} lines, {len(transects)} "
@@ -173,6 +174,29 @@ def _find_crossings(
             "baseline lies on this coast."
         )
     return rows, counts
+
+
+def _refuse_the_side(
+    transects: Transects, sources: Sequence[CoastlineSource], settings: TransectSettings
+) -> None:
+    """Say so where the coast lies on the other side of the baseline.
+
+    Raises:
+        TransectError: It does.
+    """
+    side = settings.casting.side
+    if side == "both":
+        return
+    finder = CrossingFinder(replace(transects, azimuth=transects.azimuth + 180))
+    crossed = sum(
+        len(finder.find(read_coastlines(one, settings.coastlines).pieces).line) for one in sources
+    )
+    if crossed:
+        other = "left" if side == "right" else "right"
+        raise TransectError(
+            f"No coastline crosses a transect on the {side} of the baseline, but there are "
+            f"{crossed} crossings on its {other}, as one walks along it. Give --side {other}."
+        )
 
 
 def _notes_on_crossings(

@@ -165,3 +165,23 @@ def test_results_are_replaced_only_when_asked(geounet, coasts, base, tmp_path) -
     assert geounet(*line).status == 0
     assert "--overwrite" in geounet(*line).complaint
     assert geounet(*line, "--overwrite").status == 0
+
+
+def test_a_coast_on_the_other_side_of_the_baseline_is_told(geounet, coasts, base, tmp_path) -> None:
+    line = [
+        "transects",
+        coasts,
+        "--baseline",
+        base,
+        "--time-field",
+        "seen",
+        "--out",
+        tmp_path / "o",
+    ]
+    wrong = geounet(*line, "--side", "left")
+    assert wrong.status == 1
+    assert "there are 66 crossings on its right" in wrong.err
+    assert wrong.err.endswith("Give --side right.\n")
+    nowhere = geounet(*line, "--length", 50)
+    assert "lies on this coast" in nowhere.err
+    assert not (tmp_path / "o").exists()
