@@ -85,3 +85,19 @@ def test_version_is_printed(geounet) -> None:
 
 def test_a_wrong_option_is_a_usage_error(geounet) -> None:
     assert geounet("predict", "--no-such-option").status == 2
+
+
+def test_a_ctrl_c_while_the_commands_are_imported_leaves_no_traceback() -> None:
+    code = """
+import runpy, sys
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stop())
+runpy.run_module("geounet_cli", run_name="__main__")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "stopped\n")
