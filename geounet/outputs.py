@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geounet.disk import reserve, to_disk
 from geounet.errors import OutputError, ResultError
 from geounet.interruption import uninterrupted
 from geounet.lock import FILES as LOCK_FILES
@@ -84,9 +85,9 @@ def stage_set(
             )
         stage, record = Stage(name, scratch), dict[str, Any]()
         with _readable_errors(scratch):
-            _reserve(scratch, SPARE_BYTES)  # or hours later
+            reserve(scratch, SPARE_BYTES)  # or hours later
             yield stage, record
-            _reserve(scratch, SPARE_BYTES)
+            reserve(scratch, SPARE_BYTES)
             shutil.rmtree(scratch / TEMPORARY, ignore_errors=True)
             _reveal(folder, stage, record, overwrite=overwrite)
 
@@ -113,18 +114,18 @@ def _reveal(folder: Path, stage: Stage, record: dict[str, Any], *, overwrite: bo
     listing = stage.scratch / COMING_AND_GOING
     listing.write_text(json.dumps([coming, going]), encoding="utf-8")
     _finish(listing)
-    _to_disk(stage.scratch)
+    to_disk(stage.scratch)
     with uninterrupted():
         try:
             record_path.unlink(missing_ok=True)
-            _to_disk(folder)  # that the old set is none any more, before it is none
+            to_disk(folder)  # that the old set is none any more, before it is none
             for path in replaced:
                 path.unlink()
             for file in files:
                 file.replace(folder / file.name)
-            _to_disk(folder)
+            to_disk(folder)
             draft.replace(record_path)
-            _to_disk(folder)
+            to_disk(folder)
         except BaseException:
             _clear_killed(folder, stage.name, stage.scratch)
             raise
@@ -134,7 +135,7 @@ def _draft(path: Path, record: dict[str, Any]) -> Path:
     """Write a record where it is not yet to be seen."""
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8")
-    _to_disk(path)
+    to_disk(path)
     return path
 
 
@@ -171,10 +172,10 @@ def stage_file(path: Path) -> Iterator[Path]:
         _empty(scratch)
         draft = scratch / path.name
         yield draft
-        _reserve(scratch, SPARE_BYTES)
-        _to_disk(draft)
+        reserve(scratch, SPARE_BYTES)
+        to_disk(draft)
         draft.replace(path)
-        _to_disk(path.parent)
+        to_disk(path.parent)
 
 
 @contextmanager
@@ -210,12 +211,12 @@ def stage_folder(folder: Path, *, overwrite: bool, mark: str) -> Iterator[Path]:
         draft = scratch / "new"
         draft.mkdir()
         yield draft
-        _reserve(scratch, SPARE_BYTES)
+        reserve(scratch, SPARE_BYTES)
         with uninterrupted():
             if folder.is_dir():  # moved away whole: killed halfway, no folder of that name is left
                 folder.replace(scratch / "old")
             draft.replace(folder)
-            _to_disk(folder.parent)
+            to_disk(folder.parent)
 
 
 @contextmanager
@@ -227,6 +228,17 @@ def only_run(folder: Path, name: str) -> Iterator[None]:
     """
     with _made(folder), _locked(folder / f".{name}.partial"):
         yield
+
+
+def clear_killed_run(folder: Path, name: str) -> None:
+    """Remove what a run left beside a whole set that was killed after the last of its files came.
+
+    Raises:
+        OutputError: It is not killed.
+    """
+    if (folder / f".{name}.partial").exists():
+        with only_run(folder, name):
+            pass
 
 
 @contextmanager
@@ -281,20 +293,6 @@ def _empty(scratch: Path) -> None:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _reserve(scratch: Path, size: int) -> None:
-    """Raise `OSError` unless the disk of `scratch` has `size` bytes left.
-
-    GDAL reports a full disk when the last blocks are flushed, on closing, and rasterio does not
-    pass that on: what was written without an error may still be cut short.
-    """
-    probe = scratch / ".probe"
-    try:
-        with probe.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-    finally:
-        probe.unlink(missing_ok=True)
-
-
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or give another --out",
     errno.EDQUOT: "the disk quota is used up; free some space or give another --out",
@@ -326,7 +324,7 @@ def _readable_errors(place: Path) -> Iterator[None]:
         known = error.errno if isinstance(error, OSError) and error.errno in ADVICE else None
         if known is None and place.is_dir():
             try:
-                _reserve(place, SPARE_BYTES)
+                reserve(place, SPARE_BYTES)
             except OSError as full:
                 known = full.errno if full.errno in ADVICE else None
         elsewhere = getattr(error, "filename", None)
@@ -392,7 +390,7 @@ def add_to_set(record_path: Path) -> Iterator[Stage]:
         stage = Stage(name, scratch)
         with _readable_errors(scratch):
             yield stage
-            _reserve(scratch, SPARE_BYTES)
+            reserve(scratch, SPARE_BYTES)
             shutil.rmtree(scratch / TEMPORARY, ignore_errors=True)
             files = sorted(p for p in scratch.iterdir() if p.name not in LOCK_FILES)
             listed = record["files"] | {p.name: _finish(p) for p in files}
@@ -401,9 +399,9 @@ def add_to_set(record_path: Path) -> Iterator[Stage]:
             with uninterrupted():
                 for path in files:
                     path.replace(folder / path.name)
-                _to_disk(folder)
+                to_disk(folder)
                 draft.replace(record_path)
-                _to_disk(folder)
+                to_disk(folder)
 
 
 COMMANDS = ("predict", "baseline", "coastline")
@@ -481,18 +479,5 @@ def _fingerprint(path: Path) -> dict[str, Any]:
 
 def _finish(path: Path) -> dict[str, Any]:
     """Have a finished file on the disk, and return its fingerprint."""
-    _to_disk(path)
+    to_disk(path)
     return _fingerprint(path)
-
-
-def _to_disk(path: Path) -> None:
-    """Have what a file or folder holds survive a power cut; what a disk refuses late is raised."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        # Some file systems know no such thing of folders.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
-            raise
-    finally:
-        os.close(handle)

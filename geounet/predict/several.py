@@ -13,7 +13,7 @@ import pyogrio
 
 from geounet import __version__
 from geounet.errors import GeounetError, OutputError, ResultError
-from geounet.outputs import read_record, stage_file
+from geounet.outputs import clear_killed_run, read_record, stage_file
 from geounet.predict.earlier import damage_of, differences, known_by_address
 from geounet.predict.predictor import Predictor, PredictSettings
 from geounet.progress import Progress, silent
@@ -307,6 +307,7 @@ class _Run:
             by_address = known_by_address(expected["inputs"])
             known = "; its files on the net are taken to be what they were" if by_address else ""
             logger.info("%s is there already%s", path, known)
+            clear_killed_run(self.out, path.stem)
             return path
         if not self.settings.overwrite:
             raise OutputError(

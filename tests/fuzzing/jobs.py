@@ -100,6 +100,7 @@ def make_ground(folder: Path, nursery: Nursery) -> Ground:
         Job("again", ("predict", "a.tif", *predict), ("a",), old=("a",)),
         Job("page", ("predict", "a.tif", *predict, "--report"), ("a",)),
         Job("batch", ("predict", "a.tif", "b.tif", "c.tif", *predict), ("a", "b", "c"), old=("b",)),
+        Job("go on", ("predict", "a.tif", "b.tif", *predict, "--skip-existing"), ("a", "b")),
         Job("index", ("baseline", "a.tif", *ndwi), ("a",), old=("a",)),
     ]
     ground = Ground(folder, {job.name: job for job in jobs})
@@ -156,6 +157,8 @@ def _lasting(path: Path) -> bytes:
     try:
         record = json.loads(content)
     except ValueError:
+        return content
+    if "files" not in record:  # of what was left
         return content
     record.pop("timings", None)
     record["files"] = {n: said for n, said in record["files"].items() if not n.endswith(PAGE)}

@@ -14,6 +14,7 @@ import pytest
 from geounet import lock
 from geounet.errors import OutputError
 from geounet.outputs import (
+    clear_killed_run,
     existing_files,
     only_run,
     sha256_of,
@@ -219,6 +220,18 @@ class TestKilledRun:
         write_set(tmp_path, {"_other.tif": b"next"})
         assert (tmp_path / "a.gpkg").read_bytes() == b"digitised by hand"
         assert not (tmp_path / "a_mask.tif").exists()
+
+    def test_what_is_left_beside_a_whole_set_can_be_cleared_without_writing_it(
+        self, tmp_path
+    ) -> None:
+        write_set(tmp_path)
+        before = contents(tmp_path)
+        clear_killed_run(tmp_path, "a")  # nothing to do
+        (tmp_path / ".a.partial" / "temporary").mkdir(parents=True)
+        (tmp_path / ".a.partial" / "temporary" / "half.tif").write_bytes(b"half")
+        clear_killed_run(tmp_path, "a")
+        assert contents(tmp_path) == before
+        assert not (tmp_path / ".a.partial").exists()
 
     def test_a_failing_rename_is_undone(self, tmp_path, monkeypatch) -> None:
         replace = Path.replace
