@@ -21,7 +21,7 @@ from rasterio.errors import RasterioError
 from geounet.errors import OutputError, ResultError, reason
 from geounet.formats import VectorOptions
 from geounet.layers import output_time
-from geounet.outputs import list_records, read_record, stage_file
+from geounet.outputs import read_record, stage_file
 from geounet.progress import Progress, silent
 from geounet.qgis_project import (
     LayerGroup,
@@ -31,7 +31,7 @@ from geounet.qgis_project import (
     describe_project,
     write_project,
 )
-from geounet.result_page.result import Result
+from geounet.result_page.result import Result, records_below
 from geounet.scene.grid import res_in_metres
 from geounet.styles import LINE_COLOR, TITLES, Quantity, area_style, line_style, raster_style
 from geounet.vectors import Bounds, crs_name, grid_bounds, transformer
@@ -223,11 +223,8 @@ def _find_records(folder: Path) -> Iterator[Path]:
         read_record(folder)  # who names one means that one
         yield folder.resolve()
         return
-    for place, inner, _ in os.walk(folder):
-        # What is being written is in hidden folders.
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for record in list_records(Path(place)):
-            yield record.resolve()
+    for record in records_below(folder):
+        yield record.resolve()
 
 
 def _plan_project(

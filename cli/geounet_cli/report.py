@@ -12,7 +12,11 @@ from geounet_cli.console import progress
 def report(
     results: Annotated[
         Path,
-        typer.Argument(help="Folder of results, or the NAME.json of one.", show_default=False),
+        typer.Argument(
+            help="Folder of results, at any depth if it holds none itself, or the NAME.json of "
+            "one.",
+            show_default=False,
+        ),
     ],
     name: Annotated[
         str | None,
@@ -23,7 +27,7 @@ def report(
     """Draw a page of each result: map, histogram, unsure places, bands, areas, how it was made.
 
     Writes NAME_report.html, which needs no network, and NAME_quicklook.png beside each NAME.json,
-    which lists them from then on; where there are several results, report.html leads to them.
+    which lists them from then on; where a folder has several results, report.html leads to them.
     Prints the path of each page.
 
     Example: geounet report out/

@@ -1,6 +1,7 @@
 """One HTML file for a result, which needs no network, and an index of many."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from geounet.result_page import facts, figures
 from geounet.result_page.lines import Lines, read_lines
 from geounet.result_page.pictures import data_aspect, draw_quicklook, read_pictures
 from geounet.result_page.pixels import PixelCounts, count_pixels
-from geounet.result_page.result import Result, View, check_record
+from geounet.result_page.result import Result, View, check_record, records_below
 from geounet.scene import gdal_environment
 
 PAGE, PICTURE = "_report.html", "_quicklook.png"
@@ -36,6 +37,8 @@ def report_results(
 ) -> Iterator[Path]:
     """Write the page of each result in a folder, and an index where there are several.
 
+    Where it holds none itself, results are looked for in the folders in it, at any depth.
+
     Args:
         folder: What `predict` or `baseline` wrote; or the record of one result.
         name: The one result that is wanted; None for all.
@@ -43,7 +46,7 @@ def report_results(
         progress: Told of blocks.
 
     Yields:
-        Each page, `NAME_report.html`, and last the index, `report.html`.
+        Each page, `NAME_report.html`, and last the index of its folder, `report.html`.
 
     Raises:
         ResultError: There is no result, or it is damaged.
@@ -53,32 +56,33 @@ def report_results(
         if name not in (None, folder.stem):
             raise ResultError(f"{folder} is one result, not {name}. Leave --name out.")
         records = [folder]
-    elif name is not None or not list_records(folder):
+    elif name is not None:
         records = [find_record(folder, name)]
     else:
-        records = list_records(folder)
-    index = records[0].with_name(INDEX)
+        records = list_records(folder) or list(records_below(folder))
+        records = records or [find_record(folder, None)]  # which says that there is none
+    several = [at for at, number in Counter(r.parent for r in records).items() if number > 1]
     wanted = [r.with_name(f"{r.stem}{suffix}") for r in records for suffix in (PAGE, PICTURE)]
-    wanted += [index] if len(records) > 1 else []
+    wanted += [at / INDEX for at in several]
     there = [path for path in wanted if path.exists()]
     if there and not overwrite:
         raise OutputError(f"{there[0]} exists already. Use --overwrite to replace it.")
-    summaries = []
     read = [read_record(path) for path in records]
     for path, record in zip(records, read, strict=True):  # all of them, before any page is drawn
         check_record(path, record)
+    summaries: dict[Path, list[dict[str, str]]] = {}
     for path, record in zip(records, read, strict=True):
         result = Result(path.parent, path.stem, record)
         with gdal_environment(), add_to_set(path) as stage:
-            summaries.append(write_page(result, stage, progress))
+            summaries.setdefault(path.parent, []).append(write_page(result, stage, progress))
         yield path.with_name(f"{path.stem}{PAGE}")
-    if len(records) > 1:
-        with stage_file(index) as draft:
+    for at in several:
+        with stage_file(at / INDEX) as draft:
             text = _render(
-                "index.html", folder=folder.resolve().name, rows=summaries, version=__version__
+                "index.html", folder=at.resolve().name, rows=summaries[at], version=__version__
             )
             draft.write_text(text, encoding="utf-8")
-        yield index
+        yield at / INDEX
 
 
 def write_page(result: Result, stage: Stage, progress: Progress = silent) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The files of one result, as a page is drawn from them."""
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from pyproj import Transformer
 
 from geounet.classes import LAND_WATER, LabelClass
 from geounet.errors import ResultError
-from geounet.outputs import sha256_of
+from geounet.outputs import list_records, sha256_of
 from geounet.vectors import WGS84, crs_of
 
 PICTURE_SIDE = 1500
@@ -55,6 +56,16 @@ def check_record(path: Path, record: Mapping[str, Any]) -> None:
 
 def _damaged(path: Path, what: str) -> str:
     return f"{path} is damaged, or was changed by hand: {what}. Make the result again."
+
+
+def records_below(folder: Path) -> Iterator[Path]:
+    """Yield the records of results in a folder and in those in it, at any depth, folder by folder.
+
+    What is being written lies in hidden folders, which are left alone.
+    """
+    for place, inner, _ in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield from list_records(Path(place))
 
 
 @dataclass(frozen=True)

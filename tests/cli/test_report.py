@@ -110,4 +110,19 @@ def test_several_results_are_led_to_by_an_index(geounet, predict, tmp_path):
     names = ["other_report.html", PAGE, "report.html"]
     assert run.out.split() == [str(tmp_path / name) for name in names]
     assert "no result called nothing" in geounet("report", tmp_path, "--name", "nothing").complaint
-    assert "holds no result" in geounet("report", tmp_path.parent).complaint
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "holds no result" in geounet("report", empty).complaint
+
+
+def test_results_in_folders_of_a_folder_have_their_pages_beside_them(geounet, predict, tmp_path):
+    for place in ("2020", "more/2021"):
+        assert predict(tmp_path / place).status == 0
+    hidden = tmp_path / ".being-written"
+    shutil.copytree(tmp_path / "2020", hidden)
+    run = geounet("report", tmp_path)
+    assert run.status == 0, run.err
+    assert run.out.splitlines() == [str(tmp_path / at / PAGE) for at in ("2020", "more/2021")]
+    assert not (hidden / PAGE).exists()
+    assert not list(tmp_path.rglob("report.html"))
+    assert "exists already" in geounet("report", tmp_path).complaint
