@@ -85,6 +85,7 @@ class TestWithoutLocksOfTheFileSystem:
             ("here", os.getpid(), "now", False),
             ("elsewhere", 2**30, "before", False),  # nobody knows
         ],
+        ids=["no process", "another start", "running", "another machine"],
     )
     def test_a_claim_of_a_dead_run_is_taken_over(
         self, scratch, host, pid, boot, taken_over

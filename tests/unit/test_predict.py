@@ -273,7 +273,8 @@ def test_an_area_of_interest_without_data_says_so(scene, model, tmp_path):
 
 def notes_of(scene: Path, model: Path, out: Path, **settings: Any) -> list[str]:
     path = predict_scene(scene, model, out, PredictSettings(precision="fp32", **settings))
-    return json.loads(path.read_text())["notes"]
+    notes = json.loads(path.read_text())["notes"]
+    return [note for note in notes if "where clouds are" not in note]  # true of all scenes here
 
 
 def test_another_level_stops_the_run_unless_it_is_accepted(model, tmp_path):
