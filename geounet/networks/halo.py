@@ -103,7 +103,8 @@ def default_halo(
     Args:
         network: In evaluation mode; on the device of the samples. Two classes or more.
         samples: Standardised bands (bands, H, W), each so large that around a core, which is
-            judged, there are 2 × `exact` pixels more in height and width, `exact` on each side; H and W are sizes that the network takes. With none the halo is the exact one.
+            judged, there are 2 × `exact` pixels more in height and width, `exact` on each side; H
+            and W are sizes that the network takes. With none the halo is the exact one.
         exact: What `exact_halo` gives.
         tolerance: Of a probability.
 
