@@ -22,6 +22,7 @@ from geounet.errors import (
     ResultError,
     SceneError,
     UnrecognisedError,
+    reason,
 )
 from geounet.outputs import COMMANDS, read_record, sha256_of
 from geounet.scene import (
@@ -60,6 +61,8 @@ SHOWN: dict[str, type | tuple[type, ...]] = {
 """What a record has to have, and of which type."""
 RASTERS = frozenset([".tif", ".tiff", ".jp2", ".img", ".vrt"])
 """How band files in a folder end."""
+MEASURED = ("compare", "transects")
+"""Commands whose records tell of several results."""
 PARTS = ("_mask.tif", "_probability.tif", "_index.tif", "_rgb.tif", ".gpkg", ".qgz")
 """How files of a result end."""
 UNFINISHED = "A run that was to make it is still at work, or was stopped: run it again."
@@ -73,12 +76,12 @@ def describe_file(
 
     Args:
         path: A scene, an item collection, a chip folder, a model file or the folder of a training
-            run, a result or a part or folder of it, or scores.
+            run, a result or a part or folder of it, a comparison, transects, or scores.
         options: What the user says, should it be a scene.
 
     Returns:
         As JSON has it; `kind` is `scene`, `items`, `raster`, `chips`, `model`, `result`, `results`,
-        `part` or `scores`.
+        `part`, `scores` or `measured`.
 
     Raises:
         GeounetError: It is nothing that geounet reads, or damaged.
@@ -138,6 +141,8 @@ def _describe_folder(path: Path, source: str, options: SceneOptions) -> dict[str
             "results": [_describe_result(record) for record in records],
             "unfinished": unfinished,
         }
+    if measured := sorted(p for p in path.glob("*.json") if _json_command(p) in MEASURED):
+        return _describe_measured(*measured)
     return _describe_scene(source, options)
 
 
@@ -180,7 +185,8 @@ def _recognise(path: Path) -> Callable[[Path], dict[str, Any]] | None:
     with path.open("rb") as file:
         start = file.read(256)
     if start.lstrip()[:1] == b"{" and (command := _json_command(path)):
-        return _describe_scores if command == "evaluate" else _describe_result
+        others = {"evaluate": _describe_scores, **dict.fromkeys(MEASURED, _describe_measured)}
+        return others.get(command, _describe_result)
     if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < 2**27:
         return _describe_model  # safetensors: the header's length, and the header
     if start[:1] == b"\x80" or (start[:2] == b"PK" and b".pkl" in start):
@@ -197,7 +203,7 @@ def _json_command(path: Path) -> str | None:
     except (OSError, ValueError, RecursionError):
         return None
     command = fields.get("command") if isinstance(fields, dict) else None
-    return command if command in (*COMMANDS, "evaluate") else None
+    return command if command in (*COMMANDS, *MEASURED, "evaluate") else None
 
 
 def _describe_scene(source: str, options: SceneOptions) -> dict[str, Any]:
@@ -390,6 +396,11 @@ def _describe_result(path: Path) -> dict[str, Any]:
     """Return the record of a result, and whether its files are there and agree with it."""
     record = read_record(path)
     _check_shape(record, path)
+    return {"kind": "result", "path": str(path), **_state_of(record, path), **record}
+
+
+def _state_of(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return whether the files of a record are there, and which do not agree with it."""
     wrong = {}
     for name, listed in record["files"].items():
         file = path.parent / Path(name).name
@@ -398,12 +409,45 @@ def _describe_result(path: Path) -> dict[str, Any]:
         elif file.stat().st_size != listed["bytes"] or sha256_of(file) != listed["sha256"]:
             wrong[name] = "changed since"
     return {
-        "kind": "result",
-        "path": str(path),
         "complete": not any(what == "missing" for what in wrong.values()),
         "disagreeing": wrong,
-        **record,
     }
+
+
+def _describe_measured(*paths: Path) -> dict[str, Any]:
+    """Return the records of comparisons and of transects."""
+    records = []
+    for path in paths:
+        record = read_record(path)
+        try:
+            state = _state_of(record, path)
+            said = _measured(record)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ResultError(f"{path} is damaged: {reason(error)}. Measure again.") from None
+        records.append({"path": str(path), **state, "said": said, **record})
+    return {"kind": "measured", "records": records}
+
+
+def _measured(record: dict[str, Any]) -> str:
+    """Say in a line what was measured, of what, and what came of it."""
+    if record["command"] == "compare":
+        movement, area = record["movement"], record["area"]
+        moved = movement["median_m"]
+        found = [f"{movement['matched_m'] / 1000:.2f} km of coast"]
+        if moved is not None:
+            found.append(f"median {moved:+.2f} m")
+        if area is not None:
+            found.append(f"{area['net_m2']:+,.0f} m² net")
+        return f"{record['from']['given']} → {record['to']['given']}: {', '.join(found)}"
+    counts = record["counts"]
+    rate = counts["median_rate"]
+    found = [f"{counts['positions']} positions of {counts['dates']} dates"]
+    if rate is not None:
+        found.append(f"{counts['rates']} rates, median {rate:+.2f} m/year")
+    return (
+        f"{len(record['coastlines'])} files on {counts['transects']} transects of "
+        f"{record['baseline']['path']}: {', '.join(found)}"
+    )
 
 
 def _check_shape(record: dict[str, Any], path: Path) -> None:

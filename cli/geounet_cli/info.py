@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 WIDEST_TABLE = 160
 """Characters."""
+UNITS = {"_m": " m", "_m2": " m²"}
+"""What sizes in a record end in → their unit."""
 
 
 def info(
@@ -21,7 +23,7 @@ def info(
         str,
         typer.Argument(
             help="A scene or item collection (path or address), a chip folder, a model file, a "
-            "result, a part or a folder of results, or scores.",
+            "result, a part or a folder of results, a comparison, transects, or scores.",
             show_default=False,
         ),
     ],
@@ -86,6 +88,7 @@ def info(
         "result": _show_result,
         "results": _show_results,
         "scores": _show_scores,
+        "measured": _show_measured,
     }
     show[facts["kind"]](console, facts)
 
@@ -353,6 +356,7 @@ def _show_result(console: "Console", facts: dict[str, Any]) -> None:
             "classes": ", ".join(f"{one['value']} {one['name']}" for one in facts["classes"]),
             **({"plan": plan} if plan else {}),
             "clouds": _result_clouds(facts.get("clouds")),
+            **_drawing(facts),
             "made by": f"geounet {facts['geounet']}",
             "files": state,
         },
@@ -363,6 +367,39 @@ def _show_result(console: "Console", facts: dict[str, Any]) -> None:
     console.print(table)
     for note in facts.get("notes", []):
         console.print(f"note: {note}", markup=False)
+
+
+def _drawing(facts: dict[str, Any]) -> dict[str, str]:
+    """Say how lines and areas of a result were drawn, where that was asked for."""
+    settings = facts.get("settings")
+    parts = settings if isinstance(settings, dict) else {}
+    lines, vectors = ({**(parts.get(name) or {})} for name in ("lines", "vectors"))
+    level, levels = lines.pop("water_level_m", None), lines.pop("water_levels", None)
+    datum, source = lines.pop("level_datum", None), lines.pop("level_source", None)
+    asked = []
+    for key, value in lines.items():
+        if value in (None, False, 0):
+            continue
+        ending = next((end for end in UNITS if key.endswith(end)), "")
+        name = key.removesuffix(ending).replace("_", "-")
+        asked.append(name if value is True else f"{name} {value}{UNITS.get(ending, '')}")
+    said = {"lines": ", ".join(asked)} if asked else {}
+    if vectors.get("crs"):
+        said["lines in"] = _crs(str(vectors["crs"]))
+    if level is not None or levels is not None:
+        what = f"{level:g} m" if level is not None else f"by {levels}"
+        said["water level"] = what + (f" above {datum}" if datum else "")
+        said["water level"] += f" (from {source})" if source else ""
+    return said
+
+
+def _show_measured(console: "Console", facts: dict[str, Any]) -> None:
+    for one in facts["records"]:
+        console.print(f"geounet {one['command']}: {one['said']} ({one['path']})", markup=False)
+        for name, what in one["disagreeing"].items():
+            console.print(f"{name} is {what}", markup=False)
+        for note in one.get("notes", []):
+            console.print(f"note: {note}", markup=False)
 
 
 def _result_clouds(clouds: dict[str, Any] | None) -> str:

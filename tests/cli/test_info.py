@@ -208,3 +208,55 @@ def test_an_address_is_asked_for_as_it_is_written(geounet) -> None:
 def test_the_error_of_a_halo_is_said_of_the_chips_it_was_measured_on(default, error, said) -> None:
     facts = {"halo_exact": 24, "halo_default": default, "halo_error": error, "blend": None}
     assert _halo(facts) == said
+
+
+def test_how_lines_were_drawn_is_told_where_that_was_asked_for(geounet, scene, tmp_path) -> None:
+    base = ("baseline", scene, "--threshold", "0", *OPTIONS)
+    geounet(*base, "--out", tmp_path / "plain")
+    assert "\nlines " not in geounet("info", tmp_path / "plain").out
+    made = geounet(
+        *base, "--out", tmp_path / "out", "--simplify", 3, "--min-area", 50, "--land", "--crs", "EPSG:3035",
+        "--water-level", -0.5, "--level-datum", "NAP",
+    )  # fmt: skip
+    assert made.status == 0, made.err
+    said = dict(
+        line.split("  ", 1) for line in geounet("info", tmp_path / "out").out.splitlines()
+        if "  " in line
+    )  # fmt: skip
+    assert said["lines"].strip() == "simplify 3.0 m, min-area 50.0 m², land"
+    assert said["lines in"].strip() == "EPSG:3035"
+    assert said["water level"].strip() == "-0.5 m above NAP"
+
+
+def test_a_folder_of_a_comparison_and_one_of_transects_are_told_in_a_line(
+    geounet, scene, tmp_path
+) -> None:
+    moved = tmp_path / "moved.tif"
+    for column, path in ((20, scene), (22, moved)):
+        with rasterio.open(scene) as src:
+            profile, bands = src.profile, src.descriptions
+        nir = np.full((30, 40), 3000, np.uint16)
+        nir[:, column:] = 1100
+        with rasterio.open(path, "w", **profile) as dst:
+            dst.write(np.stack([np.full((30, 40), 1500, np.uint16), nir]))
+            dst.descriptions = bands
+        made = geounet("baseline", path, "--out", tmp_path / path.stem, "--threshold", 0,
+                       "--sensor", "s2", *OPTIONS)  # fmt: skip
+        assert made.status == 0, made.err
+    a, b = tmp_path / "coast", tmp_path / "moved"
+    assert geounet("compare", a, b, "--out", tmp_path / "change").status == 0
+    line, *_ = geounet("info", tmp_path / "change").out.splitlines()
+    assert line.startswith(f"geounet compare: {a} → {b}: 0.")
+    assert "km of coast, median +20." in line
+    assert line == geounet("info", tmp_path / "change" / "compare.json").out.splitlines()[0]
+    cast = geounet("transects", a, b, "--baseline", a / "coast.gpkg", "--side", "both",
+                   "--spacing", 50, "--out", tmp_path / "rates")  # fmt: skip
+    assert cast.status == 0, cast.err
+    line, *_ = geounet("info", tmp_path / "rates").out.splitlines()
+    assert line.startswith("geounet transects: 2 files on ")
+    assert f" transects of {a / 'coast.gpkg'}" in line
+    (tmp_path / "change" / "compare.png").unlink()
+    assert "compare.png is missing" in geounet("info", tmp_path / "change").out
+    record = tmp_path / "rates" / "transects.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"counts": 3}))
+    assert "is damaged" in geounet("info", tmp_path / "rates").complaint
