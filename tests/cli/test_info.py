@@ -215,8 +215,8 @@ def test_how_lines_were_drawn_is_told_where_that_was_asked_for(geounet, scene, t
     geounet(*base, "--out", tmp_path / "plain")
     assert "\nlines " not in geounet("info", tmp_path / "plain").out
     made = geounet(
-        *base, "--out", tmp_path / "out", "--simplify", 3, "--min-area", 50, "--land", "--crs", "EPSG:3035",
-        "--water-level", -0.5, "--level-datum", "NAP",
+        *base, "--out", tmp_path / "out", "--simplify", 3, "--min-area", 50, "--land",
+        "--crs", "EPSG:3035", "--water-level", -0.5, "--level-datum", "NAP",
     )  # fmt: skip
     assert made.status == 0, made.err
     said = dict(
