@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
 
 from geounet import __version__
 from geounet.any_raster import (
@@ -52,6 +54,15 @@ FEW = 8
 NARROWED = 3
 """How often a histogram is, at most."""
 HALF = 0.5
+
+STRAIGHT_SHARE, STRAIGHT_LEAST = 0.2, 100
+"""Share of a side, and pixels, from which an edge of a mask along one row or column is no coast."""
+STRAIGHT_PX = 3
+"""Rows or columns over which such an edge may lie: it is tilted a little where the mask was warped
+from another grid."""
+SPECKLE = 5
+"""How many times more of it there is than along most rows: of a mask full of specks, there is much
+along all."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,8 @@ def draw_coastline(
             )
         with stage_set(out, raster.name, overwrite=settings.overwrite) as (stage, record):
             drawn = _write_field(raster, stage, settings, options, progress)
+            if drawn.water is not None and (said := straight_edge(drawn.field.path)):
+                raster.warn(said)
             field, coast = drawn.field, CoastFlags(drawn.flags)
             in_steps = raster.in_steps and field.quantity == "probability"
             write_rasters(
@@ -291,6 +304,42 @@ def _in_terms_of_water(
         return np.float32(1) - inside if options.invert else inside
 
     return to_water, 1 - level if options.invert else level
+
+
+def straight_edge(path: Path) -> str | None:
+    """Say where the edge of a mask's water runs along a row or column of pixels for long.
+
+    So runs what fills up a mask beside the ground that was seen, if it is one of its classes.
+
+    Args:
+        path: A raster of 0 (land), 1 (water) and NaN.
+    """
+    with rasterio.open(path) as src:
+        height, width = src.shape
+        rows, cols = np.zeros(height, np.int64), np.zeros(width, np.int64)
+        for part in blocks(GeoBox(src.shape, src.transform, src.crs)):
+            (top, bottom), (left, right) = part.toranges()
+            # With the neighbours beyond it, so that no edge falls between two blocks.
+            beyond = Window.from_slices(
+                (top, min(bottom + 1, height)), (left, min(right + 1, width))
+            )
+            values = src.read(1, window=beyond)
+            down = np.abs(np.diff(values[:, : right - left], axis=0)) == 1  # NaN is no edge
+            across = np.abs(np.diff(values[: bottom - top], axis=1)) == 1
+            rows[top : top + len(down)] += down.sum(axis=1)
+            cols[left : left + across.shape[1]] += across.sum(axis=0)
+    for counts, side, what in ((rows, width, "row"), (cols, height, "column")):
+        together = np.convolve(counts, np.ones(STRAIGHT_PX, np.int64), mode="same")
+        at, usual = int(together.argmax()), float(np.median(together))
+        if together[at] >= max(STRAIGHT_LEAST, STRAIGHT_SHARE * side, SPECKLE * usual):
+            first = max(at - STRAIGHT_PX // 2, 0)
+            most = first + int(counts[first : at + STRAIGHT_PX // 2 + 1].argmax())
+            return (
+                f"the edge of its water runs along {what} {most + 1} over {together[at]} pixels, "
+                "as no coast does, but a frame without data, or a seam, that has the value of a "
+                "class; if that is so, give it a value of its own, and say --nodata"
+            )
+    return None
 
 
 def _attributes(raster: AnyRaster, field: Field) -> dict[str, Any]:

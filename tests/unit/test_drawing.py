@@ -497,3 +497,20 @@ def test_clouds_flag_the_line_and_can_be_masked(tmp_path, values) -> None:
     )
     with pytest.raises(SceneError, match="cloud"):
         draw(path, clouds=CloudOptions(mask=True))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("frame", ["land", "no data", "tilted", "none", "specks"])
+def test_a_frame_of_a_class_around_a_mask_is_warned_of(tmp_path, frame, turned) -> None:
+    rows, cols = np.mgrid[:700, :600]  # more than a block of 512, whose edge is the frame's
+    mask = ((cols - 300) ** 2 + (rows - 200) ** 2 > 150**2).astype(np.uint8)  # a round island
+    outside = rows + (cols // 250 if frame == "tilted" else 0) >= 512
+    if frame == "specks":
+        mask = np.random.default_rng(1).integers(0, 2, mask.shape).astype(np.uint8)
+    elif frame != "none":
+        mask[outside] = 255 if frame == "no data" else 0
+    path = write_raster(tmp_path / "m.tif", (mask.T if turned else mask)[None], nodata=255)
+    said = [note for note in record_of(draw(path))["notes"] if "frame" in note]
+    assert bool(said) == (frame in {"land", "tilted"})
+    if frame == "land":
+        assert f"along {'column' if turned else 'row'} 512 over 600 pixels" in said[0]
