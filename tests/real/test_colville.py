@@ -1,5 +1,7 @@
 """A delta of many channels and islands: its mask drawn as areas and lines, counted another way."""
 
+import json
+
 import geopandas
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ import rasterio
 import shapely
 from contouring import contour, make_products
 from scipy import ndimage
+
+from geounet.drawing import draw_coastline
 
 ISLANDS = 99
 """Besides the mainland; pixels that touch at a corner are one, and water parts there."""
@@ -49,3 +53,9 @@ def test_the_delta_is_the_same_by_strips(delta, rows):
     for one, other in zip(whole, strips, strict=True):
         assert len(one) == len(other)
         assert shapely.equals_identical(one, other).all()
+
+
+def test_the_frame_of_land_around_the_delta_is_warned_of(shared_data, tmp_path):
+    path = shared_data / "colville_delta_mask" / "Colville_mask.tif"
+    notes = json.loads(draw_coastline(path, tmp_path).read_text())["notes"]
+    assert any("runs along row 20 over 1465 pixels" in note for note in notes)
