@@ -59,7 +59,8 @@ CASES ?= 1000
 KILLS ?= 200
 FULL  ?= 50
 FAULTS ?= 50
-soak: install  ## malformed input, kills, full disks, bad sources; failures are kept in build/soak
+soak: install  ## other examples for the properties; malformed input, kills, full disks, bad sources, whose failures are kept in build/soak
+	HYPOTHESIS_PROFILE=drawn $(BIN)/pytest -m "hypothesis and not slow" -n auto --dist worksteal
 	PYTHONPATH=tests $(BIN)/python -m fuzzing.soak --seed $(SEED) --cases $(CASES) --kills $(KILLS) --full $(FULL) --faults $(FAULTS)
 
 clean:

@@ -24,6 +24,8 @@ from geounet.synthetic.noise import (
     smooth_noise,
 )
 
+ON_GRID = 1e-9
+"""Distance, in samples, within which a vertex is on a row or column of them."""
 FINENESS = 8
 """Samples per pixel side from which the line is traced."""
 LONG_PX = 48.0
@@ -112,7 +114,11 @@ class Coast:
             if samples.ndim:
                 generator = contourpy.contour_generator(z=-samples, line_type=LineType.Separate)
                 for line in cast("list[NDArray[np.float64]]", generator.lines(0.0)):
-                    yield line / FINENESS + np.array([cell.col_off, cell.row_off])
+                    # contourpy interpolates along rows and columns of samples, which its result
+                    # is on but for the last digit; where lines end that decides which border.
+                    near = np.rint(line)
+                    exact = np.where(np.abs(line - near) < ON_GRID, near, line)
+                    yield exact / FINENESS + np.array([cell.col_off, cell.row_off])
 
     def _cells(
         self, window: Window, *, whole_cells: bool

@@ -242,7 +242,8 @@ def test_scenes_without_labels_teach_an_autoencoder(geounet, place, tmp_path) ->
     wanted = ["--set", "network=autoencoder", *quick]
     trained = geounet("train", chips, "--config", "coast", "--out", out, *wanted)
     assert trained.status == 0, trained.err
-    path, head, *rows = trained.out.splitlines()
+    path, table, *_ = trained.out.split("\n\n")
+    head, *rows = table.splitlines()
     assert head.split() == ["split", "band", "RMSE", "reflectance"]
     names = [f"s2:{name}" for name in ("B02", "B03", "B04", "B08")]
     assert [tuple(row.split()[:2]) for row in rows] == [

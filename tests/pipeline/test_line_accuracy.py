@@ -279,7 +279,7 @@ def test_the_page_says_how_exact_lines_are():
             (
                 case,
                 f"{rmse(found):.3f}",
-                f"{round(bias(found), 3) + 0.0:+.3f}",
+                f"{bias(found):+z.3f}",
                 f"{np.percentile(sizes, 95):.2f}",
                 f"{sizes.max():.2f}",
                 f"{100 * np.mean(missed <= 0.5):.1f} %",

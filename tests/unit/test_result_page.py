@@ -287,8 +287,9 @@ def test_a_result_without_any_raster_is_refused_and_so_is_a_folder_without_resul
     with pytest.raises(ResultError, match="no raster left"):
         list(report_results(result.folder))
     assert not list(result.folder.glob(".*"))
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ResultError, match="holds no result"):
-        list(report_results(tmp_path))
+        list(report_results(tmp_path / "empty"))
     with pytest.raises(ResultError, match="is not there"):
         list(report_results(tmp_path / "nowhere"))
 
