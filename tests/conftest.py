@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
