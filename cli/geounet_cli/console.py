@@ -11,6 +11,9 @@ import typer
 
 T = TypeVar("T")
 
+stopped_by: list[int] = []
+"""Signals that asked the command to stop; `main` empties it when it begins."""
+
 
 class _OneLine(logging.Handler):
     """Writes the library's log records to stderr, a line each."""
@@ -43,7 +46,12 @@ def show_warnings() -> None:
 
 
 def progress(items: Iterable[T], *, label: str, total: int | None) -> Iterator[T]:
-    """Show a bar with rate and time left while `items` are worked on; quiet without a terminal."""
+    """Show a bar with rate and time left while `items` are worked on; quiet without a terminal.
+
+    Raises:
+        KeyboardInterrupt: The command was asked to stop, and Python dropped what that raised.
+    """
+    items = _until_stopped(items)
     if not sys.stderr.isatty():
         yield from items
         return
@@ -73,3 +81,14 @@ def progress(items: Iterable[T], *, label: str, total: int | None) -> Iterator[T
             bar.advance(task)
             speed = bar.tasks[0].speed
             bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
+
+
+def _until_stopped(items: Iterable[T]) -> Iterator[T]:
+    """Yield items; stop between two if what a signal raised was lost.
+
+    Python drops what is raised in a `__del__` or a weak reference's callback, a Ctrl-C too.
+    """
+    for item in items:
+        if stopped_by:
+            raise KeyboardInterrupt
+        yield item

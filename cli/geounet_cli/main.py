@@ -29,7 +29,7 @@ from geounet_cli import (
     train,
     transects,
 )
-from geounet_cli.console import printable, show_warnings
+from geounet_cli.console import printable, show_warnings, stopped_by
 
 STOPPED = 130
 """Status of a command that was ended by Ctrl-C, as typer and shells have it; by SIGTERM, 143."""
@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: What follows `geounet` on the command line; by default the process's own.
     """
     show_warnings()
-    stopped_by = _stop_politely()
+    _stop_politely()
     try:
         # What was typed goes into the record of what it makes.
         typed = shlex.join(["geounet", *(sys.argv[1:] if arguments is None else arguments)])
@@ -117,13 +117,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(_stopped(stopped_by)) from None
 
 
-def _stop_politely() -> list[int]:
-    """Make a Ctrl-C of a scheduler's end of a job, so that everything half-written is cleared.
-
-    Returns:
-        Where the signals that came will be found.
-    """
-    stopped_by: list[int] = []
+def _stop_politely() -> None:
+    """Make a Ctrl-C of a scheduler's end of a job, so that everything half-written is cleared."""
+    stopped_by.clear()
 
     def stop(number: int, _: FrameType | None) -> None:
         stopped_by.append(number)
@@ -132,7 +128,6 @@ def _stop_politely() -> list[int]:
     signal.signal(signal.SIGTERM, stop)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a script
         signal.signal(signal.SIGINT, stop)
-    return stopped_by
 
 
 def _stopped(by: list[int]) -> int:
