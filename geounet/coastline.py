@@ -1,12 +1,14 @@
 """From a field to lines: the waterline of a scene, without seams, to a fraction of a pixel."""
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Contours, Geometries
-from geounet.joiner import Joiner
-from geounet.vertices import as_complex, roll_rings
+from geounet.compiled import compiled_to_run_beside
+from geounet.contours import Contours
+from geounet.joiner import Joiner, Strings, Waiting
+from geounet.ragged import Lines, Offsets, Points
+from geounet.rings import in_order
+from geounet.vertices import as_complex
 
 
 class LineSweep:
@@ -18,9 +20,9 @@ class LineSweep:
     """
 
     def __init__(self) -> None:
-        self._joiner = Joiner()
+        self._joiner, self._waiting = Joiner(), Waiting()
 
-    def add(self, contours: Contours, sweep_row: float) -> Geometries:
+    def add(self, contours: Contours, sweep_row: float) -> Lines:
         """Take the lines of the next strip.
 
         Args:
@@ -28,70 +30,33 @@ class LineSweep:
             sweep_row: Where the next strip begins.
 
         Returns:
-            LineStrings (col, row, width) that are whole now.
+            Lines that are whole now.
         """
-        closed = shapely.is_closed(contours.lines)
-        pieces = contours.lines[~closed]
-        points, owner = shapely.get_coordinates(pieces, return_index=True)
-        is_end = (np.diff(owner, prepend=-1) != 0) | (np.diff(owner, append=-1) != 0)
-        ends = as_complex(points[is_end])
-        whole, groups = self._joiner.add(pieces, owner[is_end], ends, sweep_row)
-        lines = np.concatenate([contours.lines[closed], _merge(whole, groups)])
-        return in_order(start_rings(lines))
+        parts = [contours.lines, contours.rim_lines]
+        loose = Lines.joined([part.take(~part.closed) for part in parts])
+        owners = np.repeat(np.arange(len(loose)), 2)
+        ends = np.column_stack([loose.offsets[:-1], loose.offsets[1:] - 1]).ravel()
+        grouped = self._joiner.add(len(loose), owners, as_complex(loose.points[ends]), sweep_row)
+        tied = self._waiting.add([Strings(loose, grouped.new)], grouped).tied().lines
+        whole = [(part, np.flatnonzero(part.closed)) for part in parts]
+        return in_order([*whole, (tied, np.arange(len(tied)))])
 
 
-def _merge(pieces: Geometries, groups: NDArray[np.intp]) -> Geometries:
-    """Join the pieces of each group end to end."""
-    if not len(pieces):
-        return pieces
-    several = np.bincount(groups)[groups] > 1
-    joined = shapely.multilinestrings(
-        pieces[several], indices=np.unique(groups[several], return_inverse=True)[1]
-    )
-    return np.concatenate([pieces[~several], shapely.line_merge(joined, directed=True)])
+def median_widths(lines: Lines) -> NDArray[np.float64]:
+    """Return the median width of each line, in metres; NaN where it is not known anywhere."""
+    return _median_widths(lines.points, lines.offsets)
 
 
-def start_rings(lines: Geometries) -> Geometries:
-    """Let closed lines start at their smallest (row, col)."""
-    closed = shapely.is_closed(lines)
-    if not closed.any():
-        return lines
-    points, ring = shapely.get_coordinates(lines[closed], include_z=True, return_index=True)
-    offsets = np.searchsorted(ring, np.arange(closed.sum() + 1))
-    col, row = points[:, 0], points[:, 1]
-    # Few vertices are in the first row of their ring, and only these need be sorted.
-    top = np.flatnonzero(row == np.minimum.reduceat(row, offsets[:-1])[ring])
-    top = top[np.lexsort([col[top], ring[top]])]
-    first = top[np.searchsorted(ring[top], np.arange(len(offsets) - 1))]
-    rolled = points[roll_rings(offsets, first - offsets[:-1])]
-    result = lines.copy()
-    result[closed] = shapely.linestrings(rolled, indices=ring)
-    return result
-
-
-def in_order(lines: Geometries) -> Geometries:
-    """Sort lines by their last row, then by where they start, row before column."""
-    points, line = shapely.get_coordinates(lines, return_index=True)
-    col, row = points[np.searchsorted(line, np.arange(len(lines)))].T
-    return lines[np.lexsort([col, row, shapely.bounds(lines)[:, 3]])]
-
-
-def median_widths(lines: Geometries) -> NDArray[np.float64]:
-    """Return the median width of each line (col, row, width), in metres; NaN where not known."""
-    points, line = shapely.get_coordinates(lines, include_z=True, return_index=True)
-    known = points[:, 2] > 0
-    widths = points[known, 2]
-    sizes = np.bincount(line[known], minlength=len(lines))
-    first = np.cumsum(sizes) - sizes
-    result = np.full(len(lines), np.nan)
-    # Lines with nearly as many vertices are the rows of one table: to sort those is far less work
-    # than to sort all by line and width.
-    room = np.ceil(2 ** (np.ceil(np.log2(np.maximum(sizes, 1)) * 4) / 4)).astype(np.int64)
-    for columns in np.unique(room[sizes > 0]):
-        members = np.flatnonzero((room == columns) & (sizes > 0))
-        size, along = sizes[members, None], np.arange(columns)
-        table = widths[first[members, None] + np.minimum(along, size - 1)]
-        table = np.sort(np.where(along < size, table, np.inf), axis=1)
-        middle = np.concatenate([(size - 1) // 2, size // 2], axis=1)
-        result[members] = np.take_along_axis(table, middle, axis=1).sum(axis=1) / 2
-    return result
+@compiled_to_run_beside
+def _median_widths(points: Points, offsets: Offsets) -> NDArray[np.float64]:
+    medians = np.full(len(offsets) - 1, np.nan)
+    widths = np.empty(np.max(np.diff(offsets)) if len(medians) else 0)
+    for line in range(len(medians)):
+        known = 0
+        for i in range(offsets[line], offsets[line + 1]):
+            if points[i, 2] > 0:
+                widths[known] = points[i, 2]
+                known += 1
+        if known:
+            medians[line] = np.median(widths[:known])
+    return medians

@@ -7,8 +7,9 @@ Between four valid pixels the field is interpolated between their centres. At th
 and at nodata it is carried half a pixel outward, to the edge of the outermost valid pixels: there,
 along the rim, the grid is doubled, with nodes at centres, edges and corners of pixels. An edge or a
 corner has the mean of the valid pixels it belongs to. The two grids meet on lines between centres
-of valid pixels, and strips meet on rows of centres. contourpy finds which lines are crossed;
-*where* is computed here, from the two pixels alone, and so is the same number on both sides.
+of valid pixels, and strips meet on rows of centres. `tracing` follows lines between four valid
+pixels, contourpy those along the rim; *where* they cross an edge is computed from its two pixels
+alone, and so is the same number on both sides.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,36 +22,37 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.row_runs import Crossed, Links, link_runs
+from geounet.compiled import compiled_to_run_beside
+from geounet.ragged import Geometries, Lines
+from geounet.tracing import Links, Scale, Values, follow, measure_values
 from geounet.vertices import keep_vertices
 
-NEAREST = 1e-6
-"""Values nearer to the level than this are moved away from it, water up and land down.
+Read = Callable[[int, int], Values]
+"""Returns rows `start` to `stop` of a field, (rows, width), NaN where invalid."""
 
-A line through a pixel's centre has no unique way on, and at tenths of a metre from it vertices
-would coincide once they are map coordinates.
-"""
+PIXELS_IN_STRIP = 2**20
+"""Bounds memory: contouring takes about 15 bytes for each, more where there are many lines. Of
+smaller strips there are more, and each costs a millisecond of the interpreter, for which threads
+wait."""
 
-PIXELS_IN_STRIP = 2**19
-"""Bounds memory: contouring takes about 100 bytes for each."""
 
-Geometries = NDArray[Any]
-"""(n,) shapely geometries."""
+RIM_PIXELS = 2**16
+"""The same for what is contoured of a rim at a time, which takes about 200 bytes for each."""
 
 
 @dataclass(frozen=True)
 class Strip:
     """Some rows of a field, with what is needed to contour them as part of the whole."""
 
-    values: NDArray[np.float64]
-    """(rows + 2, width + 2). NaN where invalid and beyond the raster; none is at the level.
+    values: Values
+    """(rows + 2, width + 2), as they are read. NaN where invalid and beyond the raster.
 
     What is contoured lies between the centres of the second row and the last but one; the outer
     two rows serve slopes only. The first and the last column are beyond the raster.
     """
     top: int
     """Row in the raster of the first row of `values`."""
-    level: float
+    scale: Scale
 
     @property
     def sweep_row(self) -> float:
@@ -61,12 +63,6 @@ class Strip:
     def first_row(self) -> float:
         """Position of the row of centres where the strip begins."""
         return self.top + 1.5
-
-    def sides(self) -> NDArray[np.complex128]:
-        """Return where the sweep row meets edges between valid and invalid pixels."""
-        valid = np.isfinite(self.values[-2])
-        cols = np.flatnonzero(valid[1:] != valid[:-1]).astype(np.complex128)
-        return cols + 1j * self.sweep_row
 
     def corners(self) -> NDArray[np.complex128]:
         """Return where the edge between valid and invalid pixels turns, col + 1j·row."""
@@ -88,23 +84,27 @@ class Strip:
 class Contours(NamedTuple):
     """Pieces of lines and areas within one strip."""
 
-    lines: Geometries
-    """LineStrings (col, row, width), higher values on the right as one looks at the picture.
+    lines: Lines
+    """Higher values on the right as one looks at the picture.
 
     Width is how far apart, in metres, two lines are whose values differ by `spread`, going by the
-    slope at this one; 0 (unknown) on edges of pixels: GEOS would lose all to a NaN.
+    slope at this one; 0 (unknown) on edges of pixels. These are the lines in cells between four
+    valid pixels.
     """
+    rim_lines: Lines
+    """Those in cells along nodata and the border."""
     rims: Geometries = np.empty(0, dtype=object)
     """Polygons (col, row) of values above the level in cells along nodata and the border, not
     always valid on their own."""
     land_rims: Geometries = np.empty(0, dtype=object)
     """The same below the level, if land was asked for."""
-    inner: int = 0
-    """How many lines, the first ones, are drawn in cells between four valid pixels."""
     links: Links | None = None
-    """Which of these bound the same area above the level."""
+    """Which of `lines` bound the same area above the level."""
     land_links: Links | None = None
     """The same below it, if land was asked for."""
+    sides: NDArray[np.complex128] = np.empty(0, dtype=np.complex128)
+    """Vertices of areas, col + 1j·row, on straight edges of valid pixels, that are there only
+    because the strip, or what is contoured of its rim at a time, ends there."""
 
 
 def strip_rows(width: int) -> int:
@@ -113,10 +113,10 @@ def strip_rows(width: int) -> int:
 
 
 def cut_strips(
-    read: Callable[[int, int], NDArray[np.floating[Any]]],
+    read: Read,
     shape: tuple[int, int],
     *,
-    level: float,
+    scale: Scale,
     rows: int | None = None,
 ) -> Iterator[Strip]:
     """Cut a field into strips that share one row of pixels with the next.
@@ -124,14 +124,14 @@ def cut_strips(
     Args:
         read: Returns rows `start` to `stop` of the field, (rows, width), NaN where invalid.
         shape: Height and width of the field.
-        level: What is to be contoured.
+        scale: What is to be contoured.
         rows: Rows contoured at a time; `strip_rows` if None.
 
     Yields:
         Strips from the top down, the first and the last reaching half a pixel beyond the raster.
     """
     for first, last in strip_ends(shape, rows=rows):
-        yield cut_strip(read, shape, first, last, level=level)
+        yield cut_strip(read, shape, first, last, scale)
 
 
 def strip_ends(
@@ -155,14 +155,7 @@ def strip_ends(
         first = last
 
 
-def cut_strip(
-    read: Callable[[int, int], NDArray[np.floating[Any]]],
-    shape: tuple[int, int],
-    first: int,
-    last: int,
-    *,
-    level: float,
-) -> Strip:
+def cut_strip(read: Read, shape: tuple[int, int], first: int, last: int, scale: Scale) -> Strip:
     """Cut one strip out of a field, as `cut_strips` does.
 
     Args:
@@ -170,23 +163,16 @@ def cut_strip(
         shape: Height and width of the field.
         first: The row of pixels at whose centres it begins; -1 is beyond the raster.
         last: The row of pixels at whose centres it ends; `height` is beyond the raster.
-        level: What is to be contoured.
+        scale: What is to be contoured.
     """
     height, width = shape
     # A row more on both sides for slopes.
-    values = np.full((last - first + 3, width + 2), np.nan)
     start, stop = max(first - 1, 0), min(last + 2, height)
+    found = read(start, stop)
+    values = np.full((last - first + 3, width + 2), np.nan, dtype=found.dtype)
     offset = start - (first - 1)
-    values[offset : offset + stop - start, 1:-1] = read(start, stop)
-    return Strip(keep_off(values, level), top=first - 1, level=level)
-
-
-def keep_off(values: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """Move values that are at the level, or next to it, a little away, in place."""
-    near = np.abs(values - level) < NEAREST
-    if near.any():
-        values[near] = np.where(values[near] >= level, level + NEAREST, level - NEAREST)
-    return values
+    values[offset : offset + stop - start, 1:-1] = found
+    return Strip(values, first - 1, scale)
 
 
 def trace(
@@ -207,35 +193,35 @@ def trace(
     Returns:
         Pieces whose ends and edges are exactly those of their neighbours, in this strip and others.
     """
-    valid = np.isfinite(strip.values[1:-1])
-    inner = strip.values[1:-1]
     per_slope = spread * res_m[0], spread * res_m[1]
-    found = _contour(inner, strip.level)
-    crossings = _Crossings.of(found.points, 2, strip, 0)
-    lines = [_settle(found, crossings, inner, per_slope)]
-    crossed = crossings.in_rows(found.offsets)
-    above = inner > strip.level  # not where invalid
-    origin = complex(-0.5, strip.top + 1.5)
-    count = len(lines[0])
-    links = link_runs(above, valid, crossed, count, origin)
-    land_links = link_runs(valid & ~above, valid, crossed, count, origin) if land else None
+    found = follow(strip.values, strip.scale, strip.first_row, per_slope, land=land)
+    valid = np.isfinite(strip.values[1:-1])
+    lines: list[Lines] = []
     rims, land_rims = [], []
-    for left, right in _rims(valid):
-        nodes, masked, turns = _double(inner[:, left:right], valid[:, left:right], strip.level)
-        found = _contour(np.where(masked, np.nan, nodes), strip.level)
-        crossings = _Crossings.of(found.points, 1, strip, left)
-        lines.append(_settle(found, crossings, nodes, per_slope))
-        rims.append(_settle_areas(_fill(found, above=True), strip, left, nodes, turns))
+    sides = [_sides(valid[-1:]) + 1j * strip.sweep_row]
+    for rows, cols in _rims(valid):
+        part = _Rim.of(strip, rows, cols)
+        known = valid[rows, cols]
+        nodes, masked, turns = _double(part.pixels, known, strip.scale.level)
+        along = _contour(np.where(masked, np.nan, nodes), strip.scale.level)
+        crossings = _Crossings.of(along.points, part)
+        place = np.column_stack([crossings.place(nodes), crossings.width(per_slope)])
+        lines.append(Lines(place, along.offsets))
+        rims.append(_settle_areas(_fill(along, above=True), part, nodes, turns))
         if land:
-            land_rims.append(_settle_areas(_fill(found, above=False), strip, left, nodes, turns))
+            land_rims.append(_settle_areas(_fill(along, above=False), part, nodes, turns))
+        if len(known) < len(valid):
+            for row, where in ((known[:1], part.first_row), (known[-1:], part.last_row)):
+                sides.append(_sides(row) + (cols.start + 1j * where))
     nothing = np.empty(0, dtype=object)
     return Contours(
-        np.concatenate(lines),
+        found.lines,
+        Lines.joined(lines),
         np.concatenate([nothing, *rims]),
         np.concatenate([nothing, *land_rims]),
-        count,
-        links,
-        land_links,
+        found.water,
+        found.land,
+        np.concatenate(sides),
     )
 
 
@@ -295,16 +281,85 @@ def _node_numbers(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[
     return col, row
 
 
-def _rims(valid: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Yield runs of columns, from and to, in which cells have both valid and invalid corners."""
-    pairs = valid[1:] & valid[:-1], valid[1:] | valid[:-1]
-    all_valid = pairs[0][:, 1:] & pairs[0][:, :-1]
-    any_valid = pairs[1][:, 1:] | pairs[1][:, :-1]
-    columns = np.flatnonzero((any_valid & ~all_valid).any(axis=0))
-    if columns.size:
-        # Runs less than 16 columns apart are one: each costs more than the cells between.
-        for run in np.split(columns, np.flatnonzero(np.diff(columns) > 16) + 1):
-            yield int(run[0]), int(run[-1]) + 2
+@dataclass(frozen=True)
+class _Rim:
+    """Some rows and columns of a strip that are contoured on a grid of half pixels."""
+
+    values: NDArray[np.float64]
+    """What those pixels count, with a row, and as far as there is one a column, more around."""
+    left: int
+    """Column in the strip of the first of those pixels."""
+    margin: int
+    """Columns of `values` before it."""
+    width: int
+    """Of those pixels."""
+    first_row: float
+    """Position of the first row of their centres."""
+    level: float
+
+    @classmethod
+    def of(cls, strip: Strip, rows: slice, cols: slice) -> "_Rim":
+        start, stop = max(cols.start - 1, 0), cols.stop + 1
+        values = strip.values[rows.start : rows.stop + 2, start:stop]
+        return cls(
+            measure_values(values, strip.scale),
+            cols.start,
+            cols.start - start,
+            cols.stop - cols.start,
+            strip.first_row + rows.start,
+            strip.scale.level,
+        )
+
+    @property
+    def pixels(self) -> NDArray[np.float64]:
+        """Of `values`, those that are contoured between."""
+        return self.values[1:-1, self.margin : self.margin + self.width]
+
+    @property
+    def last_row(self) -> float:
+        """Position of the last row of centres."""
+        return self.first_row + len(self.values) - 3
+
+
+def _sides(valid: NDArray[np.bool_]) -> NDArray[np.complex128]:
+    """Return the columns of edges between valid and invalid pixels of one row, (1, width)."""
+    return np.flatnonzero(valid[0, 1:] != valid[0, :-1]).astype(np.complex128)
+
+
+def _rims(valid: NDArray[np.bool_], top: int = 0, left: int = 0) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and columns of pixels between which cells have valid and invalid corners.
+
+    Each such cell is in one of them, and no more than `RIM_PIXELS` pixels are in one.
+    """
+    columns = np.flatnonzero(_at_rim(valid))
+    if not columns.size:
+        return
+    height = len(valid)
+    # Runs less than 16 columns apart are one: each costs more than the cells between.
+    for run in np.split(columns, np.flatnonzero(np.diff(columns) > 16) + 1):
+        first, last = int(run[0]), int(run[-1]) + 2
+        if height <= 3 or height * (last - first) <= RIM_PIXELS:
+            yield slice(top, top + height), slice(left + first, left + last)
+            continue
+        half = height // 2
+        yield from _rims(valid[: half + 1, first:last], top, left + first)
+        yield from _rims(valid[half:, first:last], top + half, left + first)
+
+
+@compiled_to_run_beside
+def _at_rim(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return in which columns cells have valid and invalid corners, (width - 1,)."""
+    rows, width = valid.shape
+    mixed = np.zeros(width - 1, dtype=np.bool_)
+    for row in range(rows - 1):
+        for col in range(width - 1):
+            first = valid[row, col]
+            mixed[col] |= (
+                (valid[row, col + 1] ^ first)
+                | (valid[row + 1, col] ^ first)
+                | (valid[row + 1, col + 1] ^ first)
+            )
+    return mixed
 
 
 def _double(
@@ -319,7 +374,7 @@ def _double(
     """
     totals = _sum_of_neighbours(np.where(valid, values, 0.0))
     counts = _sum_of_neighbours(valid.astype(np.float64))
-    nodes = keep_off(totals / np.maximum(counts, 1), level)
+    nodes = measure_values(totals / np.maximum(counts, 1), Scale.plain(level))
     masked = np.zeros(nodes.shape, dtype=bool)
     masked[::2, ::2] = ~valid
     masked[1::2, 1::2] = counts[1::2, 1::2] == 4
@@ -356,30 +411,14 @@ def _sum_of_neighbours(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
     return nodes
 
 
-def _settle(
-    found: _Found,
-    crossings: "_Crossings",
-    nodes: NDArray[np.float64],
-    per_slope: tuple[float, float],
-) -> Geometries:
-    """Give lines their exact place in the raster, and their width.
-
-    `per_slope` is how wide a line is, in metres, where values differ by 1 from pixel to pixel along
-    a row, and down a column.
-    """
-    place = np.column_stack([crossings.place(nodes), crossings.width(per_slope)])
-    return shapely.from_ragged_array(shapely.GeometryType.LINESTRING, place, (found.offsets,))
-
-
 def _settle_areas(
     filled: _Filled,
-    strip: Strip,
-    left: int,
+    rim: _Rim,
     nodes: NDArray[np.float64],
     turns: NDArray[np.bool_],
 ) -> Geometries:
     """Give areas along the rim their exact place in the raster."""
-    on_areas = _Crossings.of(filled.points, 1, strip, left)
+    on_areas = _Crossings.of(filled.points, rim)
     col, row = on_areas.node.T
     kept = on_areas.moving.any(axis=1) | turns[row, col]
     place, ring_offsets = keep_vertices(on_areas.place(nodes), filled.ring_offsets, kept)
@@ -392,9 +431,7 @@ def _settle_areas(
 class _Crossings:
     """Points on lines between nodes that are half a pixel apart; columns first, as in (x, y)."""
 
-    strip: Strip
-    left: int
-    """Column in `strip.values` of the first node."""
+    rim: _Rim
     node: NDArray[np.intp]
     """(n, 2), the node before."""
     moving: NDArray[np.bool_]
@@ -406,32 +443,25 @@ class _Crossings:
     """The values of these pixels."""
 
     @classmethod
-    def of(cls, points: NDArray[np.float64], step: int, strip: Strip, left: int) -> "_Crossings":
+    def of(cls, points: NDArray[np.float64], rim: _Rim) -> "_Crossings":
         # contourpy interpolates both coordinates, so the one that stays is an integer nearly only.
         near = np.rint(points)
         away = np.abs(points - near)
         moving = np.column_stack([away[:, 0] > away[:, 1], away[:, 0] < away[:, 1]])
-        node = step * np.where(moving, np.floor(points), near).astype(np.intp)
+        node = np.where(moving, np.floor(points), near).astype(np.intp)
         through_centres = np.flatnonzero(
             (moving[:, 0] & (node[:, 1] % 2 == 0)) | (moving[:, 1] & (node[:, 0] % 2 == 0))
         )
-        pixel = node[through_centres] // 2 + (left, 1)
-        before, after = _ends(strip.values, pixel, moving[through_centres])
+        pixel = node[through_centres] // 2 + (rim.margin, 1)
+        before, after = _ends(rim.values, pixel, moving[through_centres])
         valid = np.isfinite(before + after)
         full = through_centres[valid]
-        return cls(strip, left, node, moving, full, before[valid], after[valid])
-
-    def in_rows(self, offsets: NDArray[np.int64]) -> Crossed:
-        """Return where lines, of which `offsets` says where each ends, cross rows of pixels."""
-        along = np.flatnonzero(self.moving[:, 0])
-        pieces = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[along]
-        col, row = self.node[along].T // 2
-        return Crossed(pieces, row, col)
+        return cls(rim, node, moving, full, before[valid], after[valid])
 
     def place(self, nodes: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 2), (col, row) in the raster."""
-        level = self.strip.level
-        origin = np.array([self.left - 0.5, self.strip.top + 1.5])  # of the first node
+        level = self.rim.level
+        origin = np.array([self.rim.left - 0.5, self.rim.first_row])  # of the first node
         start = origin + self.node / 2
         share = np.zeros(len(start))
         # An integer and a half, exactly; so that adding the share rounds once, to one number.
@@ -444,14 +474,14 @@ class _Crossings:
 
     def width(self, per_slope: tuple[float, float]) -> NDArray[np.float64]:
         """(n,), width of the line at the point, in metres; 0 on edges of pixels."""
-        level, moving = self.strip.level, self.moving[self.full]
-        pixel = self.node[self.full] // 2 + (self.left, 1)
+        level, moving = self.rim.level, self.moving[self.full]
+        pixel = self.node[self.full] // 2 + (self.rim.margin, 1)
         along = self.after - self.before
         share = (level - self.before) / along
         above, below = (
             (1 - share) * before + share * after
             for before, after in (
-                _ends(self.strip.values, pixel + sideways * moving[:, ::-1], moving)
+                _ends(self.rim.values, pixel + sideways * moving[:, ::-1], moving)
                 for sideways in (-1, 1)
             )
         )
@@ -460,7 +490,7 @@ class _Crossings:
         across = np.where(known, slopes, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         wide_along, wide_across = np.where(moving[:, :1], per_slope, per_slope[::-1]).T
         width = np.zeros(len(self.node))
-        width[self.full] = 1 / np.hypot(along / wide_along, across / wide_across)
+        width[self.full] = 1 / np.sqrt((along / wide_along) ** 2 + (across / wide_across) ** 2)
         return width
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import rasterio
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from geounet.contours import Geometries
 from geounet.errors import SceneError
+from geounet.ragged import Geometries, Lines
 from geounet.scene.clouds import CLEAR, SUSPECT, UNKNOWN, Clouds
 from geounet.scene.quality import CloudClass, QualityLayer
 from geounet.stitch import BLOCK, open_canvas
@@ -118,8 +118,8 @@ class CoastFlags:
     known_m: float = 0.0
     suspect_m: float = 0.0
 
-    def split(self, lines: Geometries) -> tuple[Geometries, NDArray[np.uint8]]:
-        """Cut lines (col, row, …) where their flag changes.
+    def split(self, lines: Lines) -> tuple[Lines, NDArray[np.uint8]]:
+        """Cut lines where their flag changes.
 
         Returns:
             The pieces, in the order of the lines and along each; and the flag of each.
@@ -127,9 +127,10 @@ class CoastFlags:
         if self.path is None or not len(lines):
             return lines, np.full(len(lines), UNKNOWN, dtype=np.uint8)
         with rasterio.open(self.path) as src:
-            points, line = shapely.get_coordinates(lines, return_index=True)
-            between = flags_between(src, points, line)
-        return split_lines(lines, between)
+            line = np.repeat(np.arange(len(lines)), np.diff(lines.offsets))
+            between = flags_between(src, lines.points[:, :2], line)
+        pieces, flags = split_lines(lines.shapes(), between)
+        return Lines.of(pieces), flags
 
     def count(self, lengths_m: NDArray[np.float64], flags: NDArray[np.uint8]) -> None:
         """Add up pieces, (pieces,) each."""
@@ -137,9 +138,9 @@ class CoastFlags:
         self.suspect_m += float(lengths_m[flags == SUSPECT].sum())
 
 
-def flag_column(flags: NDArray[np.uint8]) -> Any:
+def flag_column(flags: NDArray[np.uint8]) -> pa.Array:
     """Return flags as features have them: true, false, or null where it is not known."""
-    return pd.arrays.BooleanArray(flags == SUSPECT, flags == UNKNOWN)
+    return pa.array(flags == SUSPECT, pa.bool_(), mask=flags == UNKNOWN)
 
 
 def flags_between(

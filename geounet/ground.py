@@ -1,89 +1,18 @@
 """From pixels to the ground: places in a scene's CRS, lengths and areas in true metres."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Self
-
 import numpy as np
 import shapely
-from numpy.polynomial.polynomial import polyval2d, polyvander2d
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
-from geounet.contours import Geometries
+from geounet.metric import Density, Metric
+from geounet.ragged import Areas, Geometries, Lines
 from geounet.vectors import crs_of
 
 LONGEST_EDGE_PX = 64
-"""Longer edges count as curves where areas are measured: what is straight on the map is not so on
-an equal-area plane."""
-
-LONGEST_STEP_PX = 4
-"""Longer steps are measured one by one: over these, the metric may change."""
-DEGREES, TOLERANCE = (2, 4, 6), 1e-8
-"""Of the polynomials that a metric may be; and how far, of its size, it may be from the truth."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How long short steps are, everywhere on a grid.
-
-    Scale and shear of a map change so smoothly that over a scene they are polynomials of the place,
-    and a square root is all that a step takes: the geodesic itself is ten times the work.
-    """
-
-    shape: tuple[int, int]
-    coefficients: NDArray[np.float64]
-    """(3, degree + 1, degree + 1): of what squares of steps along a row, products of both, and
-    squares of steps down a column count in square metres, by powers of column and row."""
-
-    @classmethod
-    def fitted(
-        cls,
-        distances_m: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
-        shape: tuple[int, int],
-    ) -> Self | None:
-        """Return the metric of a grid; None where no polynomial is good enough, as at a pole.
-
-        Args:
-            distances_m: Returns geodesic distances between places (col, row), (n, 2) each.
-            shape: Height and width of the grid.
-        """
-
-        def sample(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            across = np.cos(np.pi * (np.arange(count) + 0.5) / count)  # Chebyshev's nodes
-            uv = np.stack(np.meshgrid(across, across), axis=-1).reshape(-1, 2)
-            places = (uv + 1) / 2 * (shape[1], shape[0])
-            along, down, sum_, difference = (
-                distances_m(places - np.array(step) / 2, places + np.array(step) / 2) ** 2
-                for step in ((1, 0), (0, 1), (1, 1), (1, -1))
-            )
-            return uv, np.stack([along, (sum_ - difference) / 2, down])
-
-        (uv, values), (elsewhere, truth) = sample(12), sample(17)
-        if not (np.isfinite(values).all() and np.isfinite(truth).all()):
-            return None
-        scale = np.stack([truth[0], np.sqrt(truth[0] * truth[2]), truth[2]])
-        for degree in DEGREES:
-            powers = polyvander2d(uv[:, 0], uv[:, 1], [degree, degree])
-            found = np.linalg.lstsq(powers, values.T)[0].T.astype(np.float64)
-            metric = cls(shape, found.reshape(3, degree + 1, degree + 1))
-            if np.abs((metric._at(elsewhere) - truth) / scale).max() < TOLERANCE:
-                return metric
-        return None
-
-    def lengths(
-        self, middle: NDArray[np.float64], step: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the lengths of steps (col, row) around places (col, row), in metres."""
-        along, both, down = self._at(middle * 2 / (self.shape[1], self.shape[0]) - 1)
-        col, row = step.T
-        return np.sqrt(along * col**2 + both * col * row + down * row**2)
-
-    def _at(self, uv: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(3, n), at places that go from -1 to 1 along both axes."""
-        u, v = uv.T.copy()
-        return np.stack([polyval2d(u, v, one) for one in self.coefficients])
+"""Where areas are measured on an equal-area plane, longer edges count as curves: what is straight
+on the map is not so there."""
 
 
 class Ground:
@@ -104,6 +33,7 @@ class Ground:
             f"+proj=laea +lat_0={lat!r} +lon_0={lon!r} +a={geod.a!r} +b={geod.b!r}"
         )
         self._to_equal_area = Transformer.from_crs(geographic, equal_area, always_xy=True)
+        self._density = Density.fitted(self._to_plane, (height, self._width))
 
     def place(self, shapes: Geometries) -> Geometries:
         """Take (col, row) to coordinates of the scene's CRS; what else a vertex has is lost.
@@ -114,34 +44,40 @@ class Ground:
         if not len(shapes):
             return shapes
         kind, points, offsets = shapely.to_ragged_array(shapes, include_z=False)
-        placed = shapely.from_ragged_array(kind, self._to_map(points), offsets)
-        return shapely.reverse(placed) if self._transform.determinant > 0 else placed
+        placed = shapely.from_ragged_array(kind, self.to_map(points), offsets)
+        return shapely.reverse(placed) if self.is_mirrored else placed
 
-    def _to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the ground is the picture's mirror image, as where the first row is south."""
+        return self._transform.determinant > 0
+
+    def to_map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take (col, row, …), (n, 2 or 3), to coordinates of the scene's CRS, (n, 2)."""
         a, b, c, d, e, f, *_ = self._transform
-        col, row = points.T
+        col, row = points[:, :2].T
         return np.column_stack([a * col + b * row + c, d * col + e * row + f])
 
-    def lengths_m(self, lines: Geometries) -> NDArray[np.float64]:
-        """Return geodesic lengths of lines (col, row), (n,)."""
-        points, line = shapely.get_coordinates(lines, return_index=True)
-        first = np.flatnonzero(line[1:] == line[:-1])
-        start, step = points[first], points[first + 1] - points[first]
-        far = np.abs(step).max(axis=1, initial=0) > LONGEST_STEP_PX
+    def lengths_m(self, lines: Lines) -> NDArray[np.float64]:
+        """Return geodesic lengths of lines, (n,)."""
         if self._metric is None:
-            far[:] = True
-        steps_m = np.empty(len(first))
-        steps_m[far] = self._distances_m(start[far], start[far] + step[far])
-        if self._metric is not None:
-            near = ~far if far.any() else slice(None)
-            steps_m[near] = self._metric.lengths(start[near] + step[near] / 2, step[near])
-        return np.asarray(np.bincount(line[first], steps_m, len(lines)), dtype=np.float64)
+            lengths = np.zeros(len(lines))
+            is_last = np.zeros(len(lines.points), dtype=bool)
+            is_last[lines.offsets[1:] - 1] = True
+            far = np.flatnonzero(~is_last)
+        else:
+            lengths, far = self._metric.lengths(lines)
+        if len(far):
+            steps_m = self._distances_m(lines.points[far], lines.points[far + 1])
+            line = np.searchsorted(lines.offsets, far, side="right") - 1
+            lengths = lengths + np.bincount(line, steps_m, len(lines))
+        return lengths
 
     def _distances_m(
         self, start: NDArray[np.float64], end: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return geodesic distances between places (col, row), (n,)."""
-        one, other = (self._to_geographic.transform(*self._to_map(p).T) for p in (start, end))
+        one, other = (self._to_geographic.transform(*self.to_map(p).T) for p in (start, end))
         return np.asarray(self._geod.inv(*one, *other)[2])
 
     def metres(self, first: float, last: float) -> NDArray[np.float64]:
@@ -171,11 +107,13 @@ class Ground:
         longest = np.linalg.eigvalsh(inverse.T @ squares @ inverse).max()
         return np.asarray(metres * np.sqrt(longest))
 
-    def areas_m2(self, areas: Geometries) -> NDArray[np.float64]:
-        """Return areas of polygons (col, row) on the ellipsoid, (n,); holes run the other way."""
+    def areas_m2(self, areas: Areas) -> NDArray[np.float64]:
+        """Return areas on the ellipsoid, (n,); holes run the other way round than outlines."""
         if not len(areas):
             return np.empty(0)
-        _, points, (rings, offsets) = shapely.to_ragged_array(areas)
+        if self._density is not None:
+            return self._density.areas(areas)
+        points, rings, offsets = areas.points, areas.rings, areas.offsets
         edges = np.delete(np.arange(len(points)), rings[1:] - 1)
         area = np.searchsorted(rings[offsets], edges, side="right") - 1
         placed = self._to_plane(points)
@@ -195,7 +133,7 @@ class Ground:
 
     def _to_plane(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take (col, row), (n, 2), to (x, y) on an equal-area plane, in metres."""
-        lon_lat = self._to_geographic.transform(*self._to_map(points).T)
+        lon_lat = self._to_geographic.transform(*self.to_map(points).T)
         return np.column_stack(self._to_equal_area.transform(*lon_lat))
 
 

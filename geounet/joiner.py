@@ -1,60 +1,228 @@
-"""Pieces of strips that belong together, by the points that they share."""
+"""What belongs together across strips, by the points that parts share, and what waits for more."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from geounet.contours import Geometries
+from geounet.compiled import compiled
+from geounet.ragged import Lines, Points
+from geounet.vertices import as_complex
+
+FEW = 2**13
+"""Vertices that are not worth an array of their own."""
+
+
+class Grouped(NamedTuple):
+    """Groups after a strip. Those that go on below have the first numbers, the others follow."""
+
+    held: NDArray[np.int64]
+    """The group that each group that was open is of now."""
+    new: NDArray[np.int64]
+    """The group of each part of the strip."""
+    open: int
+    """How many groups may yet have more below."""
+    total: int
+    """How many there are."""
 
 
 class Joiner:
-    """Finds which pieces belong together, and holds those that may yet have more below."""
+    """Finds which parts belong together, strip by strip."""
 
     def __init__(self) -> None:
-        self._pieces: Geometries = np.empty(0, dtype=object)
-        self._groups = np.empty(0, dtype=np.intp)
+        self._open = 0
         self._points = np.empty(0, dtype=np.complex128)
-        self._point_groups = np.empty(0, dtype=np.intp)
+        self._groups = np.empty(0, dtype=np.int64)
 
     def add(
         self,
-        pieces: Geometries,
-        owners: NDArray[np.intp],
+        count: int,
+        owners: NDArray[np.integer],
         points: NDArray[np.complex128],
         sweep_row: float,
-    ) -> tuple[Geometries, NDArray[np.intp]]:
-        """Take the pieces of the next strip.
+    ) -> Grouped:
+        """Take the parts of the next strip.
 
         Args:
-            pieces: Pieces of the strip.
-            owners: For each of `points`, the index of the piece that it belongs to.
-            points: col + 1j·row of points; pieces that share one belong together.
-            sweep_row: The row on which pieces of the next strip may share points.
+            count: How many there are.
+            owners: For each of `points`, the number of the part that it belongs to.
+            points: col + 1j·row; parts that share one belong together.
+            sweep_row: The row on which parts of the next strip may share points.
+        """
+        held = self._open
+        owners = held + owners.astype(np.int64)
+        all_points = np.concatenate([self._points, points])
+        members = np.concatenate([self._groups, owners])
+        at_sweep = points.imag == sweep_row
+        order = np.argsort(all_points, kind="stable")
+        group, still_open, total = _group(
+            all_points[order], members[order], owners[at_sweep], held + count
+        )
+        self._open = still_open
+        self._points, self._groups = points[at_sweep], group[owners[at_sweep]]
+        return Grouped(group[:held], group[held:], still_open, total)
+
+
+@compiled
+def _group(
+    points: NDArray[np.complex128],
+    members: NDArray[np.int64],
+    opened: NDArray[np.int64],
+    count: int,
+) -> tuple[NDArray[np.int64], int, int]:
+    """Return the group of each of `count` parts, how many groups are open, and how many there are.
+
+    Args:
+        points: Ascending.
+        members: Of which part each of them is.
+        opened: Parts whose groups are open; these get the first numbers.
+        count: How many parts there are.
+    """
+    parents = np.arange(count)
+    for i in range(1, len(points)):
+        if points[i] == points[i - 1]:
+            one, other = _root(parents, members[i - 1]), _root(parents, members[i])
+            parents[max(one, other)] = min(one, other)
+    groups = np.full(count, -1, dtype=np.int64)
+    found = 0
+    for part in opened:
+        root = _root(parents, part)
+        if groups[root] < 0:
+            groups[root] = found
+            found += 1
+    still_open = found
+    for part in range(count):
+        root = _root(parents, part)
+        if groups[root] < 0:
+            groups[root] = found
+            found += 1
+        groups[part] = groups[root]
+    return groups, still_open, found
+
+
+@compiled
+def _root(parents: NDArray[np.int64], part: int) -> int:
+    while parents[part] != part:
+        parents[part] = parents[parents[part]]
+        part = parents[part]
+    return part
+
+
+class Waiting:
+    """Pieces of lines whose group may yet have more below.
+
+    They stay in the arrays of the strip they came in, of which most may be gone: nothing is copied
+    but what is little.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[Strings] = []
+        """Pieces, and the group of each; -1 of those that are gone."""
+
+    def add(self, parts: Sequence["Strings"], grouped: Grouped) -> "Strings":
+        """Take the pieces of the next strip, and hand out those of groups that are whole.
+
+        Args:
+            parts: Pieces of the strip, and of each the group that it is of now.
+            grouped: What has become of groups.
 
         Returns:
-            Pieces of which nothing more can come, and the number of the group of each, ascending.
+            Pieces of which nothing more can come, by numbers of groups from 0 on.
         """
-        held = int(self._groups.max(initial=-1)) + 1
-        all_points = np.concatenate([self._points, points])
-        members = np.concatenate([self._point_groups, held + owners])
-        order = np.argsort(all_points, kind="stable")
-        same = all_points[order][1:] == all_points[order][:-1]
-        one, other = members[order][:-1][same], members[order][1:][same]
-        nodes = held + len(pieces)
-        graph = coo_array((np.ones(len(one)), (one, other)), shape=(nodes, nodes))
-        _, group_of = connected_components(graph, directed=False)
+        # A piece that is gone finds the last number, and stays so.
+        groups = np.append(grouped.held, -1)
+        held = [part._replace(groups=groups[part.groups]) for part in self._parts]
+        done, few = [], []
+        self._parts = []
+        for lines, now in (*parts, *held):
+            index = np.flatnonzero(now >= grouped.open)
+            if len(index):
+                done.append(Strings(lines.take(index), now[index] - grouped.open))
+                now[index] = -1
+            stay = np.flatnonzero(now >= 0)
+            left = int((lines.offsets[stay + 1] - lines.offsets[stay]).sum())
+            if left < FEW or 2 * left < len(lines.points):
+                few.append(Strings(lines.take(stay), now[stay]))
+            else:
+                self._parts.append(Strings(lines, now))
+        if len((little := Strings.joined(few)).groups):
+            self._parts.append(little)
+        return Strings.joined(done)
 
-        all_pieces = np.concatenate([self._pieces, pieces])
-        groups = np.concatenate([group_of[self._groups], group_of[held:]])
-        at_sweep = points.imag == sweep_row
-        point_groups = group_of[held + owners[at_sweep]]
-        still_open = np.unique(point_groups)
-        kept = np.isin(groups, still_open)
-        self._pieces, self._groups = all_pieces[kept], np.searchsorted(still_open, groups[kept])
-        self._points = points[at_sweep]
-        self._point_groups = np.searchsorted(still_open, point_groups)
 
-        done, done_groups = all_pieces[~kept], groups[~kept]
-        order = np.argsort(done_groups, kind="stable")
-        return done[order], np.unique(done_groups[order], return_inverse=True)[1]
+class Strings(NamedTuple):
+    """Lines, and the group that each is of."""
+
+    lines: Lines
+    groups: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return several together, in their order."""
+        groups = [np.empty(0, dtype=np.int64), *(part.groups for part in parts)]
+        return cls(Lines.joined([part.lines for part in parts]), np.concatenate(groups))
+
+    def tied(self) -> "Strings":
+        """Return them with those joined that go on where another one ends."""
+        lines, groups = self
+        closed = lines.closed
+        if closed.all():
+            return self
+        loose = np.flatnonzero(~closed)
+        pieces = lines.take(loose)
+        starts = as_complex(pieces.points[pieces.offsets[:-1]])
+        stops = as_complex(pieces.points[pieces.offsets[1:] - 1])
+        order = np.argsort(starts, kind="stable")
+        index = np.minimum(np.searchsorted(starts[order], stops), len(order) - 1)
+        following = np.where(starts[order[index]] == stops, order[index], -1)
+        points, offsets, heads = _tie(pieces.points, pieces.offsets, following)
+        tied = Lines(points, offsets)
+        rings = np.flatnonzero(closed)
+        return Strings.joined(
+            [Strings(lines.take(rings), groups[rings]), Strings(tied, groups[loose[heads]])]
+        )
+
+
+@compiled
+def _tie(
+    points: Points, offsets: NDArray[np.int64], following: NDArray[np.int64]
+) -> tuple[Points, NDArray[np.int64], NDArray[np.int64]]:
+    """Join pieces end to end.
+
+    Args:
+        points: (n, 3), of pieces.
+        offsets: Where each starts, and n.
+        following: The piece that goes on where each ends, or -1. None goes on after two.
+
+    Returns:
+        Points and offsets of what they make, and a piece of each; rings start anywhere.
+    """
+    count = len(following)
+    has_before = np.zeros(count, dtype=np.bool_)
+    for piece in following:
+        if piece >= 0:
+            has_before[piece] = True
+    tied, ends = np.empty_like(points), np.zeros(count + 1, dtype=np.int64)
+    heads, used = np.empty(count, dtype=np.int64), np.zeros(count, dtype=np.bool_)
+    found, end = 0, 0
+    for closed in (False, True):
+        for head in range(count):
+            if used[head] or (has_before[head] and not closed):
+                continue
+            piece = head
+            while piece >= 0 and not used[piece]:
+                used[piece] = True
+                first, stop = offsets[piece], offsets[piece + 1]
+                if following[piece] >= 0:
+                    stop -= 1  # where the next one starts
+                tied[end : end + stop - first] = points[first:stop]
+                end += stop - first
+                piece = following[piece]
+            if closed:
+                tied[end] = tied[ends[found]]
+                end += 1
+            heads[found] = head
+            found += 1
+            ends[found] = end
+    return tied[:end].copy(), ends[: found + 1].copy(), heads[:found].copy()

@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import geopandas
 import numpy as np
@@ -19,10 +20,6 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geounet.errors import GeounetError
-from geounet.vectors import Geometries
-
-VERTICES_IN_BATCH = 80_000
-"""Features are made into a table when they have that many: each takes milliseconds."""
 
 WAITING_IN_MEMORY = 2**21
 """Bytes of a layer that wait in memory; more go into a file."""
@@ -89,38 +86,11 @@ def dated(time: datetime) -> Iterator[None]:
         pyogrio.set_gdal_config_options(before)
 
 
-class Batch:
-    """Holds shapes until they are worth a table: each costs milliseconds."""
-
-    def __init__(self) -> None:
-        self._parts: list[Geometries] = []
-        self._vertices = 0
-        self.total = 0
-        """How many shapes there have been."""
-
-    def add(self, shapes: Geometries) -> None:
-        """Take more shapes."""
-        self._parts.append(shapes)
-        self._vertices += int(shapely.get_num_coordinates(shapes).sum())
-        self.total += len(shapes)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether there are enough."""
-        return self._vertices > VERTICES_IN_BATCH
-
-    def take(self) -> Geometries:
-        """Return all shapes held, in their order, and hold none."""
-        shapes = np.concatenate([np.empty(0, dtype=object), *self._parts])
-        self._parts, self._vertices = [], 0
-        return shapes
-
-
 class LayerWriter:
     """Writes a layer of a GeoPackage; an empty one has its columns and type, too.
 
     Features wait in a nameless file beside it: GDAL takes all at once in a third less time than in
-    batches, and a GeoPackage has only one layer written at a time.
+    batches, and a GeoPackage has only one layer written at a time. `write_while` has none wait.
     """
 
     def __init__(
@@ -135,46 +105,84 @@ class LayerWriter:
             time: What the file says is the date of its last change.
         """
         self._path, self._name, self._geometry_type, self._time = path, name, geometry_type, time
-        self._waiting = tempfile.SpooledTemporaryFile(WAITING_IN_MEMORY, dir=str(path.parent))  # noqa: SIM115  until flush
+        self._waiting: IO[bytes] | None = None
         self._stream: pa.ipc.RecordBatchStreamWriter | None = None
         self._crs: CRS | None = None
 
     def write(self, features: geopandas.GeoDataFrame) -> None:
         """Add features; the columns and the CRS are those of the first call."""
-        table = _arrow_table(features)
+        shapes = pa.array(shapely.to_wkb(np.asarray(features.geometry.array)), pa.binary())
+        columns = pd.DataFrame(features.drop(columns=features.geometry.name))
+        table = pa.Table.from_pandas(columns, preserve_index=False)
+        self.write_table(with_shapes(table, shapes), features.crs)
+
+    def write_table(self, features: pa.Table, crs: CRS | None) -> None:
+        """Add features, as `with_shapes` makes them; columns and CRS are those of the first."""
         if self._stream is None:
-            self._stream, self._crs = pa.ipc.new_stream(self._waiting, table.schema), features.crs
-        self._stream.write_table(table)
+            folder = str(self._path.parent)
+            self._waiting = tempfile.SpooledTemporaryFile(WAITING_IN_MEMORY, dir=folder)  # noqa: SIM115  until flush
+            self._stream, self._crs = pa.ipc.new_stream(self._waiting, features.schema), crs
+        self._stream.write_table(features)
 
     def flush(self) -> None:
         """Write the layer. To be called in the end, once."""
-        if self._stream is None:
+        if self._stream is None or self._waiting is None:
             return
         self._stream.close()
         self._waiting.seek(0)
-        with self._waiting, dated(self._time):
+        with self._waiting:
+            self._write(pa.ipc.open_stream(self._waiting), self._crs)
+
+    def write_while(self, made: Iterator[pa.Table], crs: CRS | None) -> None:
+        """Write the layer, and nothing else, while its features are made.
+
+        Args:
+            made: Features as `with_shapes` makes them: one table at least, all of the same columns.
+            crs: Of their geometries.
+
+        Raises:
+            Exception: What `made` raises.
+        """
+        first = next(made)
+        failure: BaseException | None = None
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            nonlocal failure
+            try:
+                for table in chain([first], made):
+                    yield from table.to_batches()
+            except BaseException as error:  # on its way through GDAL only its text is left
+                failure = error
+                raise
+
+        try:
+            self._write(pa.RecordBatchReader.from_batches(first.schema, batches()), crs)
+        except Exception:
+            if failure is not None:
+                raise failure from None
+            raise
+
+    def _write(self, features: pa.RecordBatchReader, crs: CRS | None) -> None:
+        with dated(self._time):
             pyogrio.write_arrow(
-                pa.ipc.open_stream(self._waiting),
+                features,
                 self._path,
                 layer=self._name,
                 driver="GPKG",
                 geometry_name="geom",
                 # Without it an empty layer opens in QGIS as a table without geometry.
                 geometry_type=self._geometry_type,
-                crs=_crs_text(self._crs),
+                crs=_crs_text(crs),
                 VERSION="1.3",  # QGIS 3.22 warns of 1.4
             )
 
 
-def _arrow_table(features: geopandas.GeoDataFrame) -> pa.Table:
-    """Return features with their shapes as WKB, in `geom`, the last column."""
-    shapes = pa.array(shapely.to_wkb(np.asarray(features.geometry.array)), pa.binary())
-    columns = pd.DataFrame(features.drop(columns=features.geometry.name))
-    table = pa.Table.from_pandas(columns, preserve_index=False)
-    for index, column in enumerate(table.schema):
+def with_shapes(columns: pa.Table, shapes: pa.Array) -> pa.Table:
+    """Return features: what they say, and their geometries, as WKB, in `geom`, the last column."""
+    for index, column in enumerate(columns.schema):
         if pa.types.is_null(column.type):  # GDAL knows no columns of nothing
-            table = table.set_column(index, column.name, table[index].cast(pa.string()))
-    return table.append_column("geom", shapes).replace_schema_metadata()
+            columns = columns.set_column(index, column.name, columns[index].cast(pa.string()))
+    return columns.append_column("geom", shapes).replace_schema_metadata()
 
 
 def _crs_text(crs: CRS | None) -> str | None:
@@ -227,6 +235,7 @@ def embed_styles(path: Path, styles: Mapping[str, str], time: datetime) -> None:
     when = _timestamp(time)
     try:
         with closing(sqlite3.connect(path)) as db, db:
+            db.execute("PRAGMA synchronous = OFF")  # of a draft, as in `dated`
             db.execute(_STYLES_TABLE)
             db.execute(_STYLES_LISTED, (when,))
             rows = [(layer, layer, qml, when) for layer, qml in styles.items()]

@@ -15,7 +15,9 @@ from scipy.ndimage import binary_erosion
 from geounet.coastline import LineSweep
 from geounet.contours import cut_strips, trace
 from geounet.distances import Coordinates, Pieces, nearest_on, points_along
-from geounet.vector_layers import MEASURED_LEVEL, log_odds
+from geounet.ragged import Lines
+from geounet.tracing import Scale
+from geounet.vector_layers import MEASURED_LEVEL
 
 STRAY_PX = 5.0
 """A line further than this from the other one has none to match it, as in `evaluate`."""
@@ -90,9 +92,9 @@ def measure_lines(
         known: (height, width), where it says anything.
         res_m: Size of a pixel along a row and down a column, in metres.
     """
-    truth = _trace(np.where(known, water, np.nan).astype(np.float64), level=0.5)
+    truth = _trace(np.where(known, water, np.nan).astype(np.float64), Scale.plain(0.5))
     # Where products draw it: in log-odds, in which it is a straight way from pixel to pixel.
-    drawn = _trace(log_odds(MEASURED_LEVEL)(p_water), level=0.0)
+    drawn = _trace(p_water, Scale.log_odds(MEASURED_LEVEL))
     counted = np.asarray(binary_erosion(known, np.ones((3, 3)), border_value=0))
     size = np.array([res_m[0], -res_m[1]])
     here, there = (line.transformed(lambda pixels: pixels * size) for line in (drawn, truth))
@@ -108,12 +110,12 @@ def measure_lines(
     return LineErrors(drawn_m, drawn_step_m, seaward, true_m, true_step_m)
 
 
-def _trace(field: NDArray[np.float64], *, level: float) -> Pieces:
+def _trace(field: NDArray[np.floating[Any]], scale: Scale) -> Pieces:
     """Return the line through a field, by (col, row), low values on its left in the picture."""
-    sweep, lines = LineSweep(), [np.empty(0, dtype=object)]
-    for strip in cut_strips(lambda start, stop: field[start:stop], field.shape, level=level):
+    sweep, lines = LineSweep(), []
+    for strip in cut_strips(lambda start, stop: field[start:stop], field.shape, scale=scale):
         lines.append(sweep.add(trace(strip), strip.sweep_row))
-    return Pieces.from_lines(shapely.force_2d(np.concatenate(lines)))
+    return Pieces.from_lines(shapely.force_2d(Lines.joined(lines).shapes()))
 
 
 def _on(pixels: Coordinates, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -4,17 +4,20 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Contours, Geometries, Strip
-from geounet.joiner import Joiner
+from geounet.contours import Contours
+from geounet.joiner import Joiner, Strings, Waiting
+from geounet.ragged import Areas, Geometries, Lines, Offsets, Points
+from geounet.rings import Extents, begin_at, measure
 from geounet.vertices import as_complex, keep_vertices, roll_rings
 
 
 class AreaSweep:
     """Joins the areas of strips, from the top down, and hands out each as soon as it is whole.
 
-    Areas are valid polygons whose outlines and holes run as the lines do, land on the left; else
-    they are in the normal form of `shapely.normalize`. They are handed out in the order of their
-    last row, then of their start: whatever the height of the strips, the same.
+    Areas are valid polygons whose outlines and holes run as the lines do, land on the left, and
+    start where lines do, at their smallest (row, col); holes come in the order of their starts.
+    Areas are handed out in the order of their last row, then of their start: whatever the height of
+    the strips, the same.
 
     What is held is the outlines of areas that go on below, holes included; and two numbers for each
     end of nodata on a row between strips, and for each vertex left out there.
@@ -24,30 +27,34 @@ class AreaSweep:
     """
 
     def __init__(self, *, land: bool = False) -> None:
-        self._joiner = Joiner()
+        self._joiner, self._waiting = Joiner(), Waiting()
         self._land = land
         self._sides = np.empty(0, dtype=np.complex128)
+        """Vertices that only strips have made, on straight edges of pixels."""
         self._ends = np.empty(0, dtype=np.complex128)
+        """Other vertices to leave out, where pieces end."""
 
     def add(
-        self, contours: Contours, strip: Strip, left_out: NDArray[np.complex128] | None = None
-    ) -> Geometries:
+        self,
+        contours: Contours,
+        sweep_row: float,
+        left_out: NDArray[np.complex128] | None = None,
+    ) -> Areas:
         """Take the areas of the next strip.
 
         Args:
             contours: What is in the strip.
-            strip: The strip itself.
+            sweep_row: Where the next strip begins.
             left_out: (n,), col + 1j·row of vertices of lines that outlines are to have no more,
                 ascending; None for none.
 
         Returns:
-            Polygons (col, row) that are whole now.
+            Areas that are whole now.
         """
-        lines, rims = contours.lines[: contours.inner], contours.rims
+        lines, rims = contours.lines, contours.rims
         links = contours.links
         if self._land:
-            # Lines have land on their left; and so has what bounds land, to shapely.
-            lines, rims, links = shapely.reverse(lines), contours.land_rims, contours.land_links
+            rims, links = contours.land_rims, contours.land_links
         assert links is not None  # land that is joined was traced
         if left_out is not None and len(left_out):
             lines, line_ends = _leave_out_of_lines(lines, left_out)
@@ -60,54 +67,45 @@ class AreaSweep:
         centres, owner = as_complex(points[at_centre]), owner[at_centre]
         in_parts, firsts, owner = np.unique(owner, return_index=True, return_inverse=True)
         strings, area_of = _cut_open(rims[in_parts])
-        first = len(lines) + links.bare
-        outlines = np.concatenate([lines, np.full(links.bare, shapely.LineString()), strings])
-        ends, end_owners = _open_ends(outlines)
-        whole, groups = self._joiner.add(
-            outlines,
-            np.concatenate(
-                [
-                    links.owners,
-                    # All strings of an area share its first centre.
-                    first + np.arange(len(strings)),
-                    first + np.searchsorted(area_of, owner),
-                    end_owners,
-                ]
-            ),
-            np.concatenate([links.points, centres[firsts][area_of], centres, ends]),
-            strip.sweep_row,
+        alone = np.delete(rims, in_parts)
+        if self._land:  # what bounds it runs the other way round so far
+            strings, alone = shapely.reverse(strings), shapely.reverse(alone)
+        # All strings of an area share its first centre.
+        numbers = links.total + np.arange(len(strings))
+        some = np.flatnonzero(~shapely.is_empty(strings))
+        parts = Strings(lines, links.labels), Strings(_with_no_width(strings[some]), numbers[some])
+        owners = [links.owners, numbers, links.total + np.searchsorted(area_of, owner)]
+        shared = [links.points, centres[firsts][area_of], centres]
+        for pieces, labels in parts:
+            loose = np.flatnonzero(~pieces.closed)
+            ends = np.concatenate([pieces.offsets[loose], pieces.offsets[loose + 1] - 1])
+            owners.append(np.tile(labels[loose], 2))
+            shared.append(as_complex(pieces.points[ends]))
+        grouped = self._joiner.add(
+            links.total + len(strings), np.concatenate(owners), np.concatenate(shared), sweep_row
         )
-        joined = _join(whole, groups, self._sides, self._ends)
-        self._sides = np.concatenate([self._sides, strip.sides()])
-        return in_order(
-            *_mend(np.concatenate([np.delete(rims, in_parts), joined])), land=self._land
-        )
-
-
-def _open_ends(outlines: Geometries) -> tuple[NDArray[np.complex128], NDArray[np.intp]]:
-    """Return where outlines end that are not closed, and which outline each end is of."""
-    owner = np.flatnonzero(~shapely.is_closed(outlines))
-    points, of = shapely.get_coordinates(outlines[owner], return_index=True)
-    new = of[1:] != of[:-1]
-    starts, stops = np.append(True, new)[: len(of)], np.append(new, True)[: len(of)]
-    is_end = starts | stops
-    return as_complex(points[is_end]), owner[of[is_end]]
+        now = [part._replace(groups=grouped.new[part.groups]) for part in parts]
+        whole = self._waiting.add(now, grouped)
+        rings = whole.tied()
+        rings = rings._replace(lines=_straighten(rings.lines, self._sides, self._ends))
+        self._sides = np.concatenate([self._sides, contours.sides])
+        if len(alone):
+            more = _rings_of(alone)
+            rings = Strings.joined([rings, more._replace(groups=grouped.total + more.groups)])
+        return in_order(*_mend(*_arrange(rings, land=self._land), land=self._land))
 
 
 def _leave_out_of_lines(
-    lines: Geometries, left_out: NDArray[np.complex128]
-) -> tuple[Geometries, NDArray[np.complex128]]:
+    lines: Lines, left_out: NDArray[np.complex128]
+) -> tuple[Lines, NDArray[np.complex128]]:
     """Leave vertices out of lines, but not where they end; return those that are still to go."""
-    points, line = shapely.get_coordinates(lines, return_index=True)
-    if not len(points):
-        return lines, left_out[:0]
-    goes = np.isin(as_complex(points), left_out)
-    new = line[1:] != line[:-1]
-    is_end = np.append(True, new) | np.append(new, True)
+    places = as_complex(lines.points)
+    goes = np.isin(places, left_out)
+    is_end = np.zeros(len(goes), dtype=bool)
+    is_end[lines.offsets[:-1]] = is_end[lines.offsets[1:] - 1] = True
     kept = ~goes | is_end
-    return np.asarray(shapely.linestrings(points[kept], indices=line[kept])), as_complex(
-        points[goes & is_end]
-    )
+    offsets = np.append(0, np.cumsum(kept))[lines.offsets]
+    return Lines(lines.points[kept], offsets), places[goes & is_end]
 
 
 def _leave_out(
@@ -137,7 +135,7 @@ def _are_centres(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (col - np.floor(col) == 0.5) & (row - np.floor(row) == 0.5)
 
 
-def _cut_open(areas: Geometries) -> tuple[Geometries, NDArray[np.intp]]:
+def _cut_open(areas: Geometries) -> tuple[Geometries, NDArray[np.int64]]:
     """Return what of the outlines of areas is not shared with other pieces, and whose each is.
 
     Edges that are shared run through centres of pixels, and no other edge does. In the midst of
@@ -147,7 +145,7 @@ def _cut_open(areas: Geometries) -> tuple[Geometries, NDArray[np.intp]]:
         LineStrings, in the order of the areas; and the area of each, each at least once.
     """
     if not len(areas):
-        return areas, np.empty(0, dtype=np.intp)
+        return areas, np.empty(0, dtype=np.int64)
     _, points, (rings, area_offsets) = shapely.to_ragged_array(areas)
     ring = np.repeat(np.arange(len(rings) - 1), np.diff(rings))
     # Rings that have a centre start with one, so that no string runs across their start.
@@ -169,109 +167,101 @@ def _cut_open(areas: Geometries) -> tuple[Geometries, NDArray[np.intp]]:
     return np.concatenate([strings, np.full(len(none), shapely.LineString())])[order], owner[order]
 
 
-def _join(
-    outlines: Geometries,
-    groups: NDArray[np.intp],
-    sides: NDArray[np.complex128],
-    ends: NDArray[np.complex128],
-) -> Geometries:
-    """Join the open outlines of each group to a polygon; its holes run the other way round.
+def _with_no_width(strings: Geometries) -> Lines:
+    """Return LineStrings (col, row) as lines whose width is not known."""
+    return Lines.of(shapely.force_3d(strings, z=0.0))
 
-    Args:
-        outlines: LineStrings, whole rings or parts of them; empty ones are passed over.
-        groups: Of each, ascending.
-        sides: Vertices that only strips have made, on straight edges of pixels; left out.
-        ends: Other vertices to leave out, where parts end.
+
+def _rings_of(areas: Geometries) -> Strings:
+    """Return the rings of areas, which run as lines do; a group is what bounds one area."""
+    if not len(areas):
+        return Strings(Lines.none(), np.empty(0, dtype=np.int64))
+    _, points, (rings, offsets) = shapely.to_ragged_array(areas, include_z=False)
+    flat = np.column_stack([points, np.zeros(len(points))])
+    groups = np.repeat(np.arange(len(areas)), np.diff(offsets))
+    return Strings(Lines(flat, rings.astype(np.int64)), groups)
+
+
+def _straighten(rings: Lines, sides: NDArray[np.complex128], ends: NDArray[np.complex128]) -> Lines:
+    """Leave vertices out of rings: `sides`, which lie on edges between columns, and `ends`."""
+    points = rings.points
+    goes = points[:, 0] == np.floor(points[:, 0])
+    goes[goes] = np.isin(as_complex(points[goes]), sides)
+    if len(ends):
+        goes |= np.isin(as_complex(points), ends)
+    return Lines(*keep_vertices(points, rings.offsets, ~goes)) if goes.any() else rings
+
+
+def _arrange(rings: Strings, *, land: bool) -> tuple[Areas, NDArray[np.float64]]:
+    """Make areas of their rings, which run as lines do.
+
+    Returns:
+        Areas in any order, of each the outline and then its holes by their starts; and the last
+        row of each.
     """
-    some = ~shapely.is_empty(outlines)
-    strings, group = outlines[some], groups[some]
-    if not len(strings):
-        return strings
-    closed = shapely.is_closed(strings)
-    rings = strings
-    if not closed.all():
-        opened, number = np.unique(group[~closed], return_inverse=True)
-        merged, of = shapely.get_parts(
-            shapely.line_merge(
-                shapely.multilinestrings(strings[~closed], indices=number), directed=True
-            ),
-            return_index=True,
-        )
-        rings = np.concatenate([strings[closed], merged])
-        group = np.concatenate([group[closed], opened[of]])
-        order = np.argsort(group, kind="stable")
-        rings, group = rings[order], group[order]
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    is_hole = _signed_areas(points, ring) < 0
-    offsets = np.searchsorted(ring, np.arange(len(rings) + 1))
-    order = np.lexsort([is_hole, group])
-    if (order != np.arange(len(order))).any():
-        sizes = np.diff(offsets)[order]
-        ended = np.cumsum(sizes)
-        index = np.arange(len(points)) + np.repeat(offsets[:-1][order] - (ended - sizes), sizes)
-        points, offsets = points[index], np.append(0, ended)
-    points, offsets = _straighten(points, offsets, sides, ends)
-    is_first = np.diff(group[order], prepend=-1) != 0
+    lines, groups = rings
+    if not len(lines):
+        return Areas.none(), np.empty(0)
+    extents = Extents(*measure(lines.points, lines.offsets))
+    is_hole = (extents.twice_area > 0) == land
+    col, row, next_col, next_row = _starts(lines.points, lines.offsets, extents.first)
+    # Two holes may start where they touch, at a corner of nodata, but then go different ways.
+    order = np.lexsort([next_col, next_row, col, row, is_hole, groups])
+    offsets = np.append(0, np.cumsum(np.diff(lines.offsets)[order]))
+    points = np.empty((len(lines.points), 2))
+    begin_at(lines.points, lines.offsets, order, extents.first[order], points, offsets[:-1])
+    is_first = np.diff(groups[order], prepend=-1) != 0
     assert np.array_equal(is_first, ~is_hole[order])  # one outline for each
-    areas = np.append(np.flatnonzero(is_first), len(order))
-    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, (offsets, areas))
+    outlines = np.flatnonzero(is_first)
+    areas = Areas(points, offsets, np.append(outlines, len(order)))
+    return areas, extents.last_row[order[outlines]]
 
 
-def _signed_areas(points: NDArray[np.float64], ring: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the area of each closed ring, negative where it runs clockwise to shapely."""
-    same = ring[1:] == ring[:-1]
-    # From the ring's first point, or the digits of far places would drown those of small rings.
-    (x, y) = (points - points[np.searchsorted(ring, np.arange(ring[-1] + 1))][ring]).T
-    crossed = (x[:-1] * y[1:] - x[1:] * y[:-1])[same]
-    return np.bincount(ring[1:][same], weights=crossed) / 2
+def _starts(points: Points, offsets: Offsets, first: Offsets) -> tuple[NDArray[np.float64], ...]:
+    """Return column and row of vertices of rings, and of the next ones, (rings,) each."""
+    after = np.where(first + 1 < offsets[1:] - 1, first + 1, offsets[:-1])
+    return (*points[first, :2].T, *points[after, :2].T)
 
 
-def _mend(areas: Geometries) -> tuple[Geometries, NDArray[np.float64]]:
+def _mend(
+    areas: Areas, last_row: NDArray[np.float64], *, land: bool
+) -> tuple[Areas, NDArray[np.float64]]:
     """Split outlines that touch themselves, where two pixels of nodata touch at a corner.
 
     Returns:
         Valid areas; and the last row of each before it was split.
     """
-    last_row = shapely.bounds(areas)[:, 3]
-    if not len(areas):
+    points, rings = areas.points, areas.rings
+    at_edge = points[:, 0] == np.floor(points[:, 0])
+    at_edge[at_edge] = points[at_edge, 1] == np.floor(points[at_edge, 1])
+    at_edge[rings[1:] - 1] = False  # closing points
+    corners = np.flatnonzero(at_edge)
+    if not len(corners):
         return areas, last_row
-    _, points, (rings, area_offsets) = shapely.to_ragged_array(areas)
-    at_edge = points == np.floor(points)
-    corners = np.flatnonzero(at_edge[:, 0] & at_edge[:, 1])
-    corners = np.setdiff1d(corners, rings[1:] - 1, assume_unique=True)  # closing points
-    owner = np.searchsorted(rings[area_offsets], corners, side="right") - 1
+    owner = np.searchsorted(rings[areas.offsets], corners, side="right") - 1
     visits, times = np.unique(np.column_stack([owner, points[corners]]), axis=0, return_counts=True)
-    broken = np.unique(visits[times > 1, 0].astype(np.intp))
+    broken = np.unique(visits[times > 1, 0].astype(np.int64))
     if not len(broken):
         return areas, last_row
-    split = shapely.coverage_union_all(areas[broken][:, None], axis=1)
+    split = shapely.coverage_union_all(areas.take(broken).shapes()[:, None], axis=1)
     parts, part_of = shapely.get_parts(split, return_index=True)
+    mended, _ = _arrange(_rings_of(shapely.orient_polygons(parts, exterior_cw=land)), land=land)
+    sound = np.ones(len(areas), dtype=bool)
+    sound[broken] = False
     return (
-        np.concatenate([np.delete(areas, broken), parts]),
-        np.concatenate([np.delete(last_row, broken), last_row[broken][part_of]]),
+        Areas.joined([areas.take(sound), mended]),
+        np.concatenate([last_row[sound], last_row[broken][part_of]]),
     )
 
 
-def _straighten(
-    points: NDArray[np.float64],
-    offsets: NDArray[np.int64],
-    sides: NDArray[np.complex128],
-    ends: NDArray[np.complex128],
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Leave vertices out of rings: `sides`, which lie on edges between columns, and `ends`."""
-    goes = points[:, 0] == np.floor(points[:, 0])
-    goes[goes] = np.isin(as_complex(points[goes]), sides)
-    if len(ends):
-        goes |= np.isin(as_complex(points), ends)
-    return keep_vertices(points, offsets, ~goes) if goes.any() else (points, offsets)
-
-
-def in_order(areas: Geometries, last_row: NDArray[np.float64], *, land: bool = False) -> Geometries:
-    """Normalise areas, and sort them by `last_row`, then by their outline's first points."""
-    # With rows downward, clockwise to the eye is counterclockwise to shapely.
-    areas = shapely.orient_polygons(shapely.normalize(areas), exterior_cw=land)
-    points, owner = shapely.get_coordinates(areas, return_index=True)
-    first = np.searchsorted(owner, np.arange(len(areas)))
+def in_order(areas: Areas, last_row: NDArray[np.float64] | None = None) -> Areas:
+    """Sort areas by `last_row`, or else their own, and then by where their outlines start."""
+    if not len(areas):
+        return areas
+    if last_row is None:
+        last_row = np.maximum.reduceat(areas.points[:, 1], areas.rings[areas.offsets[:-1]])
+    first = areas.rings[areas.offsets[:-1]]
     # Two areas may start where they touch, at a corner of nodata, but then go different ways.
-    (col, row), (next_col, next_row) = points[first].T, points[first + 1].T
-    return areas[np.lexsort([next_col, next_row, col, row, last_row])]
+    (col, row), (next_col, next_row) = areas.points[first].T, areas.points[first + 1].T
+    order = np.lexsort([next_col, next_row, col, row, last_row])
+    return areas if (order[1:] > order[:-1]).all() else areas.take(order)

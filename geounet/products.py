@@ -49,7 +49,6 @@ from geounet.vector_layers import (
     Subject,
     check_lines,
     line_level,
-    log_odds,
     write_vectors,
 )
 from geounet.vectors import crs_of, grid_bounds
@@ -59,7 +58,6 @@ __all__ = [
     "Field",
     "Subject",
     "check_lines",
-    "log_odds",
     "picture_bands",
     "write_products",
     "write_rasters",

@@ -21,7 +21,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Geometries
+from geounet.ragged import Geometries
 
 LEAST_BAND = 64
 """Rows of the smallest band."""

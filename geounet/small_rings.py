@@ -4,8 +4,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Geometries
 from geounet.ground import Ground
+from geounet.ragged import Areas, Geometries
 from geounet.vertices import as_complex
 
 ROUNDING = 1e-9
@@ -38,7 +38,7 @@ class SmallRings:
             return lines
         points, line = shapely.get_coordinates(lines[closed], return_index=True)
         rings = np.asarray(shapely.polygons(shapely.linearrings(points, indices=line)))
-        small = self._ground.areas_m2(rings) < self._least
+        small = self._ground.areas_m2(Areas.of(rings)) < self._least
         closed, rings = closed[small], rings[small]
         if not closed.size:
             return lines

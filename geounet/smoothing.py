@@ -16,7 +16,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Contours, Geometries, Strip
+from geounet.contours import Contours, Strip
+from geounet.ragged import Geometries, Lines
 from geounet.vertices import as_complex
 
 PASSES = 10
@@ -129,17 +130,19 @@ class Moves:
         """Return pieces with their vertices where they are now."""
         if not len(self._old):
             return contours
-        lines, rims, land_rims = (self._move(shapes) for shapes in contours[:3])
-        return contours._replace(lines=lines, rims=rims, land_rims=land_rims)
+        lines, rim_lines = (
+            Lines(self._move(lines.points.copy()), lines.offsets)
+            for lines in (contours.lines, contours.rim_lines)
+        )
+        rims, land_rims = (
+            shapely.transform(shapes, self._move) for shapes in (contours.rims, contours.land_rims)
+        )
+        return contours._replace(lines=lines, rim_lines=rim_lines, rims=rims, land_rims=land_rims)
 
-    def _move(self, shapes: Geometries) -> Geometries:
-        def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
-            places = as_complex(points)
-            index = np.minimum(np.searchsorted(self._old, places), len(self._old) - 1)
-            known = self._old[index] == places
-            points[known, :2] = self._new[index[known]]
-            return points
-
-        if not len(shapes):
-            return shapes
-        return shapely.transform(shapes, move, include_z=bool(shapely.has_z(shapes).any()))
+    def _move(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Move (n, 2 or 3) points in place, and return them."""
+        places = as_complex(points)
+        index = np.minimum(np.searchsorted(self._old, places), len(self._old) - 1)
+        known = self._old[index] == places
+        points[known, :2] = self._new[index[known]]
+        return points

@@ -1,42 +1,41 @@
 """From a field to the layers that people use: coastline, water and land, with what they say."""
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import geopandas
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import rasterio
-import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 from rasterio.windows import Window
-from scipy.special import logit
 from shapely.geometry.base import BaseGeometry
 
 from geounet import qgis
 from geounet.bands import Band
 from geounet.coastline import median_widths
-from geounet.contours import Geometries
 from geounet.errors import ConfigError
 from geounet.flags import CoastFlags, flag_column
 from geounet.formats import VectorOptions, finish_layers
 from geounet.ground import Ground
-from geounet.layers import Batch, LayerWriter, output_time, set_values
+from geounet.layers import LayerWriter, output_time, set_values, with_shapes
 from geounet.line_options import LineOptions
 from geounet.outputs import Stage
 from geounet.progress import Progress
+from geounet.ragged import Areas, Lines
 from geounet.scene.raster import CACHE_BYTES
 from geounet.shoreline import Drawn, Shoreline
 from geounet.styles import Quantity, area_style, line_style
+from geounet.tracing import Scale
 from geounet.vectors import crs_of
 from geounet.water_bodies import LAKE, SEA, UNKNOWN, WaterBodies, read_sea
-
-SUREST = 1e-4
-"""Probability below which, and above 1 - which, a line is placed as if it were this."""
+from geounet.wkb import areas_as_wkb, lines_as_wkb
 
 MEASURED_LEVEL = 0.5
 """Probability at which lines are drawn whose `position_u95_m` a training measures."""
@@ -47,7 +46,10 @@ LEAST_CACHE = 16 * 2**20
 MOST = 64.0
 """How far values are from the level at most, where lines are placed."""
 
-QUARTERS_APART = float(logit(0.75) - logit(0.25))
+VERTICES_IN_BATCH = 2**17
+"""Lines and areas are made into tables when one of them has that many: each takes milliseconds."""
+
+QUARTERS_APART = 2 * float(np.log(3))
 """Log-odds between the lines at 0.25 and 0.75, whose distance is `edge_width_m`."""
 
 
@@ -143,25 +145,22 @@ def write_vectors(
     common = {"level": level, "model": None, **attributes}
     if level != MEASURED_LEVEL:
         common["position_u95_m"] = None  # of another line
-    convert = None
+    scale = Scale.in_units(level, field.unit)
     if field.quantity == "probability":
-        convert = log_odds(level)
-    elif field.unit != 1:
-        convert = in_units(field.unit)
-    inner = level if convert is None else float(convert(np.array([level]))[0])
+        scale = Scale.log_odds(level)
     writer = _Layers(stage, scene, field, coast, options, common)
     with rasterio.open(field.path) as src, rasterio.Env(GDAL_CACHEMAX=_cache_bytes(src)):
+        one_at_a_time = threading.Lock()  # GDAL's datasets are not to be shared
 
         def read(start: int, stop: int) -> NDArray[np.floating[Any]]:
-            values = src.read(1, window=Window(0, start, src.width, stop - start))
-            return values if convert is None else convert(values)
+            with one_at_a_time:
+                return src.read(1, window=Window(0, start, src.width, stop - start))
 
         shoreline = Shoreline(
-            src.shape, writer.ground, level=inner, options=options, spread=QUARTERS_APART
+            src.shape, writer.ground, scale=scale, options=options, spread=QUARTERS_APART
         )
-        parts = shoreline.draw(read, scene.res_m)
-        for drawn in progress(parts, label="coastline", total=shoreline.steps()):
-            writer.add(drawn)
+        with closing(shoreline.draw(read, scene.res_m)) as parts:
+            writer.write(progress(parts, label="coastline", total=shoreline.steps()))
     writer.finish()
     styles = {"coastline": line_style(field.quantity, scene.res_m), "water": area_style("water")}
     if options.land:
@@ -186,8 +185,9 @@ class _Layers:
         self._common = common
         self._water_level = options.water_level_of(scene.time, scene.name)
         self.ground = Ground(scene.geobox)
-        self.batches = Batch(), Batch(), Batch()
-        """Lines, water and land."""
+        self._crs = CRS.from_wkt(crs_of(scene.geobox).to_wkt())
+        self._total = np.zeros(2, dtype=np.int64)
+        """How many lines and areas of water there have been."""
         self._path, time = stage.path(".gpkg"), output_time(scene.time)
         self._coastline = LayerWriter(self._path, "coastline", "LineString", time)
         self._water = LayerWriter(self._path, "water", "Polygon", time)
@@ -196,28 +196,40 @@ class _Layers:
         self._bodies = None if sea is None else WaterBodies(read_sea(sea, scene.geobox))
         self._drawn = 0
 
-    def add(self, drawn: Drawn) -> None:
-        """Take more shapes, and write what is held once it is enough."""
-        for batch, shapes in zip(self.batches, drawn, strict=True):
-            batch.add(shapes)
-        if any(batch.is_full for batch in self.batches):
-            self._write()
+    def write(self, parts: Iterable[Drawn]) -> None:
+        """Write lines as they are drawn, and have areas wait."""
+        self._coastline.write_while(self._tables(parts), self._crs)
 
-    def _write(self) -> None:
-        """Write what is held; lines first, so that water finds what bounds it."""
-        lines, water, land = (batch.take() for batch in self.batches)
-        self._coastline.write(self._line_features(lines))
-        kinds: Any = _text_column(UNKNOWN, len(water))
+    def _tables(self, parts: Iterable[Drawn]) -> Iterator[pa.Table]:
+        """Make tables of what is drawn, as soon as it is enough; of lines, and areas beside."""
+        held: list[Drawn] = []
+        for drawn in parts:
+            held.append(drawn)
+            kinds = zip(*held, strict=True)
+            if (
+                max(sum(len(shapes.points) for shapes in kind) for kind in kinds)
+                > VERTICES_IN_BATCH
+            ):
+                yield self._table_of_lines(held)
+                self._keep_areas(held)
+                held = []
+        yield self._table_of_lines(held)
+        self._keep_areas(held)
+
+    def _keep_areas(self, held: Sequence[Drawn]) -> None:
+        """Take areas, once the lines that bound them are written."""
+        water = Areas.joined([drawn.water for drawn in held])
+        self._total[1] += len(water)
+        kinds = _text_column(UNKNOWN, len(water))
         if self._bodies is not None:
-            kinds = pd.array(self._bodies.add_areas(water), dtype="string")
-        self._water.write(self._area_features(water, {"kind": kinds}))
+            kinds = pa.array(self._bodies.add_areas(water), pa.string())
+        self._write_areas(self._water, water, {"kind": kinds})
         if self._land is not None:
-            self._land.write(self._area_features(land, {}))
+            self._write_areas(self._land, Areas.joined([drawn.land for drawn in held]), {})
 
     def finish(self) -> None:
-        """Write the rest, tell lines what they bound, and say what is missing."""
-        self._write()
-        for layer in (self._coastline, self._water, self._land):
+        """Write areas, tell lines what they bound, and say what is missing."""
+        for layer in (self._water, self._land):
             if layer is not None:
                 layer.flush()
         if self._bodies is not None:
@@ -226,9 +238,9 @@ class _Layers:
                 set_values(self._path, "coastline", "kind", kind, self._bodies.features(kind) + 1)
             if note := self._bodies.note(*self._scene.geobox.shape):
                 self._scene.warn(note)
-        lines, water, _ = self.batches
-        if not lines.total:
-            found = "no land found beside water" if water.total else "no water found"
+        lines, water = self._total
+        if not lines:
+            found = "no land found beside water" if water else "no water found"
             self._scene.warn(f"{found}, so no coastline is drawn")
         elif not self._drawn:
             self._scene.warn(
@@ -236,15 +248,19 @@ class _Layers:
                 "no coastline is drawn"
             )
 
-    def _line_features(self, whole: Geometries) -> geopandas.GeoDataFrame:
+    def _table_of_lines(self, held: Sequence[Drawn]) -> pa.Table:
         options, ground = self._options, self.ground
+        whole = Lines.joined([drawn.lines for drawn in held])
+        self._total[0] += len(whole)
         long = np.ones(len(whole), dtype=bool)
+        drawn = whole
         if options.min_length_m:
             long = ground.lengths_m(whole) >= options.min_length_m
-        lines, flags = self._coast.split(whole[long])
+            drawn = whole.take(long)
+        lines, flags = self._coast.split(drawn)
         if self._bodies is not None:
             pieces = np.zeros(len(whole), dtype=np.int64)
-            pieces[long] = _pieces_of(whole[long], lines)
+            pieces[long] = _pieces_of(drawn, lines)
             self._bodies.add_lines(whole, pieces)
         self._drawn += len(lines)
         lengths_m = ground.lengths_m(lines)
@@ -252,8 +268,10 @@ class _Layers:
         count, is_probability = len(lines), self._field.quantity == "probability"
         columns = {
             "kind": _text_column(UNKNOWN, count),
-            "length_m": lengths_m,
-            "edge_width_m": median_widths(lines) if is_probability else _number_column(None, count),
+            "length_m": pa.array(lengths_m),
+            "edge_width_m": _measured_column(median_widths(lines))
+            if is_probability
+            else _number_column(None, count),
             "position_u95_m": _number_column(self._common.get("position_u95_m"), count),
             "cloud_suspect": flag_column(flags),
         }
@@ -262,32 +280,34 @@ class _Layers:
             "level_datum": _text_column(self._water_level.datum, count),
             "level_source": _text_column(self._water_level.source, count),
         }
-        return _features(ground.place(lines), columns, self._scene, self._common, last)
+        table = _table(columns, self._scene, self._common, last)
+        places = ground.to_map(lines.points)
+        shapes = lines_as_wkb(lines, places, backwards=ground.is_mirrored)
+        return with_shapes(table, shapes)
 
-    def _area_features(
-        self, areas: Geometries, columns: Mapping[str, Any]
-    ) -> geopandas.GeoDataFrame:
+    def _write_areas(self, layer: LayerWriter, areas: Areas, columns: Mapping[str, Any]) -> None:
         rest = {name: value for name, value in self._common.items() if name != "position_u95_m"}
-        all_columns = {"area_m2": self.ground.areas_m2(areas), **columns}
-        return _features(self.ground.place(areas), all_columns, self._scene, rest, {})
+        columns = {"area_m2": pa.array(self.ground.areas_m2(areas)), **columns}
+        places = self.ground.to_map(areas.points)
+        shapes = areas_as_wkb(areas, places, backwards=self.ground.is_mirrored)
+        features = with_shapes(_table(columns, self._scene, rest, {}), shapes)
+        layer.write_table(features, self._crs)
 
 
-def _pieces_of(lines: Geometries, pieces: Geometries) -> NDArray[np.int64]:
+def _pieces_of(lines: Lines, pieces: Lines) -> NDArray[np.int64]:
     """Return into how many pieces each line was cut; they are in the order of the lines."""
-    line_ends, piece_ends = (
-        np.cumsum(shapely.get_num_coordinates(shapes) - 1) for shapes in (lines, pieces)
-    )
+    line_ends, piece_ends = (np.cumsum(np.diff(one.offsets) - 1) for one in (lines, pieces))
     owner = np.searchsorted(line_ends, piece_ends)
     return np.bincount(owner, minlength=len(lines)).astype(np.int64)
 
 
 def _cache_bytes(src: rasterio.DatasetReader) -> int:
-    """Return what GDAL's cache needs for strips to pass through a raster: two rows of its blocks.
+    """Return what GDAL's cache needs for strips to pass through a raster: a row of its blocks.
 
     All that it may have besides would be filled with rows that nobody asks for again.
     """
-    (rows, _), *_ = src.block_shapes
-    needed = 2 * rows * src.width * np.dtype(src.dtypes[0]).itemsize
+    (rows, cols), *_ = src.block_shapes
+    needed = rows * (src.width + 4 * cols) * np.dtype(src.dtypes[0]).itemsize
     return min(max(needed, LEAST_CACHE), CACHE_BYTES)
 
 
@@ -310,47 +330,18 @@ def unit_of(most: float) -> float:
     return float(2.0 ** np.ceil(np.log2(most / MOST)))
 
 
-def in_units(unit: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]:
-    """Return what takes values to units, see `unit_of`."""
-
-    def convert(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        return values.astype(np.float64) / unit
-
-    return convert
-
-
-def log_odds(level: float) -> Callable[[NDArray[np.floating[Any]]], NDArray[np.float64]]:
-    """Return what turns probabilities into log-odds, in which the line at `level` is placed.
-
-    Across an edge the log-odds of a network go up evenly, its probability does not: it is nearly 0,
-    then nearly 1, and a line interpolated in it keeps to the middle between two pixels, however
-    much water each of them holds. The line crosses between the same pixels either way.
-
-    Args:
-        level: Of the line; probabilities are cut off well beyond it, where they say how sure the
-            network is and not how far the edge.
-    """
-    least = min(SUREST, level / 2, (1 - level) / 2)
-
-    def convert(probability: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        # As float64, or a probability next to the level might change sides of it.
-        return logit(np.clip(probability.astype(np.float64), least, 1 - least))
-
-    return convert
-
-
-def _features(
-    shapes: Geometries,
-    columns: Mapping[str, Any],
+def _table(
+    columns: Mapping[str, pa.Array],
     scene: Subject,
     common: Mapping[str, Any],
-    last: Mapping[str, Any],
-) -> geopandas.GeoDataFrame:
-    count = len(shapes)
-    time = pd.NaT if scene.time is None else pd.Timestamp(output_time(scene.time))
+    last: Mapping[str, pa.Array],
+) -> pa.Table:
+    """Return what features say: `columns`, what is the same for all, and `last`."""
+    count = len(next(iter(columns.values())))
+    time = None if scene.time is None else output_time(scene.time)
     more = {
         "scene": _text_column(scene.name, count),
-        "time": pd.Series([time] * count, dtype="datetime64[ms, UTC]"),
+        "time": pa.repeat(pa.scalar(time, pa.timestamp("ms", "UTC")), count),
     } | {
         name: _number_column(value, count)
         if isinstance(value, int | float)
@@ -358,16 +349,20 @@ def _features(
         for name, value in common.items()
         if name not in columns
     }
-    return geopandas.GeoDataFrame(
-        {**columns, **more, **last}, geometry=shapes, crs=crs_of(scene.geobox).to_wkt()
-    )
+    return pa.table({**columns, **more, **last})
 
 
-def _number_column(value: float | None, count: int) -> NDArray[np.float64]:
+def _measured_column(values: NDArray[np.float64]) -> pa.Array:
+    """Numbers, null where they are NaN."""
+    return pa.array(values, from_pandas=True)
+
+
+def _number_column(value: float | None, count: int) -> pa.Array:
     """One number for all, or null for all."""
-    return np.full(count, np.nan if value is None else value, dtype=np.float64)
+    known = None if value is None or np.isnan(value) else float(value)
+    return pa.repeat(pa.scalar(known, pa.float64()), count)
 
 
-def _text_column(value: str | None, count: int) -> Any:
+def _text_column(value: str | None, count: int) -> pa.Array:
     """One text for all, or null for all: text also where there is none."""
-    return pd.array([value] * count, dtype="string")
+    return pa.repeat(pa.scalar(value, pa.string()), count)

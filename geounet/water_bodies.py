@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
-from geounet.contours import Geometries
 from geounet.errors import AreaError
-from geounet.small_rings import first_vertices, ring_keys
+from geounet.ragged import Areas, Geometries, Lines
+from geounet.small_rings import ring_keys
 from geounet.vectors import (
     POLYGON_TYPES,
     WGS84,
@@ -127,7 +127,7 @@ class WaterBodies:
         self._known: dict[str, list[NDArray[np.int64]]] = {SEA: [], LAKE: []}
         self._features = 0
 
-    def add_lines(self, lines: Geometries, pieces: NDArray[np.int64]) -> None:
+    def add_lines(self, lines: Lines, pieces: NDArray[np.int64]) -> None:
         """Take lines that are whole, before the water that they bound is.
 
         Args:
@@ -135,7 +135,8 @@ class WaterBodies:
             pieces: (n,), how many features each has become; 0 where it is not drawn.
         """
         ends = self._features + np.cumsum(pieces)
-        more = _Lines(first_vertices(lines), shapely.is_closed(lines), ends - pieces, pieces)
+        starts = as_complex(lines.points[lines.offsets[:-1]])
+        more = _Lines(starts, lines.closed, ends - pieces, pieces)
         self._features += int(pieces.sum())
         held = self._open
         self._open = _Lines(
@@ -145,12 +146,12 @@ class WaterBodies:
             )
         )
 
-    def add_areas(self, areas: Geometries) -> NDArray[np.str_]:
-        """Take water that is whole, (n,) polygons (col, row), and return the kind of each."""
+    def add_areas(self, areas: Areas) -> NDArray[np.str_]:
+        """Take water that is whole, and return the kind of each."""
         kinds = np.full(len(areas), UNKNOWN, dtype="U7")
         if not len(areas):
             return kinds
-        _, points, (rings, offsets) = shapely.to_ragged_array(areas)
+        points, rings, offsets = areas.points, areas.rings, areas.offsets
         order = np.argsort(self._open.key, kind="stable")
         lines = self._open.take(order)
         # Rings that are lines, and other lines by the vertex that they start at.
@@ -163,7 +164,7 @@ class WaterBodies:
         whole = np.logical_and.reduceat(is_line, offsets[:-1])
         kinds[whole] = LAKE
         if len(self._sea):
-            touching, sea = self._tree.query(areas, predicate="intersects")
+            touching, sea = self._tree.query(areas.shapes(), predicate="intersects")
             kinds[touching] = SEA
             self._touched[sea] = True
         area_of_point = np.repeat(np.arange(len(areas)), np.diff(rings[offsets]))

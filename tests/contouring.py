@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from geounet.classes import LAND_WATER
 from geounet.coastline import LineSweep
-from geounet.contours import Geometries, cut_strips, trace
+from geounet.contours import cut_strips, trace
 from geounet.line_options import LineOptions
 from geounet.outputs import stage_set
 from geounet.polygons import AreaSweep
 from geounet.products import Field, write_products
+from geounet.ragged import Areas, Geometries, Lines
 from geounet.scene import gdal_environment, open_scene
+from geounet.tracing import Scale, measure_values
 
 UTM = Affine(10, 0, 500_000, 0, -10, 4_500_000)
 
@@ -29,15 +31,25 @@ class Contoured(NamedTuple):
 
 
 def contour(
-    values: NDArray[np.floating], *, level: float = 0.5, rows: int | None = None
+    values: NDArray[np.floating],
+    *,
+    level: float = 0.5,
+    scale: Scale | None = None,
+    rows: int | None = None,
 ) -> Contoured:
     """Contour an array, in strips of `rows`."""
     lines, areas, line_sweep, area_sweep = [], [], LineSweep(), AreaSweep()
-    for strip in cut_strips(lambda a, b: values[a:b], values.shape, level=level, rows=rows):
+    scale = scale or Scale.plain(level)
+    for strip in cut_strips(lambda a, b: values[a:b], values.shape, scale=scale, rows=rows):
         contours = trace(strip)
         lines.append(line_sweep.add(contours, strip.sweep_row))
-        areas.append(area_sweep.add(contours, strip))
-    return Contoured(np.concatenate(lines), np.concatenate(areas))
+        areas.append(area_sweep.add(contours, strip.sweep_row))
+    return Contoured(Lines.joined(lines).shapes(), Areas.joined(areas).shapes())
+
+
+def keep_off(values: NDArray[np.floating], level: float) -> NDArray[np.float64]:
+    """What values count where lines are placed: none is at the level."""
+    return measure_values(np.atleast_2d(values), Scale.plain(level)).reshape(np.shape(values))
 
 
 def rough_field(

@@ -1,13 +1,16 @@
 """Grids, ways to draw, and whole lines and areas of arrays."""
 
-import numpy as np
+from typing import NamedTuple
+
 from affine import Affine
 from contouring import UTM
 from odc.geo.geobox import GeoBox
 
 from geounet.ground import Ground
 from geounet.line_options import LineOptions
-from geounet.shoreline import Drawn, Shoreline
+from geounet.ragged import Geometries
+from geounet.shoreline import Shoreline
+from geounet.tracing import Scale
 
 UTM_10 = (UTM, "EPSG:32630")
 GRIDS = {
@@ -35,9 +38,22 @@ def ground(shape, grid="utm"):
     return Ground(GeoBox(shape, transform, crs))
 
 
-def draw(values, options=OPTIONS["plain"], *, grid="utm", rows=None, level=0.5) -> Drawn:
+class Shapes(NamedTuple):
+    """What is drawn, as shapely has it."""
+
+    lines: Geometries
+    water: Geometries
+    land: Geometries
+
+    @classmethod
+    def of(cls, parts):
+        joined = (type(kind[0]).joined(kind) for kind in zip(*parts, strict=True))
+        return cls(*(kind.shapes() for kind in joined))
+
+
+def draw(values, options=OPTIONS["plain"], *, grid="utm", rows=None, level=0.5) -> Shapes:
     on = ground(values.shape, grid)
-    shoreline = Shoreline(values.shape, on, level=level, options=options, rows=rows)
+    shoreline = Shoreline(values.shape, on, scale=Scale.plain(level), options=options, rows=rows)
     parts = list(shoreline.draw(lambda a, b: values[a:b], (1, 1)))
     assert rows is not None or len(parts) == shoreline.steps()
-    return Drawn(*(np.concatenate(shapes) for shapes in zip(*parts, strict=True)))
+    return Shapes.of(parts)

@@ -11,6 +11,7 @@ from geounet.compare.common import CommonGround
 from geounet.compare.movement import Coast
 from geounet.compare.overlay import overlay
 from geounet.compare.states import State
+from geounet.ragged import Areas
 from geounet.vectors import Geometries
 
 TOUCHING_PX = 0.5
@@ -77,7 +78,7 @@ def find_changes(
     )
     polygons = np.concatenate(change)
     kind = np.repeat(np.array(KINDS, dtype=object), [len(part) for part in change])
-    area = common.ground.areas_m2(polygons)
+    area = common.ground.areas_m2(Areas.of(polygons))
     large = area >= min_area_m2
     small = {
         one: (int((~large & (kind == one)).sum()), float(area[~large & (kind == one)].sum()))

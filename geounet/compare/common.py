@@ -21,6 +21,7 @@ from geounet.compare.states import State, lonlat_box
 from geounet.distances import Coordinates, Plane, place
 from geounet.errors import ResultError
 from geounet.ground import Ground
+from geounet.ragged import Areas
 from geounet.vectors import (
     POLYGON_TYPES,
     WGS84,
@@ -64,7 +65,7 @@ class CommonGround:
     @property
     def area_m2(self) -> float:
         """Of the ground where both have data."""
-        return float(self.ground.areas_m2(self.known).sum())
+        return float(self.ground.areas_m2(Areas.of(self.known)).sum())
 
     def to_pixels(self, polygons: Geometries, crs: CRS) -> Geometries:
         """Bring polygons to (col, row)."""
@@ -121,9 +122,10 @@ def find_common_ground(
     if not len(known):
         raise ResultError(_nothing(a, b))
     known = shapely.normalize(known)
-    area = float(ground.ground.areas_m2(known).sum())
+    area = float(ground.ground.areas_m2(Areas.of(known)).sum())
     shares = [
-        np.nan if s is None else min(area / ground.ground.areas_m2(s).sum(), 1.0) for s in sides
+        np.nan if s is None else min(area / ground.ground.areas_m2(Areas.of(s)).sum(), 1.0)
+        for s in sides
     ]
     return CommonGround(grid, ground.plane, ground.ground, known, (shares[0], shares[1]))
 

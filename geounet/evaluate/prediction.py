@@ -15,7 +15,6 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from geounet.classes import LabelClass
-from geounet.contours import Geometries
 from geounet.errors import LabelError, ResultError
 from geounet.evaluate.drawn import NoMask, grid_around
 from geounet.evaluate.reference import Reference, ReferenceOptions, open_reference
@@ -28,6 +27,7 @@ from geounet.labels import (
     parse_values,
 )
 from geounet.outputs import COMMANDS, SCORES, find_record, list_records, read_record, sha256_of
+from geounet.ragged import Geometries
 from geounet.vectors import split_layer
 
 logger = logging.getLogger(__name__)

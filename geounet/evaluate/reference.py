@@ -18,6 +18,8 @@ from geounet.distances import Coordinates, Pieces, Plane, place
 from geounet.errors import LabelError
 from geounet.labels import LabelSource, PolygonLabels, RasterLabels, is_raster, open_labels
 from geounet.outputs import list_records
+from geounet.ragged import Lines
+from geounet.tracing import Scale
 from geounet.vectors import (
     LINE_TYPES,
     POLYGON_TYPES,
@@ -270,10 +272,10 @@ def trace_boundary(labels: LabelSource, geobox: GeoBox, water: frozenset[int]) -
         return field[labels.read(geobox[start:stop, :])]
 
     height, width = geobox.shape
-    sweep, lines = LineSweep(), [np.empty(0, dtype=object)]
-    for strip in cut_strips(read, (height, width), level=0.5):
+    sweep, lines = LineSweep(), []
+    for strip in cut_strips(read, (height, width), scale=Scale.plain(0.5)):
         lines.append(sweep.add(trace(strip), strip.sweep_row))
-    pieces = Pieces.from_lines(shapely.force_2d(np.concatenate(lines)))
+    pieces = Pieces.from_lines(shapely.force_2d(Lines.joined(lines).shapes()))
     if geobox.transform.determinant > 0:  # south up: the ground is the picture's mirror image
         pieces = pieces.reversed()
     return pieces.transformed(lambda pixels: place(geobox.transform, pixels))

@@ -11,8 +11,8 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 
-from geounet.contours import Geometries
 from geounet.errors import ResultError
+from geounet.ragged import Geometries
 from geounet.result_page.result import Result, View
 from geounet.scene.grid import res_in_metres
 from geounet.styles import WIDE_EDGE_PX

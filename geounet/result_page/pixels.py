@@ -16,6 +16,7 @@ from geounet.cog import PROBABILITY_STEPS, blocks
 from geounet.ground import Ground
 from geounet.products import QUARTERS_APART
 from geounet.progress import Progress, silent
+from geounet.ragged import Areas
 from geounet.result_page.result import Result
 
 BLOCKS_ALONG_SIDE, LEAST_BLOCK = 48, 8
@@ -102,7 +103,7 @@ def pixel_areas(geobox: GeoBox, windows: Sequence[Window]) -> NDArray[np.float64
         [shapely.box(left, top, right, bottom) for (top, bottom), (left, right) in spans]
     )
     pixels = np.array([window.width * window.height for window in windows])
-    return Ground(geobox).areas_m2(boxes) / pixels
+    return Ground(geobox).areas_m2(Areas.of(boxes)) / pixels
 
 
 def _count_mask(

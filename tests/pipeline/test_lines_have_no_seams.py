@@ -10,6 +10,7 @@ import shapely
 from contouring import contour, make_products, rough_field
 
 from geounet import coastline, contours, shoreline
+from geounet.tracing import Scale
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,11 @@ def test_files_are_written_the_same_by_any_strips(tmp_path, values, monkeypatch)
 def test_only_what_is_open_is_held(values):
     # Closed lines are handed out with the strip that they end in.
     sweep = coastline.LineSweep()
-    for strip in contours.cut_strips(lambda a, b: values[a:b], values.shape, level=0.5, rows=32):
+    for strip in contours.cut_strips(
+        lambda a, b: values[a:b], values.shape, scale=Scale.plain(0.5), rows=32
+    ):
         done = sweep.add(contours.trace(strip), strip.sweep_row)
-        last_row = shapely.bounds(done)[:, 3]
+        last_row = shapely.bounds(done.shapes())[:, 3]
         assert (last_row <= strip.sweep_row).all()
         assert (last_row > strip.top + 1.5).all()
 
@@ -72,16 +75,17 @@ import numpy as np
 from geounet.contours import cut_strips, trace
 from geounet.coastline import LineSweep
 from geounet.polygons import AreaSweep
+from geounet.tracing import Scale
 
 def read(start, stop):
     row, col = np.mgrid[start:stop, :2048].astype(np.float32)
     return 0.5 + 0.4 * np.sin(row / 9) * np.sin(col / 7) - 0.1 * (col > 1000)
 
 lines, areas = LineSweep(), AreaSweep()
-for strip in cut_strips(read, ({height}, 2048), level=0.5, rows=256):
+for strip in cut_strips(read, ({height}, 2048), scale=Scale.plain(0.5), rows=256):
     contours = trace(strip)
     lines.add(contours, strip.sweep_row)
-    areas.add(contours, strip)
+    areas.add(contours, strip.sweep_row)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
     done = subprocess.run(

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.transform import rowcol
 
-from geounet.coastline import median_widths, start_rings
+from geounet.coastline import median_widths
 from geounet.contours import cut_strips, trace
 from geounet.ground import Ground
+from geounet.ragged import Lines
+from geounet.rings import start_rings
+from geounet.tracing import Scale
 
 seeds = st.integers(0, 2**32 - 1)
 SIZE = 24
@@ -164,7 +167,7 @@ def test_rings_start_at_their_smallest_row_and_col(seed):
 def test_a_ring_that_starts_elsewhere_is_the_same_ring():
     square = np.array([[2, 1, 5], [2, 2, 6], [1, 2, 7], [1, 1, 8], [2, 1, 5]], dtype=float)
     lines = np.array([shapely.LineString(square[:3]), shapely.LineString(square)], dtype=object)
-    unchanged, ring = start_rings(lines)
+    unchanged, ring = start_rings(Lines.of(lines)).shapes()
     assert unchanged == lines[0]
     points = shapely.get_coordinates(ring, include_z=True).tolist()
     assert points == [[1, 1, 8], [2, 1, 5], [2, 2, 6], [1, 2, 7], [1, 1, 8]]
@@ -182,8 +185,10 @@ def test_the_width_of_an_edge_is_how_far_the_quarter_lines_are_apart(slope, angl
     for rows in (3, 50):
         lines = np.concatenate(
             [
-                trace(strip, res_m).lines
-                for strip in cut_strips(lambda a, b: values[a:b], (12, 12), level=0.5, rows=rows)
+                trace(strip, res_m).lines.shapes()
+                for strip in cut_strips(
+                    lambda a, b: values[a:b], (12, 12), scale=Scale.plain(0.5), rows=rows
+                )
             ]
         )
         widths = shapely.get_coordinates(lines, include_z=True)[:, 2]
@@ -196,7 +201,7 @@ def test_the_median_is_over_the_vertices_that_have_a_width():
         [[0, 0, 3], [1, 0, 0], [2, 0, 1], [3, 0, 2], [0, 1, 4], [1, 1, 2], [5, 5, 0], [6, 6, 0]],
         indices=[0, 0, 0, 0, 1, 1, 2, 2],
     )
-    np.testing.assert_array_equal(median_widths(lines), [2, 3, np.nan])
+    np.testing.assert_array_equal(median_widths(Lines.of(lines)), [2, 3, np.nan])
 
 
 def test_a_pixel_of_water_lies_over_its_pixel():

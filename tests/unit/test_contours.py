@@ -4,12 +4,14 @@ import contourpy
 import numpy as np
 import pytest
 import shapely
-from contouring import contour, rough_field
+from contouring import contour, keep_off, rough_field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geounet.contours import NEAREST, cut_strips, keep_off
-from geounet.joiner import Joiner
+from geounet.contours import cut_strips
+from geounet.joiner import Joiner, Strings, Waiting
+from geounet.ragged import Lines
+from geounet.tracing import NEAREST, Scale
 from geounet.vertices import keep_vertices
 
 seeds = st.integers(0, 2**32 - 1)
@@ -19,7 +21,9 @@ sides = st.integers(1, 40)
 @given(height=sides, width=sides, rows=st.integers(1, 45))
 def test_strips_share_one_row_of_centres_and_reach_half_a_pixel_beyond(height, width, rows):
     values = np.arange(height * width, dtype=float).reshape(height, width)
-    strips = list(cut_strips(lambda a, b: values[a:b], values.shape, level=-1, rows=rows))
+    strips = list(
+        cut_strips(lambda a, b: values[a:b], values.shape, scale=Scale.plain(-1.0), rows=rows)
+    )
     whole = np.pad(values, 2, constant_values=np.nan)[:, 1:-1]
     for strip in strips:
         np.testing.assert_array_equal(
@@ -118,14 +122,40 @@ def test_vertices_are_left_out_of_rings_that_stay_closed():
     assert points[5:].tolist() == [[11, 10], [12, 10], [12, 12], [10, 12], [11, 10]]
 
 
-def test_pieces_are_held_until_their_group_is_whole():
-    pieces = np.array([shapely.Point(i, 0) for i in range(4)], dtype=object)
-    joiner = Joiner()
+def test_pieces_wait_until_their_group_is_whole():
+    legs = Lines.of(shapely.linestrings([[[i, 0, 0], [i, 1, 0]] for i in (1, 5, 9)]))
+    foot = Lines.of(shapely.linestrings([[[1, 1, 0], [5, 1, 0]]]))
+    joiner, waiting = Joiner(), Waiting()
     # Two legs that meet only below, and one piece that ends above.
-    points = np.array([1 + 1j, 5 + 1j, 9 + 0.5j])
-    done, groups = joiner.add(pieces[:3], np.array([0, 1, 2]), points, sweep_row=1.0)
-    assert done.tolist() == [pieces[2]]
-    assert groups.tolist() == [0]
-    done, groups = joiner.add(pieces[3:], np.array([0, 0]), np.array([1 + 1j, 5 + 1j]), sweep_row=2)
-    assert set(done) == {pieces[0], pieces[1], pieces[3]}
-    assert groups.tolist() == [0, 0, 0]
+    grouped = joiner.add(3, np.arange(3), np.array([1 + 1j, 5 + 1j, 9 + 0.5j]), sweep_row=1.0)
+    assert (grouped.open, grouped.total) == (2, 3)
+    done = waiting.add([Strings(legs, grouped.new)], grouped)
+    assert done.groups.tolist() == [0]
+    assert done.lines.points.tolist() == [[9, 0, 0], [9, 1, 0]]
+    grouped = joiner.add(1, np.zeros(2, int), np.array([1 + 1j, 5 + 1j]), sweep_row=2.0)
+    done = waiting.add([Strings(foot, grouped.new)], grouped)
+    assert done.groups.tolist() == [0, 0, 0]
+    assert sorted(done.lines.points[:, :2].tolist()) == [
+        [1, 0],
+        [1, 1],
+        [1, 1],
+        [5, 0],
+        [5, 1],
+        [5, 1],
+    ]
+
+
+def test_pieces_are_tied_where_one_goes_on_from_another():
+    pieces = Lines.of(
+        shapely.linestrings(
+            [[[2, 0, 7], [3, 0, 0]], [[5, 5, 1], [6, 5, 2]], [[1, 0, 0], [2, 0, 7]],
+             [[6, 5, 2], [5, 6, 3]], [[5, 6, 3], [5, 5, 1]], [[8, 8, 0], [9, 8, 0]]]
+        )
+    )  # fmt: skip
+    tied = Strings(pieces, np.array([4, 7, 4, 7, 7, 1])).tied()
+    found = dict(zip(tied.groups, tied.lines.shapes(), strict=True))
+    assert found[4].equals(shapely.LineString([[1, 0], [2, 0], [3, 0]]))
+    assert shapely.get_coordinates(found[4], include_z=True)[:, 2].tolist() == [0, 7, 0]
+    assert found[7].is_ring
+    assert found[7].equals(shapely.LinearRing([[5, 5], [6, 5], [5, 6]]))
+    assert found[1].equals(shapely.LineString([[8, 8], [9, 8]]))

@@ -17,6 +17,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
+from scipy.special import logit
 
 from geounet import drawing
 from geounet.any_raster import AnyRaster, RasterOptions
@@ -25,7 +26,6 @@ from geounet.errors import AreaError, ConfigError, OutputError, SceneError
 from geounet.formats import VectorOptions
 from geounet.ground import Ground
 from geounet.line_options import LineOptions
-from geounet.products import log_odds
 from geounet.scene import CloudOptions
 
 SHAPE = (40, 60)
@@ -56,6 +56,10 @@ def record_of(out: Path) -> dict:
     return json.loads(path.read_text())
 
 
+def log_odds(probability):
+    return logit(np.clip(probability.astype(np.float64), 1e-4, 1 - 1e-4))
+
+
 def on_ground(values, level, convert=None):
     """Lines and areas of an array, contoured whole."""
     ground = Ground(GeoBox(values.shape, UTM, "EPSG:32630"))
@@ -72,7 +76,7 @@ def same(shapes, expected) -> bool:
 
 def test_a_probability_is_contoured_at_a_half(tmp_path, values) -> None:
     out = draw(write_raster(tmp_path / "p.tif", values[None], nodata=np.nan))
-    lines, areas = on_ground(values, 0, log_odds(0.5))
+    lines, areas = on_ground(values, 0, log_odds)
     assert same(layer(out).geometry.array, lines)
     assert same(layer(out, "water").geometry.array, areas)
     names = {p.name for p in out.iterdir()}
@@ -288,13 +292,13 @@ def test_the_time_is_the_files_or_given_or_null(tmp_path, values) -> None:
 def test_the_datasets_mask_an_alpha_band_and_nodata_are_no_coast(tmp_path, values) -> None:
     hidden = np.zeros(SHAPE, bool)
     hidden[:, :20] = True
-    expected = on_ground(np.where(hidden, np.nan, values), 0, log_odds(0.5))[0]
+    expected = on_ground(np.where(hidden, np.nan, values), 0, log_odds)[0]
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         masked = write_raster(tmp_path / "masked.tif", values[None])
         with rasterio.open(masked, "r+") as dst:
             dst.write_mask(~hidden)
     filled = np.where(np.isnan(values), 0.2, values)
-    filled_lines = on_ground(np.where(hidden, np.nan, filled), 0, log_odds(0.5))[0]
+    filled_lines = on_ground(np.where(hidden, np.nan, filled), 0, log_odds)[0]
     alpha = np.stack([filled, np.where(hidden, 0, 255)]).astype(np.float32)
     with_alpha = write_raster(tmp_path / "alpha.tif", alpha)
     with rasterio.open(with_alpha, "r+") as dst:
@@ -318,7 +322,7 @@ def test_a_band_can_be_chosen(tmp_path, values) -> None:
         draw(path)
     with pytest.raises(SceneError, match="has no band 3; it has 2"):
         draw(path, band=3)
-    assert same(layer(draw(path, band=2)).geometry.array, on_ground(values, 0, log_odds(0.5))[0])
+    assert same(layer(draw(path, band=2)).geometry.array, on_ground(values, 0, log_odds)[0])
 
 
 @pytest.mark.parametrize("level", [-5.0, 7.0])
@@ -493,7 +497,7 @@ def test_clouds_flag_the_line_and_can_be_masked(tmp_path, values) -> None:
     masked = draw(path, clouds=CloudOptions(file=mask, mask=True, min_area_m2=0))
     cut = np.where(cloud[0] == 1, np.nan, filled)
     assert layer(masked, "water").area.sum() == pytest.approx(
-        shapely.area(on_ground(cut, 0, log_odds(0.5))[1]).sum()
+        shapely.area(on_ground(cut, 0, log_odds)[1]).sum()
     )
     with pytest.raises(SceneError, match="cloud"):
         draw(path, clouds=CloudOptions(mask=True))

@@ -12,7 +12,7 @@ import pytest
 import shapely
 
 from geounet.errors import GeounetError
-from geounet.layers import VERTICES_IN_BATCH, LayerWriter, embed_styles, output_time
+from geounet.layers import WAITING_IN_MEMORY, LayerWriter, embed_styles, output_time
 
 SEEN = datetime(2021, 6, 1, 10, 11, 12, tzinfo=UTC)
 
@@ -32,7 +32,7 @@ def write(path, *batches, time=SEEN):
 
 
 def test_batches_come_back_as_one_layer_in_order(tmp_path):
-    many = features(400, vertices=VERTICES_IN_BATCH // 200)
+    many = features(400, vertices=WAITING_IN_MEMORY // 3200)
     parts = [many[:0], many[:1], many[1:250], many[250:250], many[250:]]
     back = geopandas.read_file(write(tmp_path / "a.gpkg", *parts), layer="coastline")
     assert back["number"].tolist() == list(range(400))

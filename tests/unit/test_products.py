@@ -17,8 +17,9 @@ from rio_cogeo import cog_validate
 from geounet.classes import LabelClass
 from geounet.ground import Ground
 from geounet.line_options import LineOptions
-from geounet.products import log_odds, picture_bands
+from geounet.products import picture_bands
 from geounet.scene import open_scene
+from geounet.tracing import Scale
 
 NAMES = {
     "coast.gpkg",
@@ -81,7 +82,7 @@ def test_float32_keeps_all_there_is(tmp_path, values):
 def test_vectors_are_those_of_the_field_on_the_ground(tmp_path, values):
     out = make_products(tmp_path, values)
     ground = Ground(GeoBox(values.shape, UTM, "EPSG:32630"))
-    expected = contour(log_odds(0.5)(values), level=0)
+    expected = contour(values.astype(np.float32), scale=Scale.log_odds(0.5))
     for name, shapes in (("coastline", expected.lines), ("water", expected.areas)):
         found = layer(out, name)
         assert found.crs.to_epsg() == 32630

@@ -9,11 +9,12 @@ from contouring import contour, rough_field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
-from shorelines import GRIDS, OPTIONS, draw, ground
+from shorelines import GRIDS, OPTIONS, Shapes, draw, ground
 
 from geounet.ground import Ground
 from geounet.line_options import LineOptions
 from geounet.shoreline import Shoreline
+from geounet.tracing import Scale
 
 fields = {
     "seed": st.integers(0, 2**32 - 1),
@@ -256,9 +257,9 @@ def test_land_is_on_the_left_on_the_ground_however_the_grid_lies(grid, seed, smo
     values = field(seed, 30, 25, smooth, nodata, None)
     transform, crs = TURNED[grid]
     on = Ground(GeoBox(values.shape, transform, crs))
-    shoreline = Shoreline(values.shape, on, level=0.5, options=OPTIONS["all"])
+    shoreline = Shoreline(values.shape, on, scale=Scale.plain(0.5), options=OPTIONS["all"])
     parts = list(shoreline.draw(lambda a, b: values[a:b], (1, 1)))
-    lines, water, land = (on.place(np.concatenate(shapes)) for shapes in zip(*parts, strict=True))
+    lines, water, land = (on.place(shapes) for shapes in Shapes.of(parts))
     sea, ground_ = shapely.union_all(water), shapely.union_all(land)
     for line in lines:
         start, end = shapely.get_coordinates(line)[:2]

@@ -5,16 +5,17 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import shapely
-from contouring import UTM, make_products, rough_field
+from contouring import UTM, keep_off, make_products, rough_field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from shorelines import OPTIONS, ground
 
-from geounet.contours import keep_off
 from geounet.errors import AreaError
 from geounet.line_options import LineOptions
+from geounet.ragged import Areas, Lines
 from geounet.shoreline import Shoreline
+from geounet.tracing import Scale
 from geounet.water_bodies import WaterBodies, read_sea
 
 
@@ -22,18 +23,20 @@ def bodies_of(values, sea, options, rows):
     """Draw strip by strip, as the writer does; return lines, water, their kinds."""
     bodies = WaterBodies(sea)
     lines, water, kinds = [], [], []
-    shoreline = Shoreline(values.shape, ground(values.shape), level=0.5, options=options, rows=rows)
+    shoreline = Shoreline(
+        values.shape, ground(values.shape), scale=Scale.plain(0.5), options=options, rows=rows
+    )
     for drawn in shoreline.draw(lambda a, b: values[a:b], (1, 1)):
         bodies.add_lines(drawn.lines, np.full(len(drawn.lines), 2))  # as if each were cut in two
         kinds.append(bodies.add_areas(drawn.water))
         lines.append(drawn.lines)
         water.append(drawn.water)
-    lines = np.concatenate(lines)
+    lines = Lines.joined(lines).shapes()
     of_lines = np.full(2 * len(lines), "unknown", dtype="U7")
     for kind in ("sea", "lake"):
         of_lines[bodies.features(kind)] = kind
     assert (of_lines[::2] == of_lines[1::2]).all()
-    return lines, of_lines[::2], np.concatenate(water), np.concatenate(kinds)
+    return lines, of_lines[::2], Areas.joined(water).shapes(), np.concatenate(kinds)
 
 
 def bodies_by_whole_raster(values, at):
@@ -66,7 +69,7 @@ def bodies_by_whole_raster(values, at):
 def test_kinds_are_those_of_the_whole_raster(seed, height, width, smooth, nodata, rows, option):
     rng = np.random.default_rng(seed)
     values = rough_field(rng, (height, width), smooth=smooth, nodata=nodata)
-    keep_off(values, 0.5)
+    values = keep_off(values, 0.5)
     at = np.column_stack([rng.integers(0, width, 3), rng.integers(0, height, 3)])
     inside = values[at[:, 1], at[:, 0]] > 0.5
     at = at[inside]
