@@ -87,8 +87,8 @@ class AreaSweep:
         now = [part._replace(groups=grouped.new[part.groups]) for part in parts]
         whole = self._waiting.add(now, grouped)
         rings = whole.tied()
-        rings = rings._replace(lines=_straighten(rings.lines, self._sides, self._ends))
         self._sides = np.concatenate([self._sides, contours.sides])
+        rings = rings._replace(lines=_straighten(rings.lines, self._sides, self._ends))
         if len(alone):
             more = _rings_of(alone)
             rings = Strings.joined([rings, more._replace(groups=grouped.total + more.groups)])

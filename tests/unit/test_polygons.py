@@ -9,6 +9,8 @@ from contouring import contour, rough_field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geounet import contours
+
 seeds = st.integers(0, 2**32 - 1)
 fields = {
     "seed": seeds,
@@ -33,6 +35,20 @@ def test_strips_of_any_height_give_the_same_areas_in_the_same_order(
     whole, strips = contour(values, rows=100).areas, contour(values, rows=rows).areas
     assert len(whole) == len(strips)
     assert shapely.equals_identical(whole, strips).all()
+
+
+@given(pixels=st.integers(1, 60), **fields)
+def test_rims_in_parts_of_any_size_give_the_same_lines_and_areas(
+    pixels, seed, height, width, rows, nodata, steps
+):
+    values = field(seed, height, width, nodata, steps)
+    whole = contour(values, rows=100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contours, "RIM_PIXELS", pixels)
+        parts = contour(values, rows=rows)
+    for found, expected in zip(parts, whole, strict=True):
+        assert len(found) == len(expected)
+        assert shapely.equals_identical(found, expected).all()
 
 
 @given(**fields)
