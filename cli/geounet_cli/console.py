@@ -1,15 +1,26 @@
 """What a person sees on the way: progress and warnings, on stderr."""
 
+import io
+import json
 import logging
 import re
+import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import Literal, TypeVar
 
 import typer
 
 T = TypeVar("T")
+
+ProgressAs = Literal["auto", "json", "none"]
+progress_as: ContextVar[ProgressAs] = ContextVar("progress_as", default="auto")
+"""How `progress` shows how far the work is; `geounet --progress` sets it."""
+JSON_SECONDS = 0.1
+"""Between two lines of JSON at least, but for the first and last of a step."""
 
 stopped_by: list[int] = []
 """Signals that asked the command to stop; `main` empties it when it begins."""
@@ -48,11 +59,17 @@ def show_warnings() -> None:
 def progress(items: Iterable[T], *, label: str, total: int | None) -> Iterator[T]:
     """Show a bar with rate and time left while `items` are worked on; quiet without a terminal.
 
+    With `--progress json` it is a line for programs now and then, with none nothing.
+
     Raises:
-        KeyboardInterrupt: The command was asked to stop, and Python dropped what that raised.
+        KeyboardInterrupt: The command was asked to stop, and Python dropped what that raised; or
+            nobody reads the lines of JSON any more.
     """
     items = _until_stopped(items)
-    if not sys.stderr.isatty():
+    if progress_as.get() == "json":
+        yield from _as_json(items, label, total)
+        return
+    if progress_as.get() == "none" or not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console  # half of the time that --help may take
@@ -81,6 +98,32 @@ def progress(items: Iterable[T], *, label: str, total: int | None) -> Iterator[T
             bar.advance(task)
             speed = bar.tasks[0].speed
             bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
+
+
+def _as_json(items: Iterable[T], label: str, total: int | None) -> Iterator[T]:
+    """Yield items, and say `{"label": …, "done": …, "total": …}` on a line of its own."""
+    done, said, when = 0, 0, time.monotonic()
+    _say_json(label, done, total)
+    for item in items:
+        yield item
+        done += 1
+        if done == total or time.monotonic() - when >= JSON_SECONDS:
+            _say_json(label, done, total)
+            said, when = done, time.monotonic()
+    if said != done:
+        _say_json(label, done, total)
+
+
+def _say_json(label: str, done: int, total: int | None) -> None:
+    line = json.dumps({"label": label, "done": done, "total": total})
+    try:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        # Whoever started the work has gone, and with it whoever could have stopped it.
+        sys.stderr = io.StringIO()  # nobody hears what is said last
+        stopped_by.append(signal.SIGPIPE)
+        raise KeyboardInterrupt from None
 
 
 def _until_stopped(items: Iterable[T]) -> Iterator[T]:

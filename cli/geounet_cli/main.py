@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -29,7 +30,7 @@ from geounet_cli import (
     train,
     transects,
 )
-from geounet_cli.console import printable, show_warnings, stopped_by
+from geounet_cli.console import ProgressAs, printable, progress_as, show_warnings, stopped_by
 
 STOPPED = 130
 """Status of a command that was ended by Ctrl-C, as typer and shells have it; by SIGTERM, 143."""
@@ -79,8 +80,17 @@ app.add_typer(experiments)
 @app.callback(invoke_without_command=True)
 def root(
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    progress: Annotated[
+        ProgressAs,
+        typer.Option(
+            envvar="GEOUNET_PROGRESS",
+            help="How far the work is, on stderr: auto is a bar where that is a terminal; json, "
+            'for programs, is lines {"label": "scene", "done": 3, "total": 12}; none is nothing.',
+        ),
+    ] = "auto",
 ) -> None:
     """Satellite scenes to land/water masks and coastlines."""
+    progress_as.set(progress)
     if version:
         from geounet import __version__
 
