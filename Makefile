@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install demo test check lint types layers unit slow wheel bench soak clean scenes-table coastlines-tables
+.PHONY: install demo test check lint types layers unit slow wheel plugin bench soak clean scenes-table coastlines-tables
 
 install: $(VENV)/.installed
 
@@ -50,6 +50,9 @@ wheel: install  ## build, install elsewhere, and use what was built
 	$(PYTHON) -m venv --clear build/venv
 	build/venv/bin/pip install --quiet --constraint constraints.txt build/dist/*.whl
 	cd build && venv/bin/geounet configs && ! venv/bin/python -c "import cli" 2>/dev/null
+
+plugin:  ## build/geounet-qgis-VERSION.zip, which QGIS installs; needs Python alone
+	$(PYTHON) qgis_plugin/build.py build
 
 bench: install  ## benchmarks, each a ratio in one run
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
