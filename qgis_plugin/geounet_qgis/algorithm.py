@@ -24,7 +24,7 @@ from geounet_qgis.parameters import define, define_outputs
 from geounet_qgis.process import Ended, Step, run_command
 from geounet_qgis.program import SETTING, ProblemError, check_version, find_program, surroundings
 from geounet_qgis.results import find_results
-from geounet_qgis.values import Values
+from geounet_qgis.values import Values, is_given
 
 LOAD = "LOAD"
 
@@ -62,9 +62,7 @@ class GeounetAlgorithm(QgsProcessingAlgorithm):
         """Define parameters and outputs."""
         for option in self._command.options:
             self.addParameter(define(option))
-        self.addParameter(
-            QgsProcessingParameterBoolean(LOAD, "Add the results to the map", True, optional=True)
-        )
+        self.addParameter(QgsProcessingParameterBoolean(LOAD, "Add the results to the map", True))
         for output in define_outputs(self._command):
             self.addOutput(output)
 
@@ -81,7 +79,7 @@ class GeounetAlgorithm(QgsProcessingAlgorithm):
         labels = {option.name: option.label for option in command.options}
 
         def given(names: tuple[str, ...]) -> list[str]:
-            return [name for name in names if parameters.get(name) not in (None, "", [])]
+            return [name for name in names if is_given(parameters.get(name))]
 
         def listed(names: tuple[str, ...]) -> str:
             return ", ".join(f"{labels[name].lstrip('… ')} ({name})" for name in names)
@@ -168,7 +166,7 @@ class GeounetAlgorithm(QgsProcessingAlgorithm):
             given |= results[0].values(self._command)
         if load:
             for result in results:
-                map_layers.show(result, self._command, context)
+                map_layers.show(result, self._command, context, feedback)
         return given
 
 

@@ -11,6 +11,7 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingLayerPostProcessorInterface,
     QgsProcessingUtils,
+    QgsVectorLayer,
 )
 
 from geounet_qgis.options import Command, Kind, Output
@@ -23,12 +24,21 @@ _HINTS = {
 }
 
 
-def show(result: Result, command: Command, context: QgsProcessingContext) -> None:
+def show(
+    result: Result,
+    command: Command,
+    context: QgsProcessingContext,
+    feedback: QgsProcessingFeedback,
+) -> None:
     """Have QGIS put a result on the map once the algorithm is done."""
     if context.project() is None:
         return
     group = _Group(result.name)
     for rank, (output, source) in enumerate(result.layers(command)):
+        if output.kind is Kind.VECTOR and not QgsVectorLayer(source, "", "ogr").isValid():
+            # GDAL often comes without a driver for GeoParquet.
+            feedback.pushInfo(f"{source} is not put on the map: this QGIS does not read it.")
+            continue
         details = QgsProcessingContext.LayerDetails(
             output.label, context.project(), "", _HINTS[output.kind]
         )

@@ -42,7 +42,7 @@ def define(option: Option) -> QgsProcessingParameterDefinition:
     """Return the parameter that asks for an option."""
     parameter = _MAKERS[option.kind](option)
     flags = parameter.flags()
-    if not option.required:
+    if not option.required and option.default is None:  # what has a default is never empty
         flags |= QgsProcessingParameterDefinition.FlagOptional
     if option.advanced:
         flags |= QgsProcessingParameterDefinition.FlagAdvanced
@@ -64,7 +64,7 @@ def _number(option: Option) -> Any:
         option.label,
         QgsProcessingParameterNumber.Integer if integer else QgsProcessingParameterNumber.Double,
         option.default,
-        optional=True,
+        optional=option.default is None,
     )
     if option.least is not None:
         parameter.setMinimum(option.least)
@@ -81,7 +81,7 @@ def _choice(option: Option) -> Any:
         list(option.choices),
         allowMultiple=several,
         defaultValue=option.default,
-        optional=True,
+        optional=option.default is None,
         usesStaticStrings=True,
     )
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, NamedTuple, Protocol
 
-STOPPING = ((signal.SIGINT, 60.0), (signal.SIGTERM, 30.0), (signal.SIGKILL, 10.0))
+STOPPING = (("SIGINT", 60.0), ("SIGTERM", 30.0), ("SIGKILL", 10.0))
 """What a command is sent when it is to stop, and how many seconds it then has to clear up."""
 _LOOK_S = 0.1
 """How often it is looked whether the command is to stop."""
@@ -215,10 +215,10 @@ class _Stopper:
         """Send the next signal, if the time that the last one gave is over."""
         if time.monotonic() < self._until or not self._left:
             return
-        number, seconds = self._left.pop(0)
+        name, seconds = self._left.pop(0)
         self.asked, self._until = True, time.monotonic() + seconds
         with suppress(ProcessLookupError):  # it has just ended
-            os.killpg(self._process.pid, number)
+            os.killpg(self._process.pid, signal.Signals[name])
 
     def end(self) -> None:
         """Wait until the command has ended, and make it end."""

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,8 +41,10 @@ def find_program(setting: str, path: str | None = None) -> list[str]:
         path: Where to look for it then; the process's own PATH if None.
 
     Raises:
-        ProblemError: There is none.
+        ProblemError: There is none, or there cannot be.
     """
+    if sys.platform == "win32":
+        raise ProblemError("geounet runs on Linux, and not on Windows; so does this plugin.")
     named = Path(setting.strip() or "geounet").expanduser()
     if setting.strip() and named.is_dir():
         inside = [named / folder / "geounet" for folder in ("bin", "Scripts", ".venv/bin", ".")]

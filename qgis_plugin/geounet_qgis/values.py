@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qgis.core import (
+    NULL,
     QgsCoordinateReferenceSystem,
     QgsMapLayer,
     QgsProcessingAlgorithm,
@@ -20,6 +21,11 @@ from geounet_qgis.program import ProblemError
 
 READ_AS_THEY_ARE = ["gpkg", "shp", "geojson", "json", "fgb", "kml", "gml", "parquet"]
 """Endings of vector files that geounet is given itself; others are exported as GeoPackage."""
+
+
+def is_given(value: Any) -> bool:
+    """Whether a parameter has a value: QGIS has several ways to say that it has none."""
+    return value not in (None, "", []) and value != NULL
 
 
 class Values:
@@ -43,7 +49,7 @@ class Values:
         Raises:
             ProblemError: A layer is no file and cannot be made one.
         """
-        if self._parameters.get(option.name) in (None, ""):
+        if not is_given(self._parameters.get(option.name)):
             return []
         return _READERS[option.kind](self, option)
 

@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas
+import numpy as np
 import pytest
 from predicting import DARK, L2A, TRANSFORM, water_is_dark, wavy_dn, write_model, write_scene
 from shapely import box
+
+from geounet.synthetic import CoastSettings, write_coast
 
 PYTHON = "/usr/bin/python3"
 ROOT = Path(__file__).parents[2]
@@ -171,6 +174,14 @@ def square(left: int, top: int, right: int, bottom: int):
     return box(*(TRANSFORM @ (left, bottom)), *(TRANSFORM @ (right, top)))
 
 
+def write_bands(folder: Path, dn) -> Path:
+    """Write a scene as a folder of single-band files."""
+    folder.mkdir()
+    for name, band in zip(L2A, dn, strict=True):
+        write_scene(folder / f"{name}.tif", band[np.newaxis], names=[name])
+    return folder
+
+
 def hold_same(made: Path, expected: Path) -> None:
     """Check that two folders hold the same, but for what is of the run alone."""
     names = [sorted(str(f.relative_to(one)) for f in one.rglob("*")) for one in (made, expected)]
@@ -197,7 +208,9 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
-def test_predict_makes_the_files_of_the_command(toolbox, geounet, scene, model, tmp_path):
+def test_predict_makes_the_files_of_the_command(toolbox, geounet, model, tmp_path):
+    settings = CoastSettings(height=200, width=150, seed=0)  # as the demo's, but smaller
+    scene = write_coast(tmp_path / "scene.tif", settings).scene
     results = toolbox.run("predict", SCENE=scene, MODEL=model, OUT=tmp_path / "qgis")
     assert geounet("predict", scene, "--model", model, "--out", tmp_path / "command").status == 0
     hold_same(tmp_path / "qgis", tmp_path / "command")
@@ -244,10 +257,7 @@ def test_what_is_chosen_reaches_the_command(toolbox, geounet, scene, model, tmp_
 
 
 def test_a_product_goes_to_the_command_as_it_is_written(toolbox, geounet, model, tmp_path):
-    folder = tmp_path / "bands with a space"
-    folder.mkdir()
-    for index, name in enumerate(L2A):
-        write_scene(folder / f"{name}.tif", wavy_dn(40, 50)[index : index + 1], names=[name])
+    folder = write_bands(tmp_path / "bands with a space", wavy_dn(40, 50))
     toolbox.run("predict", PRODUCT=folder, MODEL=model, OUT=tmp_path / "qgis")
     run = geounet("predict", folder, "--model", model, "--out", tmp_path / "command")
     assert run.status == 0, run.err
@@ -293,22 +303,35 @@ def test_evaluate_makes_the_files_of_the_command(toolbox, geounet, scene, model,
 
 
 def test_tile_makes_the_files_of_the_command(toolbox, geounet, tmp_path):
-    scenes = [write_scene(tmp_path / f"{n}.tif", wavy_dn(240, 320, seed=n)) for n in (1, 2)]
+    scene = write_scene(tmp_path / "1.tif", wavy_dn(240, 320))
+    folder = write_bands(tmp_path / "2", wavy_dn(240, 320, seed=2))
     labels = tmp_path / "water.gpkg"
-    water = geopandas.GeoDataFrame(
-        {"kind": ["sea", "pool"]},
-        geometry=[square(0, 0, 150, 240), square(200, 0, 320, 240)],
-        crs="EPSG:32630",
-    )
-    water.to_file(labels, layer="water")
-    options = {"SIZE": 16, "BLOCK": 800, "VAL": 0.2, "LABELS_WHERE": "kind = 'sea'", "SEED": 3}
-    toolbox.run("tile", SCENES=scenes, LABELS=labels, OUT=tmp_path / "qgis", **options)
+    shapes = [square(0, 0, 150, 240), square(200, 0, 320, 240)]
+    frame = geopandas.GeoDataFrame({"kind": ["sea", "pool"]}, geometry=shapes, crs="EPSG:32630")
+    frame.to_file(labels, layer="water")
+    toolbox.run(
+        "tile", SCENES=scene, PRODUCTS=folder, LABELS=labels, OUT=tmp_path / "qgis", SIZE=16,
+        BLOCK=800, VAL=0.2, LABELS_WHERE="kind = 'sea'", SEED=3,
+    )  # fmt: skip
     run = geounet(
-        "tile", *scenes, "--labels", labels, "--out", tmp_path / "command", "--size", 16,
+        "tile", scene, folder, "--labels", labels, "--out", tmp_path / "command", "--size", 16,
         "--block", 800, "--val", 0.2, "--labels-where", "kind = 'sea'", "--seed", 3,
     )  # fmt: skip
     assert run.status == 0, run.err
     hold_same(tmp_path / "qgis", tmp_path / "command")
+
+
+def test_how_many_chips_there_are_is_told(toolbox, tmp_path):
+    scene = write_scene(tmp_path / "scene.tif", wavy_dn(240, 320))
+    said = toolbox.window("tile", SCENES=[scene], OUT=tmp_path / "chips", SIZE=16, BLOCK=800)
+    assert said["done"], said
+    assert any(kind == "console" and "train" in text for kind, text in said["said"])
+    assert not [text for kind, text in said["said"] if kind == "error"]
+    index = f"{tmp_path}/chips/index.parquet"
+    assert said["results"]["CHIPS"] == index
+    # GDAL is often without a driver for GeoParquet.
+    unread = ["info", f"{index} is not put on the map: this QGIS does not read it."]
+    assert said["tree"] == [] if unread in said["said"] else said["tree"][0][0] == "chips"
 
 
 def test_results_are_on_the_map_styled_and_grouped_by_scene(toolbox, scene, model, tmp_path):

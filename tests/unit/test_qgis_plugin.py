@@ -260,7 +260,7 @@ def test_a_command_is_stopped_as_by_ctrl_c_and_its_last_words_are_heard(tmp_path
     [("lambda *_: sys.exit(143)", 143), ("signal.SIG_IGN", -signal.SIGKILL)],
 )
 def test_one_that_does_not_hear_is_told_louder(tmp_path, monkeypatch, on_term, status) -> None:
-    quick = tuple((number, 0.3) for number, _ in process.STOPPING)
+    quick = tuple((name, 0.3) for name, _ in process.STOPPING)
     monkeypatch.setattr(process, "STOPPING", quick)
     ended, _ = run_script(tmp_path / "a", DEAF.replace("{on_term}", on_term), when_ready)
     assert (ended.status, ended.stopped) == (status, True)
@@ -357,6 +357,12 @@ def test_one_that_is_not_there_is_said_with_what_to_do(tmp_path, monkeypatch, se
         find_program(setting.format(tmp_path), path=str(tmp_path / "empty"))
     assert str(problem.value).startswith(f"geounet is not found: {why.format(tmp_path)}. Install")
     assert "Providers ▸ geounet." in str(problem.value)
+
+
+def test_where_geounet_does_not_run_that_is_said(environment, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(ProblemError, match="not on Windows"):
+        find_program(str(environment))
 
 
 def test_the_version_is_asked_for(environment) -> None:
