@@ -19,6 +19,7 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pytest
+from fuzzing.products import BANDS, make_products
 from predicting import DARK, L2A, TRANSFORM, water_is_dark, wavy_dn, write_model, write_scene
 from shapely import box
 
@@ -260,6 +261,17 @@ def test_a_product_goes_to_the_command_as_it_is_written(toolbox, geounet, model,
     folder = write_bands(tmp_path / "bands with a space", wavy_dn(40, 50))
     toolbox.run("predict", PRODUCT=folder, MODEL=model, OUT=tmp_path / "qgis")
     run = geounet("predict", folder, "--model", model, "--out", tmp_path / "command")
+    assert run.status == 0, run.err
+    hold_same(tmp_path / "qgis", tmp_path / "command")
+
+
+def test_a_product_may_be_chosen_by_one_of_its_files(toolbox, geounet, tmp_path):
+    product = make_products(tmp_path / "products")["l2a"].give
+    document = tmp_path / "products/l2a" / product / "MTD_MSIL2A.xml"
+    dark = water_is_dark(BANDS.index("B08"))
+    model = write_model(tmp_path / "dark.safetensors", overrides=DARK, prepare=dark, names=BANDS)
+    toolbox.run("predict", PRODUCT=document, MODEL=model, OUT=tmp_path / "qgis")
+    run = geounet("predict", document, "--model", model, "--out", tmp_path / "command")
     assert run.status == 0, run.err
     hold_same(tmp_path / "qgis", tmp_path / "command")
 

@@ -4,6 +4,7 @@ import ast
 import configparser
 import enum
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -116,6 +117,19 @@ def test_names_are_told_apart_and_what_must_be_given_is_asked_for(command: Comma
     asked |= {o.flag for o in command.options if o.name in command.one_of + command.any_of}
     needed = {flag for flag, (*_, default) in real_options(command).items() if default is ...}
     assert needed <= asked
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_guide_names_what_there_is(command: Command) -> None:
+    guide = (ROOT / "docs/guides/qgis_plugin.md").read_text(encoding="utf-8")
+    (line,) = re.findall(rf"qgis_process run geounet:{command.name} -- (.*)", guide)
+    given = {word.partition("=")[0] for word in line.split()}
+    options = {option.name: option for option in command.options}
+    assert given <= options.keys()
+    assert {name for name, option in options.items() if option.required} <= given
+    assert command.title in guide
+    for result in (*command.outputs, *command.numbers):
+        assert f"`{result.name}`" in guide
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
