@@ -5,8 +5,9 @@
 
 PLUGINS is the folder that the plugin was installed in. The job says `algorithm`, `parameters`, at
 which percent it is to be cancelled (`cancel_at`, or null), and where geounet is (`setting`). A
-parameter that is an object becomes a layer of the project: `wkt` and `crs` in memory, or `path`
-with the filter `where`. Run by tests with the system's Python; it knows nothing of geounet.
+parameter that is an object becomes a layer of the project: `wkt` and `crs` in memory, `path`
+with the filter `where` or with what is selected by `select`, or a `virtual` raster of a file.
+Run by tests with the system's Python; it knows nothing of geounet.
 """
 # ruff: noqa: N802, N803, ARG002  QGIS calls the methods so
 
@@ -35,23 +36,41 @@ from qgis.core import (  # noqa: E402
     QgsGeometry,
     QgsLayerTreeGroup,
     QgsProcessingContext,
+    QgsProcessingFeatureSourceDefinition,
     QgsProcessingFeedback,
     QgsProject,
+    QgsRasterDataProvider,
+    QgsRasterLayer,
     QgsRenderContext,
     QgsVectorLayer,
 )
 
 
 def as_layer(value):
-    if "wkt" in value:
+    if "virtual" in value:
+        source = QgsRasterLayer(value["virtual"], "source")
+        computed = QgsRasterDataProvider.VirtualRasterParameters()
+        computed.crs, computed.extent = source.crs(), source.extent()
+        computed.width, computed.height = source.width(), source.height()
+        computed.formula = '"source@1" + 1'
+        part = QgsRasterDataProvider.VirtualRasterInputLayers()
+        part.name, part.uri, part.provider = "source", source.source(), "gdal"
+        computed.rInputLayers = [part]
+        uri = QgsRasterDataProvider.encodeVirtualRasterProviderUri(computed)
+        layer = QgsRasterLayer(uri, "computed", "virtualraster")
+        assert layer.isValid(), layer.error().message()
+    elif "wkt" in value:
         layer = QgsVectorLayer(f"Polygon?crs={value['crs']}", "drawn here", "memory")
         feature = QgsFeature()
         feature.setGeometry(QgsGeometry.fromWkt(value["wkt"]))
         assert layer.dataProvider().addFeatures([feature])[0]
     else:
         layer = QgsVectorLayer(value["path"], "filtered", "ogr")
-        assert layer.setSubsetString(value["where"])
+        assert layer.setSubsetString(value.get("where", ""))
     QgsProject.instance().addMapLayer(layer, False)
+    if "select" in value:
+        layer.selectByExpression(value["select"])
+        return QgsProcessingFeatureSourceDefinition(layer.id(), True)
     return layer
 
 

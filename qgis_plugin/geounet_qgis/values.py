@@ -14,6 +14,7 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingUtils,
     QgsRasterLayer,
+    QgsVectorLayer,
 )
 
 from geounet_qgis.options import Kind, Option
@@ -124,6 +125,8 @@ class Values:
                     f"{layer.providerType()}. Save it as GeoTIFF first: its menu, Export ▸ Save As."
                 )
             return str(layer.source().partition("|")[0])
+        if not isinstance(layer, QgsVectorLayer):
+            raise ProblemError(f"{option.label}: {layer.name()} is neither raster nor vector.")
         named = QgsProcessingUtils.convertToCompatibleFormatAndLayerName(
             layer, False, option.name, READ_AS_THEY_ARE, "gpkg", self._context, self._feedback
         )

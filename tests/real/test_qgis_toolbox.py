@@ -3,17 +3,10 @@
 What an algorithm makes is held against what the command makes of the same.
 """
 
-import functools
 import json
-import os
-import shutil
-import stat
 import subprocess
-import sys
 import time
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas
@@ -22,141 +15,21 @@ import pytest
 from fuzzing.products import BANDS, make_products
 from predicting import DARK, L2A, TRANSFORM, water_is_dark, wavy_dn, write_model, write_scene
 from shapely import box
+from toolbox import Toolbox, as_arguments, find_qgis_process, install, why_no_qgis
 
 from geounet.synthetic import CoastSettings, write_coast
 
-PYTHON = "/usr/bin/python3"
-ROOT = Path(__file__).parents[2]
-PLUGINS = "profiles/default/python/plugins"
 OF_THE_RUN = ("command_line", "timings", "seconds", "started")
 """What two runs may say differently of the same result."""
 WATER = {"name": "Water", "shown": True, "style": "singleSymbol", "colors": ["#1f77b4"]}
 LAND = {"name": "Land", "shown": True, "style": "singleSymbol", "colors": ["#decba4"]}
 
 
-def find_qgis_process() -> str | None:
-    """The program itself rather than Debian's script around it, which fails in some shells."""
-    return shutil.which("qgis_process.bin") or shutil.which("qgis_process")
-
-
-@functools.cache
-def why_no_qgis() -> str:
-    if find_qgis_process() is None:
-        return "there is no qgis_process; apt-get install qgis"
-    tried = subprocess.run(
-        [PYTHON, "-c", "import qgis.core, processing"],
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": "/usr/share/qgis/python/plugins"},
-    )
-    return "" if tried.returncode == 0 else f"{PYTHON} cannot import qgis; apt-get install qgis"
-
-
-def as_arguments(parameters: dict[str, object]) -> list[str]:
-    """What has several values is said several times."""
-    lists = {name: v if isinstance(v, list) else [v] for name, v in parameters.items()}
-    return [f"{name}={value}" for name, values in lists.items() for value in values]
-
-
-@dataclass(frozen=True)
-class Toolbox:
-    """QGIS with the plugin in a profile of its own, and a geounet that is this checkout's."""
-
-    profile: Path
-    bin: Path
-
-    def environment(self, path: str | None = None) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        return kept | {
-            "QT_QPA_PLATFORM": "offscreen",
-            "QGIS_CUSTOM_CONFIG_PATH": str(self.profile),
-            "XDG_RUNTIME_DIR": str(self.profile / "run"),
-            "PATH": path or f"{self.bin}:/usr/bin:/bin",
-            # geounet is not to find QGIS's libraries, and gets none of this.
-            "PYTHONPATH": "/nowhere/of/qgis",
-            "PROJ_LIB": "/usr/share/proj",
-        }
-
-    def process(self, *arguments: object, path: str | None = None) -> subprocess.CompletedProcess:
-        """Run `qgis_process`."""
-        program = find_qgis_process()
-        assert program
-        return subprocess.run(
-            [program, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-            env=self.environment(path),
-        )
-
-    def run(self, algorithm: str, **parameters: object) -> dict:
-        """Run an algorithm by `qgis_process`; return its results."""
-        given = as_arguments(parameters)
-        ended = self.process("--json", "run", f"geounet:{algorithm}", "--", *given)
-        assert ended.returncode == 0, ended.stderr + ended.stdout
-        return json.loads(ended.stdout[ended.stdout.index("{") :])["results"]
-
-    def complaint(self, algorithm: str, path: str | None = None, **parameters: object) -> str:
-        """Run what is to fail; return the one line that QGIS calls the error."""
-        given = as_arguments(parameters)
-        ended = self.process("run", f"geounet:{algorithm}", "--", *given, path=path)
-        assert ended.returncode == 1, ended.stdout
-        assert "Traceback" not in ended.stdout + ended.stderr
-        lines = ended.stdout.splitlines() + ended.stderr.splitlines()
-        (line,) = [line for line in lines if line.startswith("ERROR:")]
-        return line.removeprefix("ERROR:").strip()
-
-    def window(
-        self,
-        algorithm: str,
-        *,
-        cancel_at: float | None = None,
-        setting: str = "",
-        path: str | None = None,
-        **parameters: object,
-    ) -> dict:
-        """Run an algorithm as QGIS's window does, with a project and its layers."""
-        job = {
-            "algorithm": algorithm, "parameters": parameters, "cancel_at": cancel_at,
-            "setting": setting,
-        }  # fmt: skip
-        ended = subprocess.run(
-            [PYTHON, ROOT / "tests/in_qgis_toolbox.py", self.profile / PLUGINS],
-            input=json.dumps(job, default=str),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-            env=self.environment(path),
-        )
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)
-
-
 @pytest.fixture(scope="session")
 def toolbox(tmp_path_factory: pytest.TempPathFactory) -> Toolbox:
     if why := why_no_qgis():
         pytest.skip(why)
-    place = tmp_path_factory.mktemp("toolbox")
-    build = [sys.executable, ROOT / "qgis_plugin/build.py", place]
-    packed = subprocess.run(build, capture_output=True, text=True, check=True)
-    profile = place / "profile"
-    with zipfile.ZipFile(packed.stdout.strip()) as archive:
-        archive.extractall(profile / PLUGINS)
-    (profile / "run").mkdir(mode=0o700)
-    command = place / "bin" / "geounet"
-    command.parent.mkdir()
-    command.write_text(
-        "#!/bin/sh\n"
-        f'test -z "$PYTHONPATH$PROJ_LIB" || exit 99\n'
-        f"PYTHONPATH='{ROOT}:{ROOT}/cli' exec '{sys.executable}' -m geounet_cli \"$@\"\n"
-    )
-    command.chmod(command.stat().st_mode | stat.S_IXUSR)
-    made = Toolbox(profile, command.parent)
-    enabled = made.process("plugins", "enable", "geounet_qgis")
-    assert enabled.returncode == 0, enabled.stderr
-    return made
+    return install(tmp_path_factory.mktemp("toolbox"))
 
 
 @pytest.fixture(scope="module")
@@ -405,15 +278,29 @@ def test_layers_that_are_no_files_are_exported(toolbox, geounet, scene, model, t
         out = tmp_path / side
         run = geounet("predict", scene, "--model", model, "--aoi", only, "--out", out)
         assert run.status == 0
-    drawn = {"wkt": shapes["east"].wkt, "crs": "EPSG:32630"}
-    filtered = {"path": str(areas), "where": "side = 'west'"}
-    for side, layer in (("east", drawn), ("west", filtered)):
-        out = tmp_path / f"qgis {side}"
+    layers = {
+        "drawn": ("east", {"wkt": shapes["east"].wkt, "crs": "EPSG:32630"}),
+        "filtered": ("west", {"path": str(areas), "where": "side = 'west'"}),
+        "selected": ("east", {"path": str(areas), "select": "side = 'east'"}),
+    }
+    for how, (side, layer) in layers.items():
+        out = tmp_path / how
         toolbox.window("predict", SCENE=scene, MODEL=model, OUT=out, AOI=layer)
         for name in ("scene_mask.tif", "scene.gpkg"):
-            assert (out / name).read_bytes() == (tmp_path / side / name).read_bytes()
+            assert (out / name).read_bytes() == (tmp_path / side / name).read_bytes(), how
     masks = [(tmp_path / side / "scene_mask.tif").read_bytes() for side in shapes]
     assert masks[0] != masks[1]
+
+
+def test_a_raster_that_is_no_file_is_refused(toolbox, scene, model, tmp_path):
+    layer = {"virtual": str(scene)}
+    said = toolbox.window("predict", SCENE=layer, MODEL=model, OUT=tmp_path / "out")
+    assert not said["done"]
+    errors = [text for kind, text in said["said"] if kind == "error"]
+    assert errors == [
+        "Scene: the layer computed is no file, but of virtualraster. Save it as GeoTIFF first: its "
+        "menu, Export ▸ Save As."
+    ]
 
 
 def test_the_errors_of_an_evaluation_are_on_the_map(toolbox, geounet, scene, model, tmp_path):
