@@ -332,28 +332,27 @@ def test_progress_and_warnings_are_shown(toolbox, model, tmp_path):
     assert "its processing level is not known" in warning
 
 
-def test_cancelling_leaves_nothing_half_written(toolbox, tmp_path):
-    slow = write_model(tmp_path / "slow.safetensors")
+@pytest.fixture
+def long_work(model, tmp_path) -> dict[str, object]:
+    """A prediction of forty thousand windows."""
     scene = write_scene(tmp_path / "scene.tif", wavy_dn(800, 800))
-    out = tmp_path / "out"
-    said = toolbox.window(
-        "predict", SCENE=scene, MODEL=slow, OUT=out, WINDOW=64, HALO="0", cancel_at=1
-    )
+    return {"SCENE": scene, "MODEL": model, "OUT": tmp_path / "out", "WINDOW": 4, "HALO": "0"}
+
+
+def test_cancelling_leaves_nothing_half_written(toolbox, long_work):
+    said = toolbox.window("predict", **long_work, cancel_at=1)
     assert said["cancelled"]
     assert max(said["percents"]) < 50
     assert said["results"] == {}
     assert said["tree"] == []
     assert ["info", "stopped"] in said["said"]
-    assert list(out.glob("*")) + list(out.glob(".*")) == []
+    assert not long_work["OUT"].exists()
 
 
-def test_nothing_goes_on_when_qgis_is_gone(toolbox, tmp_path):
-    slow = write_model(tmp_path / "slow.safetensors")
-    scene = write_scene(tmp_path / "scene.tif", wavy_dn(800, 800))
-    out = tmp_path / "out"
-    given = as_arguments({"SCENE": scene, "MODEL": slow, "OUT": out, "WINDOW": 64, "HALO": 0})
+def test_nothing_goes_on_when_qgis_is_gone(toolbox, long_work):
+    out = long_work["OUT"]
     qgis = subprocess.Popen(
-        [find_qgis_process(), "run", "geounet:predict", "--", *given],
+        [find_qgis_process(), "run", "geounet:predict", "--", *as_arguments(long_work)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=toolbox.environment(),
