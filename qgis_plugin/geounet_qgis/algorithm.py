@@ -88,8 +88,10 @@ class GeounetAlgorithm(QgsProcessingAlgorithm):
             return f"Give one of these, and no more: {listed(command.one_of)}."
         if command.any_of and not given(command.any_of):
             return f"Give one of these at least: {listed(command.any_of)}."
-        if len(given(("SEA", "SEA_PLACE"))) > 1:
-            return f"Give one of these at most: {listed(('SEA', 'SEA_PLACE'))}."
+        for flag in dict.fromkeys(option.flag for option in command.options if option.flag):
+            names = tuple(option.name for option in command.options if option.flag == flag)
+            if len(given(names)) > 1:
+                return f"Give one of these at most: {listed(names)}."
         return ""
 
     def prepareAlgorithm(

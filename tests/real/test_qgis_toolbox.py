@@ -401,14 +401,20 @@ def test_the_setting_names_the_geounet_to_run(toolbox, scene, model, tmp_path):
     assert error.startswith(f"geounet is not found: {scene} is no command.")
 
 
-def test_exactly_one_scene_is_asked_for(toolbox, scene, model, tmp_path):
-    for given in ({}, {"SCENE": scene, "PRODUCT": scene}):
-        ended = toolbox.process(
-            "run", "geounet:predict", "--", f"MODEL={model}", f"OUT={tmp_path / 'out'}",
-            *(f"{name}={value}" for name, value in given.items()),
-        )  # fmt: skip
+def test_what_excludes_one_another_is_not_taken_together(toolbox, scene, model, tmp_path):
+    sea = tmp_path / "sea.gpkg"
+    geopandas.GeoDataFrame(geometry=[square(0, 0, 9, 9)], crs="EPSG:32630").to_file(sea)
+    scenes = "Give one of these, and no more: Scene (SCENE), or a product (PRODUCT), or a list"
+    places = "Give one of these at most: Where the sea is (SEA), or a place in the sea (SEA_PLACE)"
+    for given, problem in (
+        ({}, scenes),
+        ({"SCENE": scene, "PRODUCT": scene}, scenes),
+        ({"SCENE": scene, "SEA": sea, "SEA_PLACE": "1,2"}, places),
+    ):
+        arguments = as_arguments({"MODEL": model, "OUT": tmp_path / "out", **given})
+        ended = toolbox.process("run", "geounet:predict", "--", *arguments)
         assert ended.returncode == 1
-        assert "Give one of these, and no more" in ended.stdout + ended.stderr
+        assert problem in ended.stdout + ended.stderr
 
 
 @pytest.fixture(scope="session")
