@@ -189,6 +189,8 @@ class _Teller:
 
     def result(self, line: str) -> None:
         """Show a line of a table, or the path of a file."""
+        if line.startswith(("│", "┃")):  # the log is HTML, where spaces are one
+            line = line.replace("  ", 2 * "\N{NO-BREAK SPACE}")
         self._feedback.pushConsoleInfo(line)
 
     def note(self, line: str) -> None:

@@ -317,7 +317,9 @@ def test_the_errors_of_an_evaluation_are_on_the_map(toolbox, geounet, scene, mod
     assert layer["name"] == "Distances between the lines"
     assert layer["style"] == "RuleRenderer"
     tables = [text for kind, text in said["said"] if kind == "console"]
-    assert any("predicted → reference" in line for line in tables)
+    (row,) = [line for line in tables if "completeness" in line]
+    assert "  " not in row  # which the log would draw together
+    assert "\N{NO-BREAK SPACE}" in row
 
 
 def test_progress_and_warnings_are_shown(toolbox, model, tmp_path):
