@@ -141,11 +141,14 @@ class Peaks:
         self.enter("after " + label)
 
 
-def measure(scene: Path, model: Path, out: Path, precision: str) -> dict[str, Any]:
+def measure(
+    scene: Path, model: Path, out: Path, precision: str, memory: str | None
+) -> dict[str, Any]:
     """Predict, in this process, and return what it took."""
-    from geounet.predict import Predictor, PredictSettings
+    from geounet.predict import Predictor, PredictSettings, parse_memory
 
-    predictor = Predictor(model, PredictSettings(precision=precision))  # type: ignore[arg-type]
+    limit = None if memory is None else parse_memory(memory)
+    predictor = Predictor(model, PredictSettings(precision=precision, memory=limit))  # type: ignore[arg-type]
     before = resident("VmRSS")
     peaks, start = Peaks(), time.perf_counter()
     record = json.loads(predictor.predict(scene, out, progress=peaks).read_text())
@@ -167,10 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[4096, 8192])
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--memory", help="the limit, as predict takes it")
     parser.add_argument("--child", nargs=3, metavar=("SCENE", "MODEL", "OUT"), type=Path)
     said = parser.parse_args(arguments)
     if said.child:
-        sys.stdout.write(json.dumps(measure(*said.child, said.precision)))
+        sys.stdout.write(json.dumps(measure(*said.child, said.precision, said.memory)))
         return
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.safetensors")
@@ -179,7 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for side in said.sizes:
             scene = Path(folder, f"scene_{side}.tif")
             write_scene(scene, side)
-            child = [sys.executable, __file__, "--precision", said.precision, "--child"]
+            child = [sys.executable, __file__, "--precision", said.precision]
+            child += [f"--memory={said.memory}"] * (said.memory is not None) + ["--child"]
             run = subprocess.run(
                 [*child, scene, model, Path(folder, f"out_{side}")],
                 check=True,

@@ -2,9 +2,11 @@
 
 import ctypes
 import platform
+import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Of glibc's `mallopt`, from its malloc.h."""
@@ -46,9 +48,32 @@ def keep_buffers() -> Iterator[None]:
                 _give_back()
 
 
-HELD_PER_USED = 1.75
-"""Bytes that are held inside `keep_buffers` for each that a network uses at once, at most: 1.3 to
-1.76 were seen, of two networks, two precisions and windows of 1024 and 1536 pixels."""
+HELD_PER_USED = 2.0
+"""Bytes that are held inside `keep_buffers` for each that a network uses at once, at most: 1.2 to
+2.0 were seen in the first window, of two networks and two precisions. From window to window it
+grows, to 2.5, for which there is `give_back_above`."""
+
+
+def give_back_above(resident: int) -> None:
+    """Give what is kept and not in use back to the system if the process has more than so much.
+
+    Between windows, when little is in use: what comes next is found anew, which takes a tenth of a
+    window's time.
+
+    Args:
+        resident: Bytes of the process in memory, as `resident_bytes` counts them.
+    """
+    if is_kept() and resident_bytes() > resident:
+        _give_back()
+
+
+def resident_bytes() -> int:
+    """Return how much memory the process has; 0 where the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
 
 
 def is_kept() -> bool:

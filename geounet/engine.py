@@ -3,15 +3,14 @@
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
-from itertools import chain
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
@@ -163,9 +162,10 @@ class Engine:
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=False
             ),
         ):
-            x = self._standardised(self._mean, self._std, *given)
+            x = [self._standardised(self._mean, self._std, *given)]
             del given  # x may be all that is needed
-            return _probabilities(self._network(x)).numpy(force=True)
+            # `forward`, and out of a list: a module that is called has its input to the end.
+            return _probabilities(self._network.forward(x.pop())).numpy(force=True)
 
     def _standardised(
         self,
@@ -197,18 +197,14 @@ class Engine:
             # In a window hardly wider than its margin most of the decoder would not be there. One
             # without values costs nothing, but for what torch loads to run it.
             device, side = torch.device("meta"), self.fit(64 * self.margin)
-        network = self._network
-        weights = {
-            name: values.to(device)
-            for name, values in chain(network.named_parameters(), network.named_buffers())
-        }
+        network = self._network if device == self._device else deepcopy(self._network).to(device)
         numbers = torch.from_numpy(np.zeros(0, dtype)).dtype
         given = [torch.ones(bands, device=device), torch.ones(bands, device=device)]
         given += [torch.zeros(1, bands, side, side, dtype=numbers, device=device)]
         given += [torch.ones(1, side, side, dtype=torch.bool, device=device), *given[:2]]
         with torch.inference_mode(), _LiveBytes() as memory:
-            x = self._standardised(*given)  # what is given was counted where it was read
-            _probabilities(functional_call(network, weights, x))
+            x = [self._standardised(*given)]  # what is given was counted where it was read
+            _probabilities(network.forward(x.pop()))
         return -(-memory.peak // side**2)
 
 

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from geounet import qgis
 from geounet.aoi import aoi_mask
 from geounet.bands import Band
 from geounet.classes import IGNORE, LabelClass
+from geounet.clock import Clock
 from geounet.cog import (
     PROBABILITY_STEPS,
     CogProfile,
@@ -42,6 +44,7 @@ from geounet.outputs import Stage
 from geounet.progress import Progress, silent
 from geounet.qgis_project import Project, ProjectLayer, describe_project, write_project
 from geounet.scene import Scene
+from geounet.stitch import join_gdal
 from geounet.styles import TITLES, area_style, line_style, raster_style
 from geounet.vector_layers import (
     QUARTERS_APART,
@@ -90,6 +93,7 @@ def write_products(
     vectors: VectorOptions = VectorOptions(),  # noqa: B008  frozen
     lines: LineOptions = LineOptions(),  # noqa: B008  frozen
     progress: Progress = silent,
+    clock: Clock | None = None,
 ) -> dict[str, Any]:
     """Write everything that is made of a field; the same input gives the same bytes.
 
@@ -110,17 +114,28 @@ def write_products(
         vectors: In which formats and CRS lines and areas are written.
         lines: How they are drawn; `NAME.gpkg` has a layer `land`, too, if they say so.
         progress: Told of blocks and strips.
+        clock: Told how long rasters (`writing`) and `vectors` take.
 
     Returns:
         How much of the scene and of the coast is under cloud, as the record has it. What a person
         should know is among the scene's notes.
     """
     line_level(field, lines)  # before anything is written, if it is not possible
-    write_rasters(stage, scene, field, classes, probability_dtype, progress)
+    clock = clock or Clock()
     flags = None if scene.quality is None else stage.temporary("flags.tif")
-    pixels = _write_picture(stage, scene, field, flags, progress)
     coast = CoastFlags(flags)
-    write_vectors(stage, scene, field, coast, attributes, vectors, progress, lines)
+    with _meanwhile() as writer:
+
+        def rasters() -> None:
+            with clock.timed("writing"):
+                write_rasters(stage, scene, field, classes, probability_dtype, silent)
+
+        written = writer.submit(rasters)
+        with clock.timed("writing"):
+            pixels = _write_picture(stage, scene, field, flags, progress)
+        with clock.timed("vectors"):
+            write_vectors(stage, scene, field, coast, attributes, vectors, progress, lines)
+        written.result()
     write_styles(stage, scene, field, classes, vectors, picture=True, land=lines.land)
     clouds = describe_clouds(scene, pixels, coast)
     if note := cloud_note(clouds):
@@ -129,6 +144,13 @@ def write_products(
         logger.info("%s: %s", scene.source, NO_CLOUDS)
         scene.notes.append(NO_CLOUDS)
     return clouds
+
+
+@contextmanager
+def _meanwhile() -> Iterator[ThreadPoolExecutor]:
+    """Run what is submitted in a thread; it is waited for, whatever happens."""
+    with ThreadPoolExecutor(1, thread_name_prefix="write", initializer=join_gdal) as writer:
+        yield writer
 
 
 def write_rasters(

@@ -5,9 +5,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import rasterio
@@ -16,6 +17,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window
+
+from geounet.clock import Clock
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,7 +50,7 @@ def read_ahead(
         threads: How many.
     """
     waiting: deque[Future[R]] = deque()
-    readers = ThreadPoolExecutor(threads, thread_name_prefix="read", initializer=_join_gdal)
+    readers = ThreadPoolExecutor(threads, thread_name_prefix="read", initializer=join_gdal)
     try:
         for item in items:
             waiting.append(readers.submit(read, item))
@@ -59,7 +62,22 @@ def read_ahead(
         readers.shutdown(wait=True, cancel_futures=True)
 
 
-def _join_gdal() -> None:
+def draw_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """Yield `items`, with the next one made in a thread meanwhile.
+
+    Its error is raised here; closing this generator closes that one.
+    """
+    end = object()
+    drawn = read_ahead(lambda _: next(items, end), repeat(None), threads=1)
+    with closing(items), closing(drawn):
+        for item in drawn:
+            if item is end:
+                return
+            yield cast(T, item)
+            del item  # it may be large, and the one after the next is on its way
+
+
+def join_gdal() -> None:
     """Have what GDAL says in this thread logged as elsewhere; without this it is on stderr."""
     rasterio.Env().__enter__()
 
@@ -129,7 +147,9 @@ def _take_room(path: Path, size: int) -> None:
         os.posix_fallocate(file.fileno(), 0, size)
 
 
-def stitch(parts: Iterable[Part], rasters: Sequence[DatasetWriter]) -> None:
+def stitch(
+    parts: Iterable[Part], rasters: Sequence[DatasetWriter], clock: Clock | None = None
+) -> None:
     """Write every part into its place, in a thread of its own while the next one is made.
 
     The first error, of a write or of `parts`, ends it.
@@ -137,14 +157,17 @@ def stitch(parts: Iterable[Part], rasters: Sequence[DatasetWriter]) -> None:
     Args:
         parts: Each is written once; their order and shapes do not matter.
         rasters: One per array of a part.
+        clock: Told how long it takes.
     """
+    clock = clock or Clock()
 
     def write(part: Part) -> None:
-        for raster, values in zip(rasters, part.values, strict=True):
-            raster.write(values, 1, window=part.window)
+        with clock.timed("writing"):
+            for raster, values in zip(rasters, part.values, strict=True):
+                raster.write(values, 1, window=part.window)
 
     unwritten: deque[Future[None]] = deque()
-    writer = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=_join_gdal)
+    writer = ThreadPoolExecutor(1, thread_name_prefix="write", initializer=join_gdal)
     try:
         for part in parts:
             unwritten.append(writer.submit(write, part))

@@ -1,6 +1,7 @@
 """The window plan: how a raster is covered so that tiling cannot be seen in the result."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,14 @@ class HaloWindow(NamedTuple):
 
 
 def plan_windows(
-    height: int, width: int, *, core: int, halo: int, stride: int = 1, remainder: int = 0
+    height: int,
+    width: int,
+    *,
+    core: int,
+    halo: int,
+    stride: int = 1,
+    remainder: int = 0,
+    first: tuple[int, int] | None = None,
 ) -> Iterator[HaloWindow]:
     """Cover a raster so that every pixel is predicted with context around it.
 
@@ -47,12 +55,15 @@ def plan_windows(
         halo: Pixels read beyond it on each side.
         stride: Total stride of the network, in pixels.
         remainder: What sides that the network takes leave when divided by the stride.
+        first: Height of the cores of the first row and width of those of the first column, where
+            they are to be smaller than the others (`first_core`).
 
     Yields:
         Windows in row-major order whose cores partition the raster.
 
     Raises:
-        ValueError: `core` is not a positive multiple of `stride`, or `halo` is negative.
+        ValueError: `core` is not a positive multiple of `stride`, one of `first` is not or is
+            larger, or `halo` is negative.
 
     References:
         .. [1] Ronneberger et al. (2015), "U-Net" (overlap-tile strategy), arXiv:1505.04597.
@@ -62,23 +73,44 @@ def plan_windows(
     if halo < 0:
         raise ValueError(f"halo {halo} is negative")
 
-    def spans(size: int) -> list[tuple[int, int, int]]:
+    for side in first or ():
+        if not 0 < side <= core or side % stride:
+            raise ValueError(f"a first core of {side} does not go with {core} and stride {stride}")
+
+    def spans(size: int, begin: int) -> list[tuple[int, int, int]]:
         """(start of the core, its length, length read) along one side."""
-        starts = range(0, size, core)
-        lengths = [min(core, size - start) for start in starts]
+        bounds = [0, *range(begin, size, core), size]
         return [
-            (start, length, round_up(length + 2 * halo - remainder, stride) + remainder)
-            for start, length in zip(starts, lengths, strict=True)
+            (start, stop - start, round_up(stop - start + 2 * halo - remainder, stride) + remainder)
+            for start, stop in pairwise(bounds)
         ]
 
-    for row, rows, rows_read in spans(height):
-        for col, cols, cols_read in spans(width):
+    first_rows, first_cols = first or (core, core)
+    for row, rows, rows_read in spans(height, first_rows):
+        for col, cols, cols_read in spans(width, first_cols):
             yield HaloWindow(
                 read=Window(
                     col_off=col - halo, row_off=row - halo, width=cols_read, height=rows_read
                 ),
                 core=Window(col_off=col, row_off=row, width=cols, height=rows),
             )
+
+
+def first_core(core: int, *, halo: int, stride: int, block: int) -> int:
+    """Return how long the first core of a side is to be, so that reads end with a file's blocks.
+
+    A window is read to its halo beyond its core. Where cores are whole blocks long and the first
+    is shorter by a halo, that is where blocks end, and little of a block has to wait for the next
+    window.
+
+    Args:
+        core: Length of the others, in pixels.
+        halo: Pixels read around a core.
+        stride: What cores are multiples of.
+        block: Length of the file's blocks.
+    """
+    shorter = core - halo % block
+    return shorter if core % block == 0 and shorter > 0 and shorter % stride == 0 else core
 
 
 def plan_overlapping(
@@ -136,6 +168,17 @@ def blend_overlap(window: int, stride: int) -> int:
 def round_up(number: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is not below `number`."""
     return -(-number // multiple) * multiple
+
+
+def inside_span(start: int, stop: int, size: int) -> tuple[int, int]:
+    """Return from where to where an axis of `size` is read for its positions `start` to `stop`.
+
+    As `mirror_indexes` has it, where they reach beyond the axis.
+    """
+    if start >= 0 and stop <= size:
+        return start, stop
+    positions = mirror_indexes(start, stop, size)
+    return int(positions.min()), int(positions.max()) + 1
 
 
 def mirror_indexes(start: int, stop: int, size: int) -> NDArray[np.intp]:

@@ -131,6 +131,20 @@ def predict(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUNNING)
     ] = "auto",
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="How much memory to stay within, beyond the program and the model: 512M, 2G. By "
+            "default 1G, and up to 6G where --halo exact is wide.",
+            show_default=False,
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
+    timings: Annotated[
+        bool,
+        typer.Option("--timings", help="Show where the time went.", rich_help_panel=RUNNING),
+    ] = False,
     read_timeout: Annotated[
         float,
         typer.Option(
@@ -178,6 +192,7 @@ def predict(
     from geounet.patience import patience
     from geounet.predict import (  # imports torch: only when needed
         PredictSettings,
+        parse_memory,
         raise_failures,
         run_scenes,
     )
@@ -209,6 +224,7 @@ def predict(
         batch=batch,
         precision=precision,
         device=device,
+        memory=None if memory is None else parse_memory(memory),
         threshold=threshold,
         probability=probability,
         aoi=aoi,
@@ -245,9 +261,19 @@ def predict(
             outcomes.append(outcome)
             if outcome.record is not None:
                 typer.echo(outcome.record)
+                if timings and outcome.status == "done":
+                    _show_times(outcome.record)
     if len(outcomes) > 1:
         _show(outcomes)
     raise_failures(outcomes)
+
+
+def _show_times(record: Path) -> None:
+    """Show on stderr where the time of a scene went."""
+    from geounet.outputs import read_record
+    from geounet.predict import show_times
+
+    typer.echo(show_times(read_record(record)["timings"]), err=True)
 
 
 def _show(outcomes: "list[Outcome]") -> None:

@@ -63,16 +63,22 @@ class UNet(Network):
             ValueError: It does not take such an H or W.
         """
         self.check_size(x)
+        # Layer by layer: an `nn.Sequential` that is called has its input in memory until its last
+        # layer is done, at the first level the largest array of all.
         skips = []
         for level, pair in enumerate(self.encoder):
-            x = pair(x)
+            for layer in pair.children():
+                x = layer(x)
             if level == len(self.encoder) - 1:
                 x = self.bottom_dropout(x)  # the skip is taken after it
             skips.append(x)  # (B, width · 2^level, H / 2^level, W / 2^level), less what is lost
             x = self.pool_dropout(self.pool(x))
         x = self.bottom_dropout(self.bottom(x))
         for level in reversed(range(len(self.decoder))):
-            x = self.decoder[level](self._join(skips.pop(), self.up[level](x)))
+            x = self.up[level](x)
+            x = self._join(skips.pop(), x)
+            for layer in self.decoder[level].children():
+                x = layer(x)
         return self.head(x)
 
     def _join(self, skip: Tensor, upsampled: Tensor) -> Tensor:

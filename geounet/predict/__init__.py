@@ -1,7 +1,9 @@
 """A scene and a model to mask, probability, coastline and QGIS project."""
 
+from geounet.predict.budget import parse_memory
 from geounet.predict.plan import Plan
-from geounet.predict.predictor import Predictor, PredictSettings
+from geounet.predict.predictor import Predictor
+from geounet.predict.settings import PredictSettings
 from geounet.predict.several import (
     Outcome,
     predict_scene,
@@ -9,14 +11,17 @@ from geounet.predict.several import (
     raise_failures,
     run_scenes,
 )
+from geounet.predict.timings import show_times
 
 __all__ = [
     "Outcome",
     "Plan",
     "PredictSettings",
     "Predictor",
+    "parse_memory",
     "predict_scene",
     "predict_scenes",
     "raise_failures",
     "run_scenes",
+    "show_times",
 ]

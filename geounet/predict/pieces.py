@@ -1,6 +1,6 @@
 """Reading a scene piece by piece for the network."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,8 +13,14 @@ from shapely.geometry.base import BaseGeometry
 
 from geounet.aoi import aoi_mask
 from geounet.bands import Band
+from geounet.clock import Clock
+from geounet.predict.reading import Side, plan_sides, read_once
 from geounet.scene import Pixels, Scaling, Scene
-from geounet.windows import HaloWindow
+from geounet.stitch import draw_ahead, read_ahead
+from geounet.windows import HaloWindow, round_up
+
+WORTH_CUTTING = 0.9
+"""Share of a window above which cutting it down to its data is not worth another shape."""
 
 
 class Piece(NamedTuple):
@@ -29,23 +35,89 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads windows; called from several threads."""
+    """Reads the windows of a scene for the network."""
 
     scene: Scene
     bands: Sequence[Band]
     aoi: BaseGeometry | None
+    clock: Clock
 
-    def __call__(self, window: HaloWindow) -> Piece | None:
-        """Return what there is, or None where there is nothing to predict."""
-        wanted = None
+    def pieces(
+        self, windows: Sequence[HaloWindow], *, threads: int
+    ) -> Generator[Piece | None, None, None]:
+        """Yield what there is of windows, in order; None where there is nothing to predict.
+
+        The next ones are read in threads meanwhile. Every pixel is read once. Within an area of
+        interest only what its windows see is read, of neighbours twice where they overlap: what
+        lies between them may be most of the scene.
+
+        Args:
+            windows: In row-major order, of a regular grid.
+            threads: How many read.
+        """
         if self.aoi is not None:
-            wanted = aoi_mask(self.aoi, crop(self.scene.geobox, window.core))
-            if not wanted.any():
-                return None
-        pixels = self.scene.read_dn(self.bands, window.read)
-        valid = pixels.valid[window.keep]
-        wanted = valid if wanted is None else wanted & valid
+            return read_ahead(self._alone, windows, threads=threads)
+        height, width = self.scene.geobox.shape
+        sides = plan_sides(windows, (height, width), self.scene.blocksize)
+        return draw_ahead(self._put_together(windows, sides, threads))
+
+    def _put_together(
+        self, windows: Sequence[HaloWindow], sides: tuple[Side, Side], threads: int
+    ) -> Generator[Piece | None, None, None]:
+        for window, pixels in read_once(windows, self._read, sides, threads=threads):
+            wanted = pixels.valid[window.keep]
+            yield Piece(window, pixels, wanted) if wanted.any() else None
+
+    def _alone(self, window: HaloWindow) -> Piece | None:
+        assert self.aoi is not None
+        wanted = aoi_mask(self.aoi, crop(self.scene.geobox, window.core))
+        if not wanted.any():
+            return None
+        pixels = self._read(window.read)
+        wanted = wanted & pixels.valid[window.keep]
         return Piece(window, pixels, wanted) if wanted.any() else None
+
+    def _read(self, window: Window) -> Pixels:
+        with self.clock.timed("reading"):
+            return self.scene.read_dn(self.bands, window)
+
+
+def cut_to_data(piece: Piece, *, stride: int, remainder: int) -> Piece:
+    """Return as much of a window as it takes to predict what is wanted of it.
+
+    Its origin keeps its phase on the pooling grid, and its core the halo around it, so the answer
+    is the same. As it is where little would be saved.
+
+    Args:
+        piece: What is read of a window.
+        stride: Of the network, in pixels.
+        remainder: What sides that it takes leave when divided by the stride.
+    """
+    read, core = piece.window
+    spans = []
+    for axis, (first, (begin, _)) in enumerate(
+        zip((core.row_off, core.col_off), read.toranges(), strict=True)
+    ):
+        (there,) = np.nonzero(piece.wanted.any(axis=1 - axis))
+        start, stop = int(there[0]) // stride * stride, int(there[-1]) + 1
+        length = round_up(stop - start + 2 * (first - begin) - remainder, stride) + remainder
+        spans.append((start, stop, length))
+    (top, bottom, height), (left, right, width) = spans
+    if height * width > WORTH_CUTTING * read.height * read.width:
+        return piece
+    seen, kept = (
+        (slice(top, top + height), slice(left, left + width)),
+        (slice(top, bottom), slice(left, right)),
+    )
+    values, valid = piece.pixels
+    return Piece(
+        HaloWindow(
+            read=Window(read.col_off + left, read.row_off + top, width, height),
+            core=Window(core.col_off + left, core.row_off + top, right - left, bottom - top),
+        ),
+        Pixels(values[:, *seen], valid[seen]),
+        piece.wanted[kept],
+    )
 
 
 def crop(geobox: GeoBox, window: Window) -> GeoBox:

@@ -1,35 +1,15 @@
 """How a scene is cut into windows: settled before anything is read, and recorded."""
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from geounet.allocation import HELD_PER_USED
 from geounet.config import restores_bands
-from geounet.engine import Precision, out_of_memory
+from geounet.engine import Precision
 from geounet.errors import ConfigError, ModelFileError
 from geounet.model_file import LARGEST_BLEND, MOST_STRIDES, BlendRecord, ModelHeader
 from geounet.networks import Network
-from geounet.windows import blend_overlap, round_up
+from geounet.windows import blend_overlap
 
-Device = Literal["cpu", "cuda"]
-
-READERS: dict[Device, int] = {"cpu": 1, "cuda": 4}
-"""Threads that read. One is far ahead of a network on a CPU; a GPU needs several."""
-MEMORY: dict[Device, int] = {"cpu": 1 << 30, "cuda": 4 << 30}
-"""Bytes that windows may take while they are read and predicted, where the side of the core is
-chosen here. As much again is left to GDAL's cache, contours and polygons."""
-MEMORY_FOR_EXACT = 5 << 30
-"""Bytes that they may take on a CPU where the exact halo is asked for, as far as that makes a core
-`WIDE_CORE` halos wide: of resnet18 it is 288 pixels, and within 1 GiB the halo would be two thirds
-of the work."""
-WIDE_CORE = 7
-"""Halos that a core then is wide: all windows together have 1.65 times its pixels."""
-CORE_STEP = 64
-"""Chosen cores are multiples of it, in pixels."""
 BLEND_WINDOW = 256
 """Side of windows that are blended where a model file does not say at which side its network was
 trained, in pixels."""
@@ -51,72 +31,25 @@ class Plan:
     device: str
     threads: int
     """Of torch."""
+    first: tuple[int, int] | None = None
+    """Height of the cores of the first row and width of those of the first column, where they are
+    smaller, so that reads end with the file's blocks; None where there are no cores."""
+    memory: int | None = None
+    """Bytes that the run was to stay within, beyond import and model; the window follows."""
 
 
-@contextmanager
-def memory_told(plan: Plan, source: str) -> Iterator[None]:
-    """Tell in one line where the windows of a scene do not fit in memory.
-
-    Raises:
-        ConfigError: Inside, numpy or torch found no memory.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        side = plan.window + 2 * plan.halo
-        smaller = [f"--window (it is {plan.window})"]
-        smaller += [f"--halo ({plan.halo})"] * bool(plan.halo)
-        smaller += [f"--batch ({plan.batch})"] * (plan.batch > 1)
-        raise ConfigError(
-            f"{source}: windows of {side} × {side} pixels, {plan.batch} at once, take more memory "
-            f"than there is for {plan.device}. Use a smaller {' or '.join(smaller)}."
-        ) from error
-
-
-def choose_core(
-    shape: tuple[int, int],
-    *,
-    halo: int,
-    stride: int,
-    pixel_bytes: int,
-    run_bytes: int,
-    device: Device,
-    exact: bool = False,
-) -> int:
-    """Choose the side of the core of a window: as large as memory allows, not beyond the scene.
-
-    A halo costs (1 + 2·halo/core)² times the pixels, so cores are to be large. What is free at
-    the moment does not matter: the same inputs give the same plan.
-
-    Args:
-        shape: Of the scene, (height, width).
-        halo: Pixels read on every side of the core.
-        stride: Of the network, in pixels.
-        pixel_bytes: Of all bands of a pixel, as the scene has them.
-        run_bytes: That a pixel of a window takes while it is predicted, on the device.
-        device: Where that is.
-        exact: Whether the exact halo is asked for: a wide one may cost memory, to cost less time.
-    """
-    # While one is predicted and one waits, each reader has a window, and a copy as it mirrors it.
-    host_bytes = pixel_bytes * (2 * READERS[device] + 2)
-    if device == "cpu":  # where the network's own buffers are too, in `keep_buffers`
-        host_bytes += math.ceil(run_bytes * HELD_PER_USED)
-    step = math.lcm(CORE_STEP, stride)
-
-    def core_in(host: int) -> int:
-        side = math.isqrt(host // host_bytes)
-        if device == "cuda":
-            side = min(side, math.isqrt(MEMORY["cuda"] // run_bytes))
-        return (side - 2 * halo) // step * step
-
-    core = core_in(MEMORY["cpu"])
-    if exact and device == "cpu":
-        core = max(core, min(core_in(MEMORY_FOR_EXACT), round_up(WIDE_CORE * halo, step)))
-    # A core smaller than its halo would have every pixel predicted nine times or more.
-    core = max(core, round_up(halo, step), step)
-    return min(core, round_up(max(shape), stride))
+def too_large(plan: Plan, source: str, error: Exception) -> ConfigError:
+    """Return the error that says that not even small windows of a scene fit in memory."""
+    side = plan.window + 2 * plan.halo
+    smaller = [f"--window (it is {plan.window})"]
+    smaller += [f"--halo ({plan.halo})"] * bool(plan.halo)
+    smaller += [f"--batch ({plan.batch})"] * (plan.batch > 1)
+    told = ConfigError(
+        f"{source}: windows of {side} × {side} pixels, {plan.batch} at once, take more memory "
+        f"than there is for {plan.device}. Use a smaller {' or '.join(smaller)}."
+    )
+    told.__cause__ = error
+    return told
 
 
 def choose_halo(header: ModelHeader, wish: int | str, path: Path, *, margin: int = 0) -> int:

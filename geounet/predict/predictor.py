@@ -4,11 +4,11 @@ import logging
 import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -18,32 +18,39 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geounet import __version__
-from geounet.allocation import keep_buffers
+from geounet.allocation import give_back_above, keep_buffers, resident_bytes
 from geounet.aoi import read_aoi
 from geounet.bands import Band, exchanged_bands, match_bands
 from geounet.classes import IGNORE
-from geounet.engine import Engine, Precision, choose_device, choose_precision
+from geounet.clock import Clock
+from geounet.engine import Engine, Precision, choose_device, choose_precision, out_of_memory
 from geounet.errors import SceneError
-from geounet.formats import VectorOptions
-from geounet.line_options import LineOptions
 from geounet.model_file import load_model
 from geounet.networks import Network
 from geounet.outputs import Stage, sha256_of, stage_set
 from geounet.predict.agreement import check_level, compare_means, compare_res, describe_bands
 from geounet.predict.blending import WEIGHTS, Answer, Finished, Strip
-from geounet.predict.earlier import describe_inputs
-from geounet.predict.pieces import Piece, Reader, Survey, batches, stack
-from geounet.predict.plan import (
+from geounet.predict.budget import (
+    MEMORY,
     READERS,
     Device,
+    Load,
+    cache_bytes,
+    choose_core,
+    smaller,
+)
+from geounet.predict.earlier import describe_inputs
+from geounet.predict.pieces import Piece, Reader, Survey, batches, cut_to_data, stack
+from geounet.predict.plan import (
     Plan,
     check_multiple,
     check_target,
     choose_blend,
-    choose_core,
     choose_halo,
-    memory_told,
+    too_large,
 )
+from geounet.predict.settings import PredictSettings
+from geounet.predict.timings import describe_times
 from geounet.products import Field, check_lines, write_products
 from geounet.progress import Progress, silent
 from geounet.scene import (
@@ -54,52 +61,15 @@ from geounet.scene import (
     open_scene,
 )
 from geounet.scene.remote import scrub
-from geounet.stitch import Part, open_canvas, read_ahead, stitch
+from geounet.stitch import Part, open_canvas, stitch
 from geounet.windows import HaloWindow, plan_overlapping, plan_windows
 
 logger = logging.getLogger(__name__)
 
+GIVE_BACK_AT = 0.75
+"""Share of the memory above which what is kept between windows is given back."""
 SAMPLE = 256
 """Side of the piece on which another precision is held against fp32, in pixels."""
-
-
-@dataclass(frozen=True)
-class PredictSettings:
-    """What a user may say of a prediction; the model file says the rest."""
-
-    window: int | None = None
-    """Side of the core of a window, or of one that is blended, in pixels; None chooses it."""
-    halo: int | Literal["default", "exact"] = "default"
-    """Pixels read around a core, or which of the model file's two; windows that are blended have
-    none."""
-    batch: int = 1
-    """Windows per forward pass."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the convolutions; auto is bf16 where the hardware multiplies it."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    threshold: float = 0.5
-    """Probability from which a pixel is water, and at which the line is drawn."""
-    probability: Literal["uint8", "float32"] = "uint8"
-    """How the probability raster is written."""
-    aoi: Path | None = None
-    """Polygons, or anything with `aoi_buffer`; outside it the result is nodata."""
-    aoi_buffer: float | None = None
-    """By how much the shapes of `aoi` are widened, in metres on the ground."""
-    accept_level: bool = False
-    """Whether a scene of another processing level than the model's will do."""
-    accept_sensor: bool = False
-    """Whether bands of another sensor may stand in for the model's."""
-    lines: LineOptions = LineOptions()  # noqa: RUF009  frozen
-    """How lines and areas are drawn."""
-    vectors: VectorOptions = VectorOptions()  # noqa: RUF009  frozen
-    """In which formats and CRS lines and areas are written."""
-    overwrite: bool = False
-    """Whether results that exist are replaced."""
-    report: bool = False
-    """Whether a page is drawn of each result."""
-    command_line: str | None = None
-    """What was typed, for the record; None where nobody typed anything."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +84,11 @@ class _Job:
     plan: Plan
     inputs: dict[str, Any]
     """The files it is made of, as they are before they are read."""
+    load: Load
+    """What decides how much memory its windows take."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What was measured."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """By phase."""
-
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+    clock: Clock = field(default_factory=Clock)
 
 
 class Predictor:
@@ -156,6 +121,8 @@ class Predictor:
             network = deepcopy(network)  # its batch normalisations are folded by now
         self._engine = self._ready(network, device, precision)
         self._device_kind: Device = "cpu" if device == "cpu" else "cuda"
+        self._most: tuple[int, int] | None = None
+        """Windows at once, and their side, above which there was too little memory."""
 
     @property
     def model(self) -> dict[str, str]:
@@ -172,8 +139,9 @@ class Predictor:
         plan = {key: value for key, value in self._planned().items() if value is not None}
         if said["window"] is not None or self._blend is not None:
             said.pop("window")  # the plan has it
-        for option in ("halo", "batch", "precision", "device", "overwrite", "command_line"):
+        for option in ("halo", "batch", "precision", "device", "memory", "overwrite"):
             said.pop(option)
+        said.pop("command_line")
         return {
             "command": "predict",
             "model": {"sha256": self._sha256},
@@ -204,12 +172,12 @@ class Predictor:
                 or the results cannot be written.
         """
         start, settings = time.perf_counter(), self._settings
-        with gdal_environment(), open_scene(source, options) as scene:
+        cache = cache_bytes(settings.memory or MEMORY)
+        with gdal_environment(cache), open_scene(source, options) as scene:
             job = self._prepare(scene)
             with stage_set(out, scene.name, overwrite=settings.overwrite) as (stage, record):
-                with job.timed("windows"), memory_told(job.plan, scene.source), keep_buffers():
-                    result = self._write_field(job, stage, progress)
-                with job.timed("products"):
+                job, result = self._in_memory(job, stage, progress)
+                with job.clock.timed("products"):
                     clouds = write_products(
                         stage,
                         job.scene,
@@ -223,8 +191,9 @@ class Predictor:
                         vectors=settings.vectors,
                         lines=settings.lines,
                         progress=progress,
+                        clock=job.clock,
                     )
-                job.seconds["total"] = time.perf_counter() - start
+                job.clock.add("total", time.perf_counter() - start)
                 record.update(self._record(job) | {"clouds": clouds})
                 if settings.report:
                     from geounet.result_page import Result, write_page  # bokeh is slow to import
@@ -252,24 +221,41 @@ class Predictor:
         scaling, aoi = scene.scaling(bands), None
         if settings.aoi is not None:
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
-        return _Job(scene, bands, scaling, aoi, self._plan(scene, bands), self._inputs(scene))
+        load = self._load(scene, bands)
+        plan = self._plan(load)
+        return _Job(scene, bands, scaling, aoi, plan, self._inputs(scene), load)
 
-    def _plan(self, scene: Scene, bands: Sequence[Band]) -> Plan:
-        engine, settings, planned = self._engine, self._settings, self._planned()
-        window = planned.pop("window")
+    def _load(self, scene: Scene, bands: Sequence[Band]) -> Load:
+        engine = self._engine
+        height, width = scene.geobox.shape
+        return Load(
+            shape=(height, width),
+            block=scene.blocksize,
+            halo=self._halo,
+            stride=engine.stride,
+            remainder=engine.remainder,
+            pixel_bytes=len(bands) * np.dtype(scene.dtype).itemsize,
+            run_bytes=engine.bytes_per_pixel(scene.dtype),
+            classes=max(2, len(self._header.classes)),
+            batch=self._most[0] if self._most else self._settings.batch,
+            device=self._device_kind,
+        )
+
+    def _plan(self, load: Load) -> Plan:
+        settings, planned = self._settings, self._planned()
+        window, memory = planned.pop("window"), settings.memory or MEMORY
+        if window is None:
+            window, memory = choose_core(
+                load, memory=settings.memory, exact=settings.halo == "exact"
+            )
+        if self._most and not self._blend:
+            window = min(window, self._most[1])
         return Plan(
-            window=window
-            or choose_core(
-                (scene.geobox.height, scene.geobox.width),
-                halo=self._halo,
-                stride=engine.stride,
-                pixel_bytes=len(bands) * np.dtype(scene.dtype).itemsize * settings.batch,
-                run_bytes=engine.bytes_per_pixel(scene.dtype) * settings.batch,
-                device=self._device_kind,
-                exact=settings.halo == "exact",
-            ),
+            window=window,
             threads=torch.get_num_threads(),
-            **planned,
+            first=None if self._blend else load.first(window),
+            memory=memory,
+            **planned | {"batch": load.batch},
         )
 
     def _planned(self) -> dict[str, Any]:
@@ -283,6 +269,39 @@ class Predictor:
             "precision": self._engine.precision,
             "device": self._engine.device,
         }
+
+    def _in_memory(self, job: _Job, stage: Stage, progress: Progress) -> tuple[_Job, Field]:
+        """Write the field, anew with smaller windows where these find too little memory."""
+        while True:
+            try:
+                with job.clock.timed("windows"), keep_buffers():
+                    return job, self._write_field(job, stage, progress)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                less = smaller(job.load, job.plan.window)
+                if less is None or (self._blend and less[0] is job.load):
+                    raise too_large(job.plan, job.scene.source, error) from error
+            if self._device_kind == "cuda":
+                torch.cuda.empty_cache()
+            job = self._with_less(job, *less)
+
+    def _with_less(self, job: _Job, load: Load, window: int) -> _Job:
+        """Return a job whose windows take less memory; those of later scenes will, too."""
+        before, self._most = job.plan, (load.batch, window)
+        plan = replace(
+            before,
+            window=window,
+            batch=load.batch,
+            first=None if self._blend else load.first(window),
+        )
+        instead = [f"--window {window}"] * (window != before.window)
+        instead += [f"--batch {load.batch}"] * (load.batch != before.batch)
+        job.scene.warn(
+            f"windows of {before.window} pixels, {before.batch} at once, found too little memory; "
+            f"it is done again as with {' '.join(instead)}"
+        )
+        return replace(job, plan=plan, load=load, facts={}, clock=Clock())
 
     def _write_field(self, job: _Job, stage: Stage, progress: Progress) -> Field:
         """Write the probability of water, and the most probable class where that says more."""
@@ -298,15 +317,15 @@ class Predictor:
                 canvases.append(
                     files.enter_context(open_canvas(best, geobox, dtype="uint8", nodata=IGNORE))
                 )
-            read = Reader(job.scene, job.bands, job.aoi)
+            reader = Reader(job.scene, job.bands, job.aoi, job.clock)
             pieces = files.enter_context(
-                closing(read_ahead(read, windows, threads=READERS[self._device_kind]))
+                closing(reader.pieces(windows, threads=READERS[self._device_kind]))
             )
             shown = progress(pieces, label=job.scene.name, total=len(windows))
             files.callback(getattr(shown, "close", lambda: None))  # a bar gives the cursor back
             survey = Survey(job.scaling)
             found = self._answers(job, survey.watch(p for p in shown if p is not None))
-            stitch(self._parts(job, self._put_together(job, found)), canvases)
+            stitch(self._parts(job, self._put_together(job, found)), canvases, job.clock)
         if not survey.pieces:
             where = "" if job.aoi is None else f" inside {self._settings.aoi}"
             raise SceneError(
@@ -342,15 +361,25 @@ class Predictor:
             halo=plan.halo,
             stride=stride,
             remainder=self._engine.remainder,
+            first=plan.first,
         )
 
     def _answers(self, job: _Job, pieces: Iterable[Piece]) -> Iterator[Answer]:
         """Run the network over pieces, as many at a time as the plan says."""
-        coefficients = job.scaling.coefficients()
+        coefficients, engine = job.scaling.coefficients(), self._engine
+        limit = resident_bytes() + round(GIVE_BACK_AT * (job.plan.memory or MEMORY))
+        if self._blend is None:
+            pieces = (
+                cut_to_data(piece, stride=engine.stride, remainder=engine.remainder)
+                for piece in pieces
+            )
         for batch in batches(pieces, job.plan.batch):
+            if "first window" not in job.clock.seconds:
+                job.clock.add("first window", job.clock.so_far("windows"))
             dn, valid = stack(batch)
-            with job.timed("network"):
-                probs = self._engine.probabilities(dn, valid, *coefficients)
+            with job.clock.timed("network"):
+                probs = engine.probabilities(dn, valid, *coefficients)
+            give_back_above(limit)
             if self._exact is not None and "precision_error" not in job.facts:
                 job.facts["precision_error"] = self._precision_error(dn, valid, *coefficients)
             for piece, whole in zip(batch, probs, strict=True):
@@ -466,7 +495,7 @@ class Predictor:
                 "rasterio": rasterio.__version__,
                 "gdal": rasterio.__gdal_version__,
             },
-            "timings": {phase: round(s, 3) for phase, s in job.seconds.items()},
+            "timings": describe_times(job.clock),
         }
 
 

@@ -15,7 +15,8 @@ from geounet import __version__
 from geounet.errors import GeounetError, OutputError, ResultError
 from geounet.outputs import clear_killed_run, read_record, stage_file
 from geounet.predict.earlier import damage_of, differences, known_by_address
-from geounet.predict.predictor import Predictor, PredictSettings
+from geounet.predict.predictor import Predictor
+from geounet.predict.settings import PredictSettings
 from geounet.progress import Progress, silent
 from geounet.scene import (
     SceneOptions,

@@ -33,16 +33,24 @@ T = TypeVar("T")
 CACHE_BYTES = 256 * 2**20
 """GDAL's cache of decoded blocks. Its own default, 5 % of the machine's memory, would let the
 memory of a command depend on the machine."""
+LEAST_CACHE = 100_000
+"""Below it GDAL takes the size of its cache for a number of MiB."""
 WARP_TOLERANCE = 1e-6
 """Pixels by which positions may be off on another grid. GDAL's own default of an eighth of a pixel
 would be a metre of coastline; it takes no 0."""
 
 
 @contextmanager
-def gdal_environment() -> Iterator[None]:
-    """Set GDAL up for streaming through scenes; the one place where that is done."""
+def gdal_environment(cache: int = CACHE_BYTES) -> Iterator[None]:
+    """Set GDAL up for streaming through scenes; the one place where that is done.
+
+    Args:
+        cache: Bytes of decoded blocks that it may keep, of all files together.
+    """
+    if cache < LEAST_CACHE:
+        raise ValueError(f"GDAL takes {cache} for MiB, not bytes")
     with rasterio.Env(
-        GDAL_CACHEMAX=CACHE_BYTES,
+        GDAL_CACHEMAX=cache,
         # Files beside a raster (.aux.xml, .ovr, .msk) are asked for by name. Listing the folder
         # instead costs as much as it has files, for each of them again, and chips are many.
         GDAL_DISABLE_READDIR_ON_OPEN=True,

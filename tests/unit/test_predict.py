@@ -1,7 +1,6 @@
 """Predicting scenes: against a network whose answer is known at every pixel."""
 
 import json
-import math
 import resource
 import threading
 from collections.abc import Iterator
@@ -14,8 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
 from numpy.typing import NDArray
 from predicting import (
     DARK,
@@ -41,9 +39,7 @@ from geounet.errors import (
 )
 from geounet.outputs import sha256_of
 from geounet.predict import PredictSettings, predict_scene, predict_scenes
-from geounet.predict.plan import MEMORY, choose_core
 from geounet.scene import Scene, SceneOptions
-from geounet.windows import round_up
 
 NIR = L2A.index("B08")
 FULL = {"precision": "fp32", "probability": "float32"}
@@ -218,7 +214,9 @@ def windows_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         yield asked
 
 
-def test_windows_without_data_are_read_once_and_not_run(scene, model, tmp_path, monkeypatch):
+def test_every_pixel_is_read_once_and_windows_without_data_are_not_run(
+    scene, model, tmp_path, monkeypatch
+):
     # The corner without data is 60 × 70: with cores of 20, 3 × 3 of 9 × 12 hold nothing.
     with windows_read(monkeypatch) as asked:
         record = json.loads(
@@ -227,7 +225,117 @@ def test_windows_without_data_are_read_once_and_not_run(scene, model, tmp_path, 
             ).read_text()
         )
     assert record["windows"] == {"planned": 108, "run": 99}
-    assert len(asked) == 108
+    times_read = np.zeros((170, 230), int)
+    for window in asked:
+        times_read[window.toslices()] += 1
+    assert (times_read == 1).all()
+
+
+def test_a_window_is_cut_down_to_its_data(model, tmp_path, monkeypatch):
+    predicted = []
+    plain = Engine.probabilities
+
+    def noted(self: Engine, dn: NDArray[Any], *rest: Any) -> NDArray[np.float32]:
+        predicted.append(dn.shape)
+        return plain(self, dn, *rest)
+
+    monkeypatch.setattr(Engine, "probabilities", noted)
+    dn = wavy_dn(170, 230)
+    dn[:, :100], dn[:, :, 31:] = 0, 0
+    little = write_scene(tmp_path / "little.tif", dn)
+    predict_scene(little, model, tmp_path / "out", PredictSettings(**FULL, window=1024))
+    halo = 8  # of a network of depth 1
+    assert predicted == [(1, 12, 70 + 2 * halo, 32 + 2 * halo)]
+    np.testing.assert_allclose(
+        read(tmp_path / "out/little_probability.tif"), expected_probability(little), atol=1e-6
+    )
+
+
+def run_out_of_memory(monkeypatch: pytest.MonkeyPatch, error: Exception, above: int) -> list[int]:
+    """Let the engine find no memory for windows of more than so many pixels; return what it did."""
+    predicted = []
+    plain = Engine.probabilities
+
+    def limited(self: Engine, dn: NDArray[Any], *rest: Any) -> NDArray[np.float32]:
+        pixels = dn[:, 0].size
+        if pixels > above:
+            raise error
+        predicted.append(pixels)
+        return plain(self, dn, *rest)
+
+    monkeypatch.setattr(Engine, "probabilities", limited)
+    return predicted
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3 GiB"),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_too_little_memory_makes_windows_smaller_which_is_told_once(
+    model, tmp_path, monkeypatch, caplog, error
+):
+    scenes = [
+        write_scene(tmp_path / f"{name}.tif", wavy_dn(256, 256, seed=seed))
+        for seed, name in enumerate("ab")
+    ]
+    run_out_of_memory(monkeypatch, error, above=2 * 80**2)
+    settings = PredictSettings(**FULL, batch=4, window=64)
+    records = list(predict_scenes(scenes, model, tmp_path / "out", settings))
+    plans = [json.loads(record.read_text())["plan"] for record in records]
+    assert [(plan["batch"], plan["window"]) for plan in plans] == [(2, 64)] * 2
+    assert caplog.text.count("found too little memory") == 1
+    assert "--batch 2" in json.loads(records[0].read_text())["notes"][-1]
+    for path in scenes:
+        np.testing.assert_allclose(
+            read(tmp_path / f"out/{path.stem}_probability.tif"),
+            expected_probability(path),
+            atol=1e-6,
+        )
+
+
+def test_windows_become_smaller_until_they_fit(scene, model, tmp_path, monkeypatch):
+    sizes = run_out_of_memory(monkeypatch, MemoryError(), above=100**2)
+    record = predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL, window=230))
+    assert json.loads(record.read_text())["plan"]["window"] == 64
+    assert max(sizes) <= 100**2
+    again = PredictSettings(**FULL, window=64)
+    predict_scene(scene, model, tmp_path / "again", again)
+    for name in ("scene_probability.tif", "scene.gpkg", "scene_mask.tif"):
+        assert sha256_of(tmp_path / "out" / name) == sha256_of(tmp_path / "again" / name)
+
+
+def test_where_not_even_small_windows_fit_one_line_says_what_to_lower(
+    scene, model, tmp_path, monkeypatch
+):
+    run_out_of_memory(monkeypatch, MemoryError(), above=10)
+    with pytest.raises(ConfigError, match=r"take more memory than there is for cpu.*--window"):
+        predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL, window=64))
+    assert nothing_is_left_in(tmp_path / "out")
+
+
+def test_another_runtime_error_is_not_taken_for_too_little_memory(
+    scene, model, tmp_path, monkeypatch
+):
+    run_out_of_memory(monkeypatch, RuntimeError("a bug"), above=10)
+    with pytest.raises(RuntimeError, match="a bug"):
+        predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL, window=64))
+    assert nothing_is_left_in(tmp_path / "out")
+
+
+def test_where_the_time_went_is_in_the_record(scene, model, tmp_path):
+    record = json.loads(
+        predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL)).read_text()
+    )
+    times = record["timings"]
+    for phase in ("reading", "network", "writing", "vectors"):
+        assert 0 < times[phase] < times["total"]
+    assert times["idle"] >= 0
+    assert times["windows"] + times["products"] <= times["total"]
+    assert 0 < times["network_share"] <= 1
 
 
 def test_outside_the_area_of_interest_is_nodata_and_not_even_read(
@@ -554,61 +662,3 @@ def test_the_halo_is_the_model_files_unless_said(scene, tmp_path):
     assert record["model"]["halo_error"] == 0.001
     with pytest.raises(ConfigError, match=r"--halo 100000 .* from 24 pixels on nothing changes"):
         predict_scene(scene, model, tmp_path / "out", PredictSettings(halo=100_000))
-
-
-sides = st.integers(1, 20_000)
-
-
-@given(
-    shape=st.tuples(sides, sides),
-    halo_strides=st.integers(0, 20),
-    stride=st.sampled_from([1, 2, 8, 16, 32]),
-    pixel_bytes=st.integers(1, 50),
-    run_bytes=st.integers(10, 5000),
-    device=st.sampled_from(["cpu", "cuda"]),
-)
-def test_chosen_cores_fit_network_memory_and_scene(
-    shape, halo_strides, stride, pixel_bytes, run_bytes, device
-):
-    halo = halo_strides * stride
-    core = choose_core(
-        shape,
-        halo=halo,
-        stride=stride,
-        pixel_bytes=pixel_bytes,
-        run_bytes=run_bytes,
-        device=device,
-    )
-    assert core > 0
-    assert core % stride == 0
-    assert core <= round_up(max(shape), stride)
-    # Windows in memory on the host, at least: one being read, one waiting, one being predicted.
-    host, on_device = pixel_bytes * 3, run_bytes
-
-    def fits(core: int, reads: int) -> bool:
-        pixels = (core + 2 * halo) ** 2
-        if device == "cpu":  # of what is given back some stays unused: 1.3 to 1.76 × were seen
-            held = on_device * (1 if reads == 1 else 2)
-            return pixels * (host * reads + held) <= MEMORY["cpu"]
-        return pixels * on_device <= MEMORY["cuda"] and pixels * host * reads <= MEMORY["cpu"]
-
-    step = math.lcm(64, stride)
-    assert fits(core, 1) or core <= round_up(max(halo, 64), step)  # never below its halo
-    # And not needlessly small: one step more would not fit with a few more, or be beyond the scene.
-    assert core >= max(shape) or not fits(core + step, 4)
-
-
-@pytest.mark.parametrize("halo", [96, 288])
-def test_an_exact_halo_may_cost_memory_where_it_is_wide(halo):
-    def chosen(**said: bool) -> int:
-        return choose_core(
-            (10_980, 10_980), halo=halo, stride=32, pixel_bytes=24, run_bytes=368, device="cpu",
-            **said,
-        )  # fmt: skip
-
-    core = chosen(exact=True)
-    if halo == 96:  # within 1 GiB it costs little
-        assert core == chosen()
-    else:
-        assert (1 + 2 * halo / core) ** 2 < 1.8 < (1 + 2 * halo / chosen()) ** 2
-        assert (core + 2 * halo) ** 2 * 368 < 5 << 30

@@ -1,0 +1,50 @@
+"""What a user may say of a prediction."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from geounet.formats import VectorOptions
+from geounet.line_options import LineOptions
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What a user may say of a prediction; the model file says the rest."""
+
+    window: int | None = None
+    """Side of the core of a window, or of one that is blended, in pixels; None chooses it."""
+    halo: int | Literal["default", "exact"] = "default"
+    """Pixels read around a core, or which of the model file's two; windows that are blended have
+    none."""
+    batch: int = 1
+    """Windows per forward pass."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the convolutions; auto is bf16 where the hardware multiplies it."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    memory: int | None = None
+    """Bytes that a run may take beyond import and model; None is 1 GiB, and more for a wide exact
+    halo."""
+    threshold: float = 0.5
+    """Probability from which a pixel is water, and at which the line is drawn."""
+    probability: Literal["uint8", "float32"] = "uint8"
+    """How the probability raster is written."""
+    aoi: Path | None = None
+    """Polygons, or anything with `aoi_buffer`; outside it the result is nodata."""
+    aoi_buffer: float | None = None
+    """By how much the shapes of `aoi` are widened, in metres on the ground."""
+    accept_level: bool = False
+    """Whether a scene of another processing level than the model's will do."""
+    accept_sensor: bool = False
+    """Whether bands of another sensor may stand in for the model's."""
+    lines: LineOptions = LineOptions()  # noqa: RUF009  frozen
+    """How lines and areas are drawn."""
+    vectors: VectorOptions = VectorOptions()  # noqa: RUF009  frozen
+    """In which formats and CRS lines and areas are written."""
+    overwrite: bool = False
+    """Whether results that exist are replaced."""
+    report: bool = False
+    """Whether a page is drawn of each result."""
+    command_line: str | None = None
+    """What was typed, for the record; None where nobody typed anything."""
