@@ -48,9 +48,9 @@ def keep_buffers() -> Iterator[None]:
                 _give_back()
 
 
-HELD_PER_USED = 2.0
+HELD_PER_USED = 2.25
 """Bytes that are held inside `keep_buffers` for each that a network uses at once, at most: 1.2 to
-2.0 were seen in the first window, of two networks and two precisions. From window to window it
+2.1 were seen in the first windows, of two networks and two precisions. From window to window it
 grows, to 2.5, for which there is `give_back_above`."""
 
 

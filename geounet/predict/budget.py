@@ -7,7 +7,7 @@ from typing import Literal
 
 from geounet.allocation import HELD_PER_USED
 from geounet.errors import ConfigError
-from geounet.predict.reading import Side
+from geounet.predict.reading import Grid
 from geounet.windows import first_core, plan_windows, round_up
 
 Device = Literal["cpu", "cuda"]
@@ -112,15 +112,11 @@ class Load:
 
     def in_reading(self, core: int) -> int:
         """Return the bytes of what is read and kept, and of windows that wait."""
-        rows, cols = self._sides(core)
-        strip = rows.most_kept * cols.size
-        fresh = [max(stop - start for start, stop in side.fresh) for side in (rows, cols)]
-        parts = math.prod(fresh) * (READERS[self.device] + 2)
-        # One is predicted, one waits, and one is being made.
-        windows = rows.most_held * cols.most_held * (2 + self.batch)
+        # Those that are predicted, one that waits, and one that is being made.
+        pixels = self._grid(core).pixels(2 + self.batch, threads=READERS[self.device])
         if self.batch > 1:
-            windows += self.read_side(core) ** 2 * self.batch
-        return (strip + parts + windows) * (self.pixel_bytes + 1)
+            pixels += self.read_side(core) ** 2 * self.batch
+        return pixels * (self.pixel_bytes + 1)
 
     def in_results(self, core: int) -> int:
         """Return the bytes of probabilities, and of what of them waits to be written."""
@@ -132,16 +128,16 @@ class Load:
         network = self.on_device(core) if self.device == "cpu" else 0
         return APART + self.in_reading(core) + self.in_results(core) + network
 
-    def _sides(self, core: int) -> tuple[Side, Side]:
-        sides = []
-        for size, block, begin in zip(self.shape, self.block, self.first(core), strict=True):
+    def _grid(self, core: int) -> Grid:
+        spans = []
+        for size, begin in zip(self.shape, self.first(core), strict=True):
             windows = plan_windows(
                 size, 1, core=core, halo=self.halo, stride=self.stride,
                 remainder=self.remainder, first=(begin, core),
             )  # fmt: skip
-            sides.append(Side.of([w.read.toranges()[0] for w in windows], size=size, block=block))
-        rows, cols = sides
-        return rows, cols
+            spans.append([window.read.toranges()[0] for window in windows])
+        rows, cols = spans
+        return Grid.of_spans((rows, cols), self.shape, self.block, pixel_bytes=self.pixel_bytes)
 
 
 def choose_core(load: Load, *, memory: int | None, exact: bool = False) -> tuple[int, int]:

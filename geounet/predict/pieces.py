@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from geounet.aoi import aoi_mask
 from geounet.bands import Band
 from geounet.clock import Clock
-from geounet.predict.reading import Side, plan_sides, read_once
+from geounet.predict.reading import Grid, read_once
 from geounet.scene import Pixels, Scaling, Scene
 from geounet.stitch import draw_ahead, read_ahead
 from geounet.windows import HaloWindow, round_up
@@ -58,13 +58,18 @@ class Reader:
         if self.aoi is not None:
             return read_ahead(self._alone, windows, threads=threads)
         height, width = self.scene.geobox.shape
-        sides = plan_sides(windows, (height, width), self.scene.blocksize)
-        return draw_ahead(self._put_together(windows, sides, threads))
+        grid = Grid.of(
+            windows,
+            (height, width),
+            self.scene.blocksize,
+            pixel_bytes=len(self.bands) * np.dtype(self.scene.dtype).itemsize,
+        )
+        return draw_ahead(self._put_together(windows, grid, threads))
 
     def _put_together(
-        self, windows: Sequence[HaloWindow], sides: tuple[Side, Side], threads: int
+        self, windows: Sequence[HaloWindow], grid: Grid, threads: int
     ) -> Generator[Piece | None, None, None]:
-        for window, pixels in read_once(windows, self._read, sides, threads=threads):
+        for window, pixels in read_once(windows, self._read, grid, threads=threads):
             wanted = pixels.valid[window.keep]
             yield Piece(window, pixels, wanted) if wanted.any() else None
 

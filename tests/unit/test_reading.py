@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geounet.predict.reading import Side, plan_sides, read_once
+from geounet.predict.reading import Grid, Side, read_once
 from geounet.scene import Pixels
 from geounet.windows import HaloWindow, first_core, plan_overlapping, plan_windows
 
@@ -45,8 +45,15 @@ def padded(values: NDArray[np.int64], window: Window) -> NDArray[np.int64]:
     return whole[..., top : top + window.height, left : left + window.width]
 
 
-@given(grid=grids(), block=blocks, threads=st.integers(1, 3))
-def test_windows_are_as_numpy_pads_them_and_no_pixel_is_read_twice(grid, block, threads):
+@given(
+    grid=grids(),
+    block=blocks | st.tuples(st.integers(1, 3), st.just(80)),  # whole rows, too
+    threads=st.integers(1, 3),
+    pixel_bytes=st.sampled_from([1, 1 << 18]),
+)
+def test_windows_are_as_numpy_pads_them_and_no_pixel_is_read_twice(
+    grid, block, threads, pixel_bytes
+):
     (height, width), windows = grid
     rng = np.random.default_rng(0)
     values, valid = rng.integers(0, 999, (2, height, width)), rng.random((height, width)) < 0.5
@@ -56,8 +63,8 @@ def test_windows_are_as_numpy_pads_them_and_no_pixel_is_read_twice(grid, block, 
         asked.append(window)
         return Pixels(values[:, *window.toslices()].copy(), valid[window.toslices()].copy())
 
-    both = plan_sides(windows, (height, width), block)
-    found = list(read_once(windows, read, both, threads=threads))
+    plan = Grid.of(windows, (height, width), block, pixel_bytes=pixel_bytes)
+    found = list(read_once(windows, read, plan, threads=threads))
     assert [window for window, _ in found] == windows
     for window, pixels in found:
         np.testing.assert_array_equal(pixels.values, padded(values, window.read))
@@ -92,6 +99,16 @@ def test_what_is_kept_does_not_grow_with_the_height_of_the_scene():
     assert held(100_000) == held(10_980) <= 2 * 96 + 512
 
 
+def test_of_files_whose_blocks_are_rows_little_is_read_at_once():
+    shape, windows = (4000, 10_980), list(plan_windows(4000, 10_980, core=768, halo=96, stride=32))
+    striped = Grid.of(windows, shape, (16, 10_980), pixel_bytes=24)
+    assert striped.chunk % 16 == 0
+    assert striped.chunk * 10_980 * 24 <= 32 << 20
+    assert striped.copied  # windows would hold the rows of the whole width
+    aligned = list(plan_windows(4000, 4000, core=1024, halo=96, stride=32, first=(928, 928)))
+    assert not Grid.of(aligned, (4000, 4000), (512, 512), pixel_bytes=24).copied
+
+
 def test_an_error_of_reading_is_raised_and_ends_the_threads():
     windows = list(plan_windows(64, 64, core=16, halo=4))
 
@@ -102,7 +119,8 @@ def test_an_error_of_reading_is_raised_and_ends_the_threads():
         return Pixels(np.zeros((1, *shape), np.uint16), np.ones(shape, np.bool_))
 
     def pixels() -> Iterator[object]:
-        yield from read_once(windows, read, plan_sides(windows, (64, 64), (8, 8)), threads=2)
+        grid = Grid.of(windows, (64, 64), (8, 8), pixel_bytes=2)
+        yield from read_once(windows, read, grid, threads=2)
 
     with pytest.raises(OSError, match="the disk is gone"):
         list(pixels())
