@@ -67,6 +67,28 @@ def test_without_it_every_array_is_mapped_anew():
     assert held < 100
 
 
+@needs_glibc
+def test_what_is_kept_is_given_back_above_a_limit_and_not_below():
+    script = (
+        ARRAYS.split("with INSIDE")[0]
+        + """
+from geounet.allocation import give_back_above, resident_bytes
+with keep_buffers():
+    fill()
+    held = resident_bytes()
+    give_back_above(held + (1 << 20))
+    below = resident_bytes()
+    give_back_above(held - (1 << 20))
+    above = resident_bytes()
+print(held - below >> 20, held - above >> 20)
+"""
+    )
+    out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    kept, given = map(int, out.stdout.split())
+    assert kept < 10
+    assert given > 90
+
+
 @pytest.fixture
 def settings(monkeypatch):
     """What is set, in order, instead of setting it."""

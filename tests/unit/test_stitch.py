@@ -5,7 +5,7 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from geounet.stitch import Part, open_canvas, read_ahead, stitch
+from geounet.stitch import Part, draw_ahead, open_canvas, read_ahead, stitch
 from geounet.windows import plan_windows
 
 
@@ -82,6 +82,57 @@ def test_closing_early_ends_the_threads():
     next(results)
     results.close()
     assert threads_like("read") == []
+
+
+def test_the_next_item_is_made_while_the_caller_works_and_no_more():
+    made, second = [], threading.Event()
+
+    def items() -> Generator[int, None, None]:
+        for item in range(100):
+            made.append(item)
+            if item == 1:
+                second.set()
+            yield item
+
+    with closing(draw_ahead(items())) as drawn:
+        assert next(drawn) == 0
+        assert second.wait(timeout=10)
+        time.sleep(0.02)
+        assert made == [0, 1]
+    assert threads_like("read") == []
+
+
+def test_an_error_of_what_is_drawn_ahead_is_raised_in_its_turn():
+    closed = []
+
+    def items() -> Generator[int, None, None]:
+        try:
+            yield 0
+            raise OSError("the disk is gone")
+        finally:
+            closed.append(True)
+
+    drawn = draw_ahead(items())
+    assert next(drawn) == 0
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(drawn)
+    assert closed == [True]
+    assert threads_like("read") == []
+
+
+def test_closing_what_is_drawn_ahead_closes_what_makes_it():
+    closed = []
+
+    def items() -> Generator[int, None, None]:
+        try:
+            yield from range(100)
+        finally:
+            closed.append(True)
+
+    drawn = draw_ahead(items())
+    next(drawn)
+    drawn.close()
+    assert closed == [True]
 
 
 def parts_of(values: np.ndarray, *, core: int) -> Iterator[Part]:

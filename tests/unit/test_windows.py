@@ -9,6 +9,7 @@ from rasterio.windows import Window
 from geounet.windows import (
     HaloWindow,
     blend_overlap,
+    first_core,
     mirror_indexes,
     plan_overlapping,
     plan_windows,
@@ -27,6 +28,51 @@ def test_cores_partition_the_raster(height, width, stride, times, halo):
     for window in plan_windows(height, width, core=times * stride, halo=halo, stride=stride):
         times_kept[window.core.toslices()] += 1
     assert (times_kept == 1).all()
+
+
+@given(data=st.data(), height=sides, width=sides, stride=strides, times=cores_in_strides)
+def test_a_shorter_first_core_moves_all_others_and_nothing_else(data, height, width, stride, times):
+    begin = st.integers(1, times).map(lambda count: count * stride)
+    first, halo = (data.draw(begin), data.draw(begin)), data.draw(halos)
+    plan = list(
+        plan_windows(height, width, core=times * stride, halo=halo, stride=stride, first=first)
+    )
+    times_kept = np.zeros((height, width), dtype=int)
+    for window in plan:
+        times_kept[window.core.toslices()] += 1
+        assert window.core.row_off in (0, *range(first[0], height, times * stride))
+        assert window.core.col_off in (0, *range(first[1], width, times * stride))
+        assert (window.read.row_off + halo) % stride == (window.read.col_off + halo) % stride == 0
+    assert (times_kept == 1).all()
+    assert (plan[0].core.height, plan[0].core.width) == (
+        min(first[0], height),
+        min(first[1], width),
+    )
+
+
+@pytest.mark.parametrize("first", [(0, 8), (12, 8), (24, 8), (8, 24)])
+def test_a_first_core_of_another_phase_or_longer_is_refused(first):
+    with pytest.raises(ValueError, match="first core"):
+        list(plan_windows(50, 50, core=16, halo=8, stride=8, first=first))
+
+
+@pytest.mark.parametrize(
+    ("core", "halo", "block", "expected"),
+    [
+        (1024, 96, 512, 928),  # reads end at 1024, 2048 …
+        (1024, 608, 512, 928),
+        (768, 96, 512, 768),  # not of whole blocks
+        (512, 92, 512, 512),  # 420 has another phase
+        (512, 512, 512, 512),
+    ],
+)
+def test_the_first_core_is_shorter_where_reads_can_end_with_blocks(core, halo, block, expected):
+    begin = first_core(core, halo=halo, stride=32, block=block)
+    assert begin == expected
+    if begin != core:
+        for window in plan_windows(5000, 1, core=core, halo=halo, stride=32, first=(begin, core)):
+            end = window.read.row_off + window.read.height
+            assert end % block == 0 or end > 5000
 
 
 @given(height=sides, width=sides, stride=strides, times=cores_in_strides, halo=halos)
