@@ -121,6 +121,8 @@ class Engine:
         self.precision = precision
         self._device = torch.device(device)
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        if self._device.type == "cuda":
+            self._coming, self._going = (torch.cuda.Stream(self._device) for _ in range(2))
         self._mean = torch.tensor(mean, dtype=torch.float32, device=self._device)
         self._std = torch.tensor(std, dtype=torch.float32, device=self._device)
         network = network.eval().requires_grad_(False)
@@ -155,6 +157,49 @@ class Engine:
             (B, classes, H, W), less the margin on each side, 0–1; means nothing where not valid.
         """
         given = [torch.from_numpy(a).to(self._device) for a in (dn, valid, slope, intercept)]
+        return self._run(given).numpy(force=True)
+
+    def submit(
+        self,
+        dn: NDArray[Any],
+        valid: NDArray[np.bool_],
+        slope: NDArray[np.float32],
+        intercept: NDArray[np.float32],
+    ) -> Callable[[], NDArray[np.float32]]:
+        """Begin what `probabilities` does, and return what waits for it and gives its answer.
+
+        On a GPU numbers travel there, and answers back, from memory that does not move and in
+        streams of their own, while the network runs on what was submitted before. On a CPU it is
+        done when this returns.
+        """
+        if self._device.type != "cuda":
+            probs = self.probabilities(dn, valid, slope, intercept)
+            return lambda: probs
+        network = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._coming):
+            given = [
+                torch.from_numpy(a).contiguous().pin_memory().to(self._device, non_blocking=True)
+                for a in (dn, valid, slope, intercept)
+            ]
+        network.wait_stream(self._coming)
+        for tensor in given:
+            tensor.record_stream(network)  # or its memory is another's while the network reads it
+        answer = self._run(given)
+        self._going.wait_stream(network)
+        with torch.cuda.stream(self._going):
+            there = torch.empty(answer.shape, dtype=answer.dtype, pin_memory=True)
+            there.copy_(answer, non_blocking=True)
+            answer.record_stream(self._going)
+            arrived = self._going.record_event()
+
+        def wait() -> NDArray[np.float32]:
+            arrived.synchronize()
+            return there.numpy()
+
+        return wait
+
+    def _run(self, given: list[Tensor]) -> Tensor:
+        """Return probabilities, on the device of what is given; the list is empty after."""
         with (
             torch.inference_mode(),
             # The same bytes every time; and fp32 is not the ten-bit TF32.
@@ -163,9 +208,9 @@ class Engine:
             ),
         ):
             x = [self._standardised(self._mean, self._std, *given)]
-            del given  # x may be all that is needed
+            given.clear()  # x may be all that is needed
             # `forward`, and out of a list: a module that is called has its input to the end.
-            return _probabilities(self._network.forward(x.pop())).numpy(force=True)
+            return _probabilities(self._network.forward(x.pop()))
 
     def _standardised(
         self,

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import rasterio
 import torch
-from numpy.typing import NDArray
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geounet import __version__
-from geounet.allocation import give_back_above, keep_buffers, resident_bytes
+from geounet.allocation import keep_buffers
 from geounet.aoi import read_aoi
 from geounet.bands import Band, exchanged_bands, match_bands
 from geounet.classes import IGNORE
@@ -40,7 +39,7 @@ from geounet.predict.budget import (
     smaller,
 )
 from geounet.predict.earlier import describe_inputs
-from geounet.predict.pieces import Piece, Reader, Survey, batches, cut_to_data, stack
+from geounet.predict.pieces import Piece, Reader, Survey, batches, cut_to_data
 from geounet.predict.plan import (
     Plan,
     check_multiple,
@@ -49,6 +48,7 @@ from geounet.predict.plan import (
     choose_halo,
     too_large,
 )
+from geounet.predict.running import precision_error, run_batches
 from geounet.predict.settings import PredictSettings
 from geounet.predict.timings import describe_times
 from geounet.products import Field, check_lines, write_products
@@ -65,11 +65,6 @@ from geounet.stitch import Part, open_canvas, stitch
 from geounet.windows import HaloWindow, plan_overlapping, plan_windows
 
 logger = logging.getLogger(__name__)
-
-GIVE_BACK_AT = 0.75
-"""Share of the memory above which what is kept between windows is given back."""
-SAMPLE = 256
-"""Side of the piece on which another precision is held against fp32, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +218,8 @@ class Predictor:
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
         load = self._load(scene, bands)
         plan = self._plan(load)
-        return _Job(scene, bands, scaling, aoi, plan, self._inputs(scene), load)
+        inputs, known = self._inputs(scene), self._wished(plan)
+        return _Job(scene, bands, scaling, aoi, plan, inputs, load, known)
 
     def _load(self, scene: Scene, bands: Sequence[Band]) -> Load:
         engine = self._engine
@@ -301,7 +297,14 @@ class Predictor:
             f"windows of {before.window} pixels, {before.batch} at once, found too little memory; "
             f"it is done again as with {' '.join(instead)}"
         )
-        return replace(job, plan=plan, load=load, facts={}, clock=Clock())
+        return replace(job, plan=plan, load=load, facts=self._wished(plan), clock=Clock())
+
+    def _wished(self, plan: Plan) -> dict[str, Any]:
+        """Return what the record says where a plan is not as the settings have it."""
+        settings = self._settings
+        wished = {"window": settings.window, "batch": settings.batch}
+        other = {key: said for key, said in wished.items() if said not in (None, asdict(plan)[key])}
+        return {"instead_of": other} if other and self._most else {}
 
     def _write_field(self, job: _Job, stage: Stage, progress: Progress) -> Field:
         """Write the probability of water, and the most probable class where that says more."""
@@ -366,22 +369,22 @@ class Predictor:
 
     def _answers(self, job: _Job, pieces: Iterable[Piece]) -> Iterator[Answer]:
         """Run the network over pieces, as many at a time as the plan says."""
-        coefficients, engine = job.scaling.coefficients(), self._engine
-        limit = resident_bytes() + round(GIVE_BACK_AT * (job.plan.memory or MEMORY))
         if self._blend is None:
-            pieces = (
-                cut_to_data(piece, stride=engine.stride, remainder=engine.remainder)
-                for piece in pieces
-            )
-        for batch in batches(pieces, job.plan.batch):
-            if "first window" not in job.clock.seconds:
-                job.clock.add("first window", job.clock.so_far("windows"))
-            dn, valid = stack(batch)
-            with job.clock.timed("network"):
-                probs = engine.probabilities(dn, valid, *coefficients)
-            give_back_above(limit)
+            stride, remainder = self._engine.stride, self._engine.remainder
+            pieces = (cut_to_data(piece, stride=stride, remainder=remainder) for piece in pieces)
+        coefficients = job.scaling.coefficients()
+        found = run_batches(
+            self._engine,
+            batches(pieces, job.plan.batch),
+            coefficients,
+            clock=job.clock,
+            memory=job.plan.memory or MEMORY,
+        )
+        for batch, probs in found:
             if self._exact is not None and "precision_error" not in job.facts:
-                job.facts["precision_error"] = self._precision_error(dn, valid, *coefficients)
+                job.facts["precision_error"] = precision_error(
+                    self._engine, self._exact, batch[0], coefficients
+                )
             for piece, whole in zip(batch, probs, strict=True):
                 where = piece.window.keep_inside(self._engine.margin)
                 kept = whole[:, *where]  # (classes, height, width)
@@ -439,26 +442,6 @@ class Predictor:
             of_water += int(np.count_nonzero(is_wet & wanted))
             yield Part(window, tuple(part))
         job.facts["water_share"] = of_water / pixels if pixels else None
-
-    def _precision_error(
-        self, dn: NDArray[Any], valid: NDArray[np.bool_], *coefficients: NDArray[np.float32]
-    ) -> dict[str, float]:
-        """Return how far the probabilities are from fp32's, on the middle of one window."""
-        assert self._exact is not None
-        spans = []
-        for side in valid.shape[1:]:
-            length = min(side, self._engine.fit(SAMPLE))
-            spans.append(slice((side - length) // 2, (side - length) // 2 + length))
-        piece = dn[:1, :, *spans].copy(), valid[:1, *spans].copy()
-        used, exact = (
-            engine.probabilities(*piece, *coefficients) for engine in (self._engine, self._exact)
-        )
-        return {
-            "largest_difference": float(np.abs(used - exact).max()),
-            "share_of_pixels_of_another_class": float(
-                (used.argmax(axis=1) != exact.argmax(axis=1)).mean()
-            ),
-        }
 
     def _record(self, job: _Job) -> dict[str, Any]:
         header, settings = self._header, asdict(self._settings)

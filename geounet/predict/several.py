@@ -303,6 +303,8 @@ class _Run:
             except ResultError:
                 return None  # that something else is in the way is said by who would write there
             expected = self.predictor.expected(scene)
+        # Where there was too little memory the plan is not the one that was asked for.
+        record["plan"] = (record.get("plan") or {}) | (record.get("instead_of") or {})
         why = "; ".join(differences(record, expected)) or damage_of(path, record)
         if why is None:
             by_address = known_by_address(expected["inputs"])

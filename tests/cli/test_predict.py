@@ -40,6 +40,35 @@ def test_it_writes_a_set_and_prints_where_its_record_is(geounet, scene, model, t
     assert record["files"].keys() == {f"scene{name}" for name in EXPECTED - {".json"}}
 
 
+def test_memory_is_limited_and_times_are_shown(geounet, scene, model, tmp_path):
+    run = geounet(
+        "predict",
+        scene,
+        "--model",
+        model,
+        "--out",
+        tmp_path / "out",
+        "--memory",
+        "512M",
+        "--timings",
+    )
+    assert run.status == 0
+    assert run.out == f"{tmp_path / 'out/scene.json'}\n"
+    assert "the network was busy" in run.err
+    record = json.loads((tmp_path / "out/scene.json").read_text())
+    assert record["plan"]["memory"] == record["settings"]["memory"] == 512 << 20
+    assert f"network {record['timings']['network']:9.2f} s" in run.err
+
+
+@pytest.mark.parametrize(("said", "told"), [("lots", "512M"), ("10M", "256M or more")])
+def test_what_is_no_limit_of_memory_ends_in_one_line(geounet, scene, model, tmp_path, said, told):
+    run = geounet("predict", scene, "--model", model, "--out", tmp_path / "out", "--memory", said)
+    assert run.status == 1
+    assert f"--memory {said}" in run.err
+    assert told in run.err
+    assert len(run.err.splitlines()) == 1
+
+
 def test_what_is_said_reaches_the_record(geounet, scene, model, tmp_path):
     run = geounet(
         "predict", scene, "--model", model, "--out", tmp_path / "out", "--window", 32, "--halo", 4,

@@ -5,6 +5,7 @@ import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from geounet.errors import (
 )
 from geounet.outputs import sha256_of
 from geounet.predict import PredictSettings, predict_scene, predict_scenes
+from geounet.predict.running import BEGUN
 from geounet.scene import Scene, SceneOptions
 
 NIR = L2A.index("B08")
@@ -295,6 +297,47 @@ def test_too_little_memory_makes_windows_smaller_which_is_told_once(
             expected_probability(path),
             atol=1e-6,
         )
+
+
+def test_a_result_of_smaller_windows_than_asked_for_is_left_when_asked_for_again(
+    scene, model, tmp_path, monkeypatch
+):
+    settings = PredictSettings(**FULL, batch=4, window=64)
+    with monkeypatch.context() as patch:
+        run_out_of_memory(patch, MemoryError(), above=2 * 80**2)
+        (record,) = predict_scenes([scene], model, tmp_path / "out", settings)
+    made = record.read_bytes()
+    assert json.loads(made)["instead_of"] == {"batch": 4}
+    (again,) = predict_scenes([scene], model, tmp_path / "out", settings, skip_existing=True)
+    assert again.read_bytes() == made
+    other = replace(settings, batch=1)
+    with pytest.raises(OutputError, match="batch 4 there, 1 here"):
+        list(predict_scenes([scene], model, tmp_path / "out", other, skip_existing=True))
+
+
+def test_answers_that_come_later_come_to_their_windows(scene, model, tmp_path, monkeypatch):
+    # As on a GPU, where the next windows are begun before the answer of the last is waited for.
+    begun, waited = [], []
+    plain = Engine.submit
+
+    def later(self: Engine, dn: NDArray[Any], *rest: Any) -> Any:
+        number, answer = len(begun), plain(self, dn, *rest)
+        begun.append(number)
+
+        def wait() -> NDArray[np.float32]:
+            waited.append((number, len(begun)))
+            return answer()
+
+        return wait
+
+    monkeypatch.setattr(Engine, "submit", later)
+    monkeypatch.setitem(BEGUN, "cpu", 1)
+    predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL, window=64))
+    np.testing.assert_allclose(
+        read(tmp_path / "out/scene_probability.tif"), expected_probability(scene), atol=1e-6
+    )
+    assert [number for number, _ in waited] == list(range(len(begun)))
+    assert all(there == min(number + 2, len(begun)) for number, there in waited)
 
 
 def test_windows_become_smaller_until_they_fit(scene, model, tmp_path, monkeypatch):
