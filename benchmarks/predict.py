@@ -1,7 +1,7 @@
 """Seconds of `geounet predict`, end to end, over those of the bare network; and of its peers.
 
     python benchmarks/predict.py [--side 2048] [--rounds 5] [--networks smp/unet/resnet18 unet-same]
-        [--threads 1 2] [--json FILE]
+        [--threads 1 2] [--json FILE] [--write]
 
 The scene has 12 bands of uint16 in DEFLATE. The floor is the same network as it was trained, eager,
 in float32 and NCHW, over the scene's pixels in memory, standardised, in tiles of 512² that touch;
@@ -38,6 +38,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import predicting
 from predict_memory import NIR, resident, write_scene
+from results import write_results
 
 from geounet.allocation import keep_buffers
 from geounet.engine import standardise
@@ -53,6 +54,7 @@ SETTINGS = {
     "predict fp32 exact": PredictSettings(precision="fp32", halo="exact"),
 }
 PEERS = ("torchgeo", "monai")
+PHASES = ("reading", "network", "writing", "vectors", "idle")
 
 
 @dataclass(frozen=True)
@@ -282,15 +284,19 @@ def measure(trial: Trial, threads: int, rounds: int) -> list[dict[str, Any]]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return rows as Markdown."""
     lines = [
-        "| network | threads | run | window + halo | s | × floor | peak, MiB | error of p | flips |"
+        "| network | threads | run | window + halo | s | × floor | peak, MiB | error of p | flips "
+        "| reading, network, writing, vectors, idle: s | network busy |"
     ]
-    lines.append("|---" * 9 + "|")
+    lines.append("|---" * 11 + "|")
     for row in rows:
         plan = row.get("plan")
         cells = [row["network"], row["threads"], row["run"]]
         cells += [f"{plan['window']} + {plan['halo']}" if plan else TILE]
         cells += [f"{row['seconds']:.2f}", f"{row['floors']:.2f}", f"{row['peak_mib']:.0f}"]
         cells += [f"{row[key]:.2g}" if key in row else "" for key in ("error", "flips")]
+        times = row.get("timings")
+        cells += [", ".join(f"{times[phase]:.1f}" for phase in PHASES) if times else ""]
+        cells += [f"{times['network_share']:.0%}" if times else ""]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
 
@@ -303,6 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=40, help="of training")
     parser.add_argument("--networks", nargs="+", default=["smp/unet/resnet18", "unet-same"])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md, too")
     parser.add_argument("--json", type=Path, help="where rows with their rounds are written")
     parser.add_argument("--child", nargs=3, metavar=("FOLDER", "NETWORK", "RUN"))
     given = parser.parse_args(arguments)
@@ -322,6 +329,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if given.json:
                     given.json.write_text(json.dumps(rows, indent=1))
     sys.stdout.write(table(rows))
+    if given.write:
+        title = f"`predict` over the bare network, {given.side}² (`predict.py`)"
+        write_results(f"predict {given.side}", title, table(rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Peak memory of `predict` at two scene sizes, beyond what importing and loading the model takes.
 
-    python benchmarks/predict_memory.py [--sizes 4096 8192] [--width 16] [--precision fp32]
+    python benchmarks/predict_memory.py [--sizes 5490 10980] [--width 16] [--precision fp32]
+        [--memory 512M] [--write]
 
 Each scene (12 bands of uint16, tiled, DEFLATE) is predicted in a process of its own, with windows
 as they are by default. The network draws the line where one band crosses its mean, so that there
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from results import write_results
 
 L2A = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 NIR = L2A.index("B08")
@@ -164,12 +166,25 @@ def measure(
     }
 
 
+def table(rows: Sequence[str]) -> str:
+    """Return what was measured as Markdown."""
+    head = (
+        "Beyond what importing and loading the model takes; 12 bands, uint16, DEFLATE; a network "
+        "of the size of `unet-same` of the width given."
+    )
+    columns = (
+        "| width | precision | window | limit, MiB | scene | peak, MiB | while lines are drawn |"
+    )
+    return "\n".join([head, "", columns, "|---" * 7 + "|", *rows])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the scenes, predict each in a child, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[4096, 8192])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[5490, 10980])
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md, too")
     parser.add_argument("--memory", help="the limit, as predict takes it")
     parser.add_argument("--child", nargs=3, metavar=("SCENE", "MODEL", "OUT"), type=Path)
     said = parser.parse_args(arguments)
@@ -179,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.safetensors")
         write_model(model, said.width)
-        peaks = []
+        peaks, rows = list[int](), list[str]()
         for side in said.sizes:
             scene = Path(folder, f"scene_{side}.tif")
             write_scene(scene, side)
@@ -202,7 +217,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"  MiB by phase {phases}\n  plan {took['plan']}\n  timings {took['timings']}\n"
             )
             sys.stdout.flush()
+            lines = max(took["beyond"].get(at, 0) for at in ("coastline", "after coastline"))
+            plan = took["plan"]
+            cells = [said.width, plan["precision"], plan["window"], plan["memory"] >> 20]
+            cells += [f"{side}²", f"{peaks[-1] >> 20} ({peaks[-1] / peaks[0]:.2f} ×)", lines >> 20]
+            rows.append("| " + " | ".join(map(str, cells)) + " |")
         sys.stdout.write(f"ratio of the last to the first: {peaks[-1] / peaks[0]:.3f}\n")
+        if said.write:
+            write_results("memory", "Peak memory of `predict` (`predict_memory.py`)", table(rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What is made of a field: rasters, lines, areas and styles that agree with one another."""
 
 import json
+import threading
 from datetime import UTC, datetime
 
 import geopandas
@@ -14,6 +15,7 @@ from contouring import UTM, contour, make_products, rough_field, write_scene
 from odc.geo.geobox import GeoBox
 from rio_cogeo import cog_validate
 
+from geounet import products
 from geounet.classes import LabelClass
 from geounet.ground import Ground
 from geounet.line_options import LineOptions
@@ -252,4 +254,14 @@ def test_progress_counts_what_there_is_to_do(tmp_path, values):
         return items
 
     make_products(tmp_path, values, progress=progress)
-    assert told == {"rasters": (1, 1), "quicklook": (1, 1), "coastline": (1, 1)}
+    assert told == {"quicklook": (1, 1), "coastline": (1, 1)}
+
+
+def test_an_error_of_the_thread_that_writes_rasters_ends_the_work(tmp_path, values, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(products, "write_rasters", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        make_products(tmp_path, values)
+    assert not [t for t in threading.enumerate() if t.name.startswith("write")]
