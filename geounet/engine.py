@@ -237,7 +237,7 @@ class Engine:
         Args:
             dtype: Of the numbers that `probabilities` will be given.
         """
-        device, side, bands = self._device, 4 * self.stride, len(self._mean)
+        device, side, bands = self._device, self.fit(4 * self.stride), len(self._mean)
         if self.margin:
             # In a window hardly wider than its margin most of the decoder would not be there. One
             # without values costs nothing, but for what torch loads to run it.
