@@ -1,5 +1,6 @@
 """The window plan: how a raster is covered so that tiling cannot be seen in the result."""
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -99,9 +100,9 @@ def plan_windows(
 def first_core(core: int, *, halo: int, stride: int, block: int) -> int:
     """Return how long the first core of a side is to be, so that reads end with a file's blocks.
 
-    A window is read to its halo beyond its core. Where cores are whole blocks long and the first
-    is shorter by a halo, that is where blocks end, and little of a block has to wait for the next
-    window.
+    A window is read to its halo beyond its core. Where the first core is shorter by a halo, reads
+    end where blocks do, or at the same few places within them, and little of a block has to wait
+    for the next window.
 
     Args:
         core: Length of the others, in pixels.
@@ -109,8 +110,8 @@ def first_core(core: int, *, halo: int, stride: int, block: int) -> int:
         stride: What cores are multiples of.
         block: Length of the file's blocks.
     """
-    shorter = core - halo % block
-    return shorter if core % block == 0 and shorter > 0 and shorter % stride == 0 else core
+    shorter = core - halo % math.gcd(core, block)
+    return shorter if shorter > 0 and shorter % stride == 0 else core
 
 
 def plan_overlapping(

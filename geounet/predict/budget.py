@@ -26,7 +26,7 @@ MEMORY_ON_GPU = 4 << 30
 """Bytes of a GPU's memory that windows may take there."""
 LEAST_MEMORY = 256 << 20
 """Bytes below which a limit cannot be kept: what GDAL, the vectors and a small window take."""
-APART = 160 << 20
+APART = 144 << 20
 """Bytes that go to none of the parts that are counted: libraries' own buffers, results on their
 way to the disk."""
 CORE_STEP = 64
