@@ -77,6 +77,8 @@ PREDICT = Command(
             Option("--precision", Kind.CHOICE, "Number format of the convolutions",
                    default="auto", choices=("auto", "fp32", "bf16")),
             Option("--device", Kind.TEXT, "Device", "auto, cpu, cuda or cuda:N.", default="auto"),
+            Option("--memory", Kind.TEXT, "Memory to stay within", "Such as 512M or 2G; 1G if "
+                   "empty."),
             Option("--read-timeout", Kind.NUMBER, "Seconds that one read may take", "0 waits for "
                    "ever.", default=600.0, least=0),
         ),
