@@ -136,7 +136,7 @@ def predict(
         typer.Option(
             metavar="SIZE",
             help="How much memory to stay within, beyond the program and the model: 512M, 2G. By "
-            "default 1G, and up to 6G where --halo exact is wide.",
+            "default 1G, and up to 8G where --halo exact is wide.",
             show_default=False,
             rich_help_panel=RUNNING,
         ),

@@ -16,7 +16,7 @@ READERS: dict[Device, int] = {"cpu": 1, "cuda": 4}
 """Threads that read. One is far ahead of a network on a CPU; a GPU needs several."""
 MEMORY = 1 << 30
 """Bytes that a run may take beyond what import and model do, where `--memory` does not say."""
-MEMORY_FOR_EXACT = 6 << 30
+MEMORY_FOR_EXACT = 8 << 30
 """Bytes that it may take on a CPU where the exact halo is asked for, as far as that makes a core
 `WIDE_CORE` halos wide: of resnet18 it is 288 pixels, and within 1 GiB the halo would be two thirds
 of the work."""
