@@ -14,7 +14,7 @@ from geounet.predict.pieces import Piece, stack
 
 BEGUN: dict[Device, int] = {"cpu": 0, "cuda": 1}
 """Batches whose answers may be waited for while the next is begun."""
-GIVE_BACK_AT = 0.75
+GIVE_BACK_AT = 0.5
 """Share of the memory above which what is kept between windows is given back."""
 SAMPLE = 256
 """Side of the piece on which another precision is held against fp32, in pixels."""
