@@ -48,10 +48,10 @@ def keep_buffers() -> Iterator[None]:
                 _give_back()
 
 
-HELD_PER_USED = 2.75
+HELD_PER_USED = 2.4
 """Bytes that are held inside `keep_buffers` for each that a network uses at once, at most: 1.2 to
 2.1 were seen in the first windows, of two networks and two precisions. From window to window it
-grows, to 2.5, for which there is `give_back_above`; planned with 2.25, runs went 4 to 9 % over."""
+grows, to 2.5, for which there is `give_back_above`."""
 
 
 def give_back_above(resident: int) -> None:
