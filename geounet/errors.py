@@ -52,6 +52,10 @@ class TransectError(GeounetError):
     """A baseline, its coastlines or slopes cannot be read, or do not fit one another."""
 
 
+class ClusterError(GeounetError):
+    """Workers cannot be had, or are gone."""
+
+
 class OutputError(GeounetError):
     """Results cannot be written: they exist, the folder is read-only, or the disk is full."""
 

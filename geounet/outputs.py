@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,8 @@ EVALUATION = (SCORES, ".scores.png", ".errors.gpkg")
 
 COMING_AND_GOING = ".coming-and-going.json"
 TEMPORARY = "temporary"
+PARTS = "parts"
+"""Folder of what is worth keeping where a set is not finished."""
 SPARE_BYTES = 8 << 20
 """Free space below which the disk counts as full: more than GDAL writes at once."""
 
@@ -57,10 +59,15 @@ class Stage:
         folder.mkdir(exist_ok=True)
         return folder / filename
 
+    @property
+    def parts(self) -> Path:
+        """Folder for what a later run may go on from; to be made by who writes there."""
+        return self.scratch / PARTS
+
 
 @contextmanager
 def stage_set(
-    folder: Path, name: str, *, overwrite: bool
+    folder: Path, name: str, *, overwrite: bool, resume: bool = False
 ) -> Iterator[tuple[Stage, dict[str, Any]]]:
     """Open a stage for the set `name` in `folder`; on a clean exit the set appears, record last.
 
@@ -69,6 +76,8 @@ def stage_set(
         name: What the set is called; its record is `NAME.json`.
         overwrite: Whether an existing set may be replaced. Its record goes first, so that a run
             killed in between leaves a set that is visibly incomplete.
+        resume: Whether the parts that an earlier run left are kept, and those of this one, too,
+            where it does not come to its end.
 
     Yields:
         The stage, and the record: a dictionary to fill in. Its key `files` is added here.
@@ -76,9 +85,10 @@ def stage_set(
     Raises:
         OutputError: The set exists, another run is writing it, or it cannot be written.
     """
-    with _made(folder), _locked(folder / f".{name}.partial") as scratch:
+    kept = (PARTS,) if resume else ()
+    with _made(folder), _locked(folder / f".{name}.partial", kept) as scratch:
         _clear_killed(folder, name, scratch)
-        _empty(scratch)
+        _empty(scratch, kept)
         if (there := existing_files(folder, name)) and not overwrite:
             raise OutputError(
                 f"{there[0]} exists already. Use --overwrite to replace it, or another --out."
@@ -88,7 +98,8 @@ def stage_set(
             reserve(scratch, SPARE_BYTES)  # or hours later
             yield stage, record
             reserve(scratch, SPARE_BYTES)
-            shutil.rmtree(scratch / TEMPORARY, ignore_errors=True)
+            for done_with in (TEMPORARY, PARTS):
+                shutil.rmtree(scratch / done_with, ignore_errors=True)
             _reveal(folder, stage, record, overwrite=overwrite)
 
 
@@ -96,7 +107,7 @@ def _reveal(folder: Path, stage: Stage, record: dict[str, Any], *, overwrite: bo
     """Let the staged files take their places in `folder`, and the record last."""
     record_path = folder / f"{stage.name}.json"
     files = sorted(p for p in stage.scratch.iterdir() if p.name not in LOCK_FILES)
-    coming = {p.name: _finish(p) for p in files}
+    coming = {p.name: finished(p) for p in files}
     record["files"] = coming
     draft = _draft(stage.scratch / record_path.name, record)
 
@@ -113,7 +124,7 @@ def _reveal(folder: Path, stage: Stage, record: dict[str, Any], *, overwrite: bo
     going = {p.name: _fingerprint(p) for p in replaced}
     listing = stage.scratch / COMING_AND_GOING
     listing.write_text(json.dumps([coming, going]), encoding="utf-8")
-    _finish(listing)
+    finished(listing)
     to_disk(stage.scratch)
     with uninterrupted():
         try:
@@ -231,14 +242,15 @@ def only_run(folder: Path, name: str) -> Iterator[None]:
 
 
 def clear_killed_run(folder: Path, name: str) -> None:
-    """Remove what a run left beside a whole set that was killed after the last of its files came.
+    """Remove what a killed run left, wherever it was; a set that is whole stays.
 
     Raises:
         OutputError: It is not killed.
     """
-    if (folder / f".{name}.partial").exists():
+    scratch = folder / f".{name}.partial"
+    if scratch.exists():
         with only_run(folder, name):
-            pass
+            _clear_killed(folder, name, scratch)
 
 
 @contextmanager
@@ -268,8 +280,8 @@ def _make(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(scratch: Path) -> Iterator[Path]:
-    """Make a scratch folder that no other run writes in; remove it at the end.
+def _locked(scratch: Path, kept: Sequence[str] = ()) -> Iterator[Path]:
+    """Make a scratch folder that no other run writes in; remove it in the end, but what is kept.
 
     What a killed run left in it is still there.
     """
@@ -282,14 +294,14 @@ def _locked(scratch: Path) -> Iterator[Path]:
                 yield scratch
         finally:
             with suppress(OSError):
-                _empty(scratch)
+                _empty(scratch, kept)
             drop_lock(scratch, lock)
 
 
-def _empty(scratch: Path) -> None:
-    """Remove everything from a scratch folder but its lock."""
+def _empty(scratch: Path, kept: Sequence[str] = ()) -> None:
+    """Remove everything from a scratch folder but its lock, and what is kept."""
     for path in scratch.iterdir():
-        if path.name not in LOCK_FILES:
+        if path.name not in LOCK_FILES and path.name not in kept:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
@@ -393,7 +405,7 @@ def add_to_set(record_path: Path) -> Iterator[Stage]:
             reserve(scratch, SPARE_BYTES)
             shutil.rmtree(scratch / TEMPORARY, ignore_errors=True)
             files = sorted(p for p in scratch.iterdir() if p.name not in LOCK_FILES)
-            listed = record["files"] | {p.name: _finish(p) for p in files}
+            listed = record["files"] | {p.name: finished(p) for p in files}
             record["files"] = dict(sorted(listed.items()))
             draft = _draft(scratch / record_path.name, record)
             with uninterrupted():
@@ -477,7 +489,7 @@ def _fingerprint(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
-def _finish(path: Path) -> dict[str, Any]:
+def finished(path: Path) -> dict[str, Any]:
     """Have a finished file on the disk, and return its fingerprint."""
     to_disk(path)
     return _fingerprint(path)

@@ -24,6 +24,11 @@ def patience(seconds: float) -> Iterator[None]:
         _seconds.pop()
 
 
+def current_patience() -> float:
+    """Return how many seconds one read of a file may take; 0 is for ever."""
+    return _seconds[-1]
+
+
 class StalledReadError(Exception):
     """A read took longer than anybody waits."""
 

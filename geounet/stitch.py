@@ -115,7 +115,7 @@ def open_canvas(
         "blockysize": BLOCK,
         "bigtiff": "if_safer",
     }
-    _check_room(path.parent, size)
+    check_room(path.parent, size)
     try:
         with rasterio.open(path, "w", **profile) as canvas:
             for _, window in canvas.block_windows(1):
@@ -129,7 +129,7 @@ def open_canvas(
         yield canvas
 
 
-def _check_room(folder: Path, size: int) -> None:
+def check_room(folder: Path, size: int) -> None:
     """Raise `OSError`, which says how much is needed, where a disk has too little left for a file.
 
     GDAL's TIFF library writes lines of its own on stderr when a disk becomes full.

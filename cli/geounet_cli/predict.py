@@ -1,5 +1,8 @@
 """geounet predict."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -9,9 +12,10 @@ from geounet_cli import options
 from geounet_cli.console import printable, progress
 
 if TYPE_CHECKING:
-    from geounet.predict import Outcome  # imports torch
+    from geounet.predict import Outcome, PredictSettings  # imports torch
 
 RUNNING = "Windows and device"
+MANY = "Running on many"
 
 
 def halo_from_text(text: str) -> int | Literal["default", "exact"]:
@@ -131,6 +135,54 @@ def predict(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUNNING)
     ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads of torch on a CPU. The last bits of a probability depend on how many.",
+            show_default="the cores, shared by the workers",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes to start here (geounet[dask]); each predicts a scene, or a strip of a "
+            "large one. With GPUs, each sees one of them.",
+            show_default=False,
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Dask scheduler whose workers are used instead: tcp://host:8786. They see all "
+            "files by the same paths.",
+            show_default=False,
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    divide: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="MEGAPIXELS",
+            help="Larger scenes are predicted in strips of so many at most; 0 divides none. "
+            "Results do not depend on it.",
+            rich_help_panel=MANY,
+        ),
+    ] = 25.0,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the strips that a run left which was killed, by its plan, and leave "
+            "those of this one if it does not come to its end.",
+            rich_help_panel=MANY,
+        ),
+    ] = False,
     memory: Annotated[
         str | None,
         typer.Option(
@@ -194,7 +246,6 @@ def predict(
         PredictSettings,
         parse_memory,
         raise_failures,
-        run_scenes,
     )
     from geounet.scene import CloudOptions, SceneOptions, read_scene_list
 
@@ -203,6 +254,8 @@ def predict(
         sources += read_scene_list(scene_list)
     if not sources:
         raise typer.BadParameter("Give scenes, or a list of them with --from.")
+    if workers is not None and scheduler is not None:
+        raise typer.BadParameter("--workers starts some, --scheduler has some: give one of them.")
 
     lines = LineOptions(
         level=line_level,
@@ -222,6 +275,9 @@ def predict(
         window=window,
         halo=halo,
         batch=batch,
+        threads=threads,
+        divide=divide,
+        resume=resume,
         precision=precision,
         device=device,
         memory=None if memory is None else parse_memory(memory),
@@ -254,8 +310,8 @@ def predict(
         clouds=clouds,
     )
     outcomes = []
-    with patience(read_timeout):
-        for outcome in run_scenes(
+    with patience(read_timeout), _runner(workers, scheduler, settings) as run:
+        for outcome in run(
             sources, model, out, settings, scene_options, progress, skip_existing=skip_existing
         ):
             outcomes.append(outcome)
@@ -266,6 +322,26 @@ def predict(
     if len(outcomes) > 1:
         _show(outcomes)
     raise_failures(outcomes)
+
+
+@contextmanager
+def _runner(
+    workers: int | None, scheduler: str | None, settings: "PredictSettings"
+) -> Iterator[Callable[..., Iterator["Outcome"]]]:
+    """Yield what predicts scenes: this process, or workers that are there as long as this."""
+    if workers is None and scheduler is None:
+        from geounet.predict import run_scenes
+
+        yield run_scenes
+        return
+    from geounet.cluster import local_crew, run_scenes_with, scheduled_crew
+
+    if scheduler is not None:
+        crew = scheduled_crew(scheduler)
+    else:
+        crew = local_crew(workers or 1, threads=settings.threads, device=settings.device)
+    with crew as those:
+        yield partial(run_scenes_with, those)
 
 
 def _show_times(record: Path) -> None:

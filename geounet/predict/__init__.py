@@ -1,11 +1,11 @@
 """A scene and a model to mask, probability, coastline and QGIS project."""
 
 from geounet.predict.budget import parse_memory
+from geounet.predict.outcome import Outcome
 from geounet.predict.plan import Plan
 from geounet.predict.predictor import Predictor
 from geounet.predict.settings import PredictSettings
 from geounet.predict.several import (
-    Outcome,
     predict_scene,
     predict_scenes,
     raise_failures,

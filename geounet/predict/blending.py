@@ -1,8 +1,8 @@
 """Windows that overlap to one result, in a strip that rolls down the scene."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ FLOOR = 1e-3
 """Weight at a window's very edge, along one side; in its corners it is the square of it."""
 STEPS = 1000
 """Differences between windows are counted in steps of one part in so many."""
+PARTS = 1 << 32
+"""They are added up in whole ones of so many parts, so that it does not matter in which order."""
 
 
 class Answer(NamedTuple):
@@ -61,7 +63,8 @@ class Seams:
 
     pixels: int = 0
     largest: float = 0.0
-    _sum: float = 0.0
+    _sum: int = 0
+    """In parts of `PARTS`."""
     _histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(STEPS + 1, np.int64))
     """Of differences, rounded up to whole steps."""
 
@@ -71,14 +74,14 @@ class Seams:
             return
         steps = np.minimum(np.ceil(differences.astype(np.float64) * STEPS), STEPS)
         self._histogram += np.bincount(steps.astype(np.int64).ravel(), minlength=STEPS + 1)
-        self._sum += float(differences.sum(dtype=np.float64))
+        self._sum += int(np.rint(differences.astype(np.float64) * PARTS).astype(np.int64).sum())
         self.pixels += differences.size
         self.largest = max(self.largest, float(differences.max()))
 
     @property
     def mean(self) -> float:
         """Of the differences."""
-        return self._sum / self.pixels
+        return self._sum / PARTS / self.pixels
 
     @property
     def p95(self) -> float:
@@ -93,6 +96,29 @@ class Seams:
             f"where they overlap, their probabilities of water differ by {self.largest:.2g} at "
             f"most, by {self.p95:.2g} or less at 95 % of the pixels, by {self.mean:.2g} on average"
         )
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            self.pixels + other.pixels,
+            max(self.largest, other.largest),
+            self._sum + other._sum,
+            self._histogram + other._histogram,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that is known, to be added to others later."""
+        steps = {str(step): int(self._histogram[step]) for step in self._histogram.nonzero()[0]}
+        return {
+            "pixels": self.pixels, "largest": self.largest, "sum": self._sum, "histogram": steps,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> Self:
+        """Return what `to_dict` has written."""
+        seams = cls(said["pixels"], said["largest"], said["sum"])
+        for step, times in said["histogram"].items():
+            seams._histogram[int(step)] = times
+        return seams
 
     def record(self) -> dict[str, Any]:
         """Return what `NAME.json` says of them; only the number of pixels where there are none."""
@@ -115,7 +141,13 @@ class Strip:
     """
 
     def __init__(
-        self, width: int, *, window: int, overlap: int, is_water: NDArray[np.bool_]
+        self,
+        width: int,
+        *,
+        window: int,
+        overlap: int,
+        is_water: NDArray[np.bool_],
+        rows: tuple[int, int],
     ) -> None:
         """Make room for a row of windows.
 
@@ -124,8 +156,11 @@ class Strip:
             window: Side of a window, in pixels.
             overlap: Pixels that neighbours share.
             is_water: (classes,), whose probabilities' sum is that of water.
+            rows: First row that is asked for, and the one after the last. What windows say of
+                others counts for nothing.
         """
         self.seams = Seams()
+        self._rows = rows
         self._weights, self._is_water = window_weights(window, overlap), is_water
         self._top = 0
         """Row of the scene that is the strip's first."""
@@ -176,16 +211,16 @@ class Strip:
         done = min(row - self._top, height)
         if done <= 0:
             return
-        times = self._times[:done]
+        first, last = (min(max(at - self._top, 0), done) for at in self._rows)
+        asked = slice(first, last)
+        times = self._times[asked]
         seen = times > 0
-        bottom = int(np.flatnonzero(seen.any(axis=1)).max(initial=-1)) + 1
-        if bottom:  # the strip reaches beyond the last row of the scene, and knows not by how much
-            twice = times > 1
-            self.seams.add((self._high[:done] - self._low[:done])[twice])
+        if seen.any():
+            self.seams.add((self._high[asked] - self._low[asked])[times > 1])
             yield Finished(
-                Window(col_off=0, row_off=self._top, width=width, height=bottom),
-                self._mean[:, :bottom].copy(),
-                seen[:bottom],
+                Window(col_off=0, row_off=self._top + first, width=width, height=last - first),
+                self._mean[:, asked].copy(),
+                seen,
             )
         for array in self._arrays:
             array[..., : height - done, :] = array[..., done:, :].copy()

@@ -127,17 +127,28 @@ def damage_of(record_path: Path, record: Mapping[str, Any]) -> str | None:
     added does not count.
     """
     try:
-        listed = {f: (said["bytes"], said["sha256"]) for f, said in record["files"].items()}
+        listed = {f for f, said in record["files"].items() if {"bytes", "sha256"} <= said.keys()}
     except (AttributeError, KeyError, TypeError):
+        listed = set()
+    if not listed or len(listed) < len(record["files"]) or f"{record_path.stem}.gpkg" not in listed:
         return "its record is damaged"
-    if f"{record_path.stem}.gpkg" not in listed:
-        return "its record is damaged"
-    for filename, (size, sha256) in listed.items():
-        if filename.endswith(EVALUATION):
-            continue
-        path = record_path.parent / Path(filename).name
+    counted = {
+        name: said for name, said in record["files"].items() if not name.endswith(EVALUATION)
+    }
+    return damaged_file(record_path.parent, counted)
+
+
+def damaged_file(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return which file is not as it was written, by size and hash; None where all are.
+
+    Args:
+        folder: Where they are.
+        files: Their `bytes` and `sha256`, by name.
+    """
+    for filename, said in files.items():
+        path = folder / Path(filename).name
         if not path.is_file():
             return f"{filename} is missing"
-        if path.stat().st_size != size or sha256_of(path) != sha256:
+        if path.stat().st_size != said["bytes"] or sha256_of(path) != said["sha256"]:
             return f"{filename} is not as it was written"
     return None

@@ -1,8 +1,11 @@
 """Reading a scene piece by piece for the network."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import groupby
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from affine import Affine
@@ -132,52 +135,111 @@ def crop(geobox: GeoBox, window: Window) -> GeoBox:
 
 
 class Survey:
-    """Means and spreads over what passes by, from a sixteenth of it."""
+    """Means and spreads over what passes by, from a sixteenth of it.
 
-    def __init__(self, scaling: Scaling) -> None:
-        self.pieces = 0
-        self._scaling = scaling
-        self._sum: NDArray[np.float64] = np.zeros(len(scaling.scale))
-        self._squares: NDArray[np.float64] = np.zeros(len(scaling.scale))
-        self._count = 0
+    Sums of pieces are added exactly, so that it does not matter which came first.
+    """
+
+    def __init__(self, scaling: Scaling, *, from_row: int) -> None:
+        """Begin.
+
+        Args:
+            scaling: Of the scene.
+            from_row: Pieces that are read from further up belong to another survey.
+        """
+        self._scaling, self._from_row = scaling, from_row
+        self.seen = Seen.nothing(len(scaling.scale))
 
     def watch(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Yield `pieces` unchanged."""
         for piece in pieces:
-            self.pieces += 1
+            if piece.window.read.row_off < self._from_row:
+                yield piece
+                continue
             few = (slice(None, None, 4),) * 2
             wanted = piece.wanted[few]
             core = piece.pixels.values[:, *piece.window.keep][:, *few]
             dn = core[:, wanted][:, :, None]  # (bands, pixels, 1)
-            seen = self._scaling.reflectance(dn)
-            self._sum += seen.sum(axis=(1, 2), dtype=np.float64)
-            self._squares += np.square(seen, dtype=np.float64).sum(axis=(1, 2))
-            self._count += dn.shape[1]
+            reflectance = self._scaling.reflectance(dn)
+            self.seen += Seen.of(
+                reflectance.sum(axis=(1, 2), dtype=np.float64),
+                np.square(reflectance, dtype=np.float64).sum(axis=(1, 2)),
+                dn.shape[1],
+            )
             yield piece
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a survey has seen, exactly."""
+
+    pieces: int
+    count: int
+    """Pixels that were sampled."""
+    sums: tuple[Fraction, ...]
+    """Of reflectance, by band."""
+    squares: tuple[Fraction, ...]
+
+    @classmethod
+    def nothing(cls, bands: int) -> Self:
+        """Return what there is before anything was seen."""
+        return cls(0, 0, (Fraction(),) * bands, (Fraction(),) * bands)
+
+    @classmethod
+    def of(cls, sums: NDArray[np.float64], squares: NDArray[np.float64], count: int) -> Self:
+        """Return what one piece shows; nothing but itself where its values are beyond measure.
+
+        That is told by who runs the network over it.
+        """
+        if not (np.isfinite(sums).all() and np.isfinite(squares).all()):
+            return replace(cls.nothing(len(sums)), pieces=1)
+        return cls(1, count, tuple(map(Fraction, sums)), tuple(map(Fraction, squares)))
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            self.pieces + other.pieces,
+            self.count + other.count,
+            tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)),
+            tuple(a + b for a, b in zip(self.squares, other.squares, strict=True)),
+        )
 
     def mean(self) -> list[float]:
         """Return the mean reflectance of each band; empty where nothing was sampled."""
-        return (self._sum / self._count).tolist() if self._count else []
+        return [float(total / self.count) for total in self.sums] if self.count else []
 
     def std(self) -> list[float]:
         """Return the standard deviation of each band likewise."""
-        if not self._count:
+        if not self.count:
             return []
-        variance = self._squares / self._count - (self._sum / self._count) ** 2
-        return np.sqrt(np.maximum(variance, 0)).tolist()
+        variances = (
+            of_squares / self.count - (total / self.count) ** 2
+            for total, of_squares in zip(self.sums, self.squares, strict=True)
+        )
+        return [math.sqrt(max(float(variance), 0.0)) for variance in variances]
 
 
-def batches(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
-    """Group pieces that follow each other and are of one shape."""
-    batch: list[Piece] = []
-    for piece in pieces:
-        if batch and (
-            len(batch) == size or piece.pixels.values.shape != batch[0].pixels.values.shape
-        ):
-            yield batch
-            batch = []
-        batch.append(piece)
-    if batch:
+def batches(
+    pieces: Iterable[Piece], size: int, prepare: Callable[[Piece], Piece]
+) -> Iterator[list[Piece]]:
+    """Group pieces that follow each other, are of one shape, and of one row of windows.
+
+    What a network says of a piece may depend on what is beside it in a batch, to the last bit: so
+    that depends on nothing but the row.
+
+    Args:
+        pieces: As they are read.
+        size: How many are together at most.
+        prepare: Makes of a piece what the network is given.
+    """
+    for _, row in groupby(pieces, key=lambda piece: int(piece.window.read.row_off)):
+        batch: list[Piece] = []
+        for piece in map(prepare, row):
+            if batch and (
+                len(batch) == size or piece.pixels.values.shape != batch[0].pixels.values.shape
+            ):
+                yield batch
+                batch = []
+            batch.append(piece)
         yield batch
 
 

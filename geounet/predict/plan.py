@@ -1,7 +1,11 @@
 """How a scene is cut into windows: settled before anything is read, and recorded."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from geounet.config import restores_bands
 from geounet.engine import Precision
@@ -36,6 +40,23 @@ class Plan:
     smaller, so that reads end with the file's blocks; None where there are no cores."""
     memory: int | None = None
     """Bytes that the run was to stay within, beyond import and model; the window follows."""
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Have torch work with so many threads, in this one; afterwards with as many as before.
+
+    On how many it works changes the last bits of a probability.
+    """
+    before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def too_large(plan: Plan, source: str, error: Exception) -> ConfigError:

@@ -1,20 +1,17 @@
 """A scene and a model to mask, probability, coastline and QGIS project."""
 
 import logging
-import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-import rasterio
 import torch
 from rasterio.windows import Window
-from shapely.geometry.base import BaseGeometry
 
 from geounet import __version__
 from geounet.allocation import keep_buffers
@@ -23,12 +20,13 @@ from geounet.bands import Band, exchanged_bands, match_bands
 from geounet.classes import IGNORE
 from geounet.clock import Clock
 from geounet.engine import Engine, Precision, choose_device, choose_precision, out_of_memory
-from geounet.errors import SceneError
+from geounet.errors import ConfigError, SceneError
 from geounet.model_file import load_model
+from geounet.mosaic import write_mosaic
 from geounet.networks import Network
 from geounet.outputs import Stage, sha256_of, stage_set
-from geounet.predict.agreement import check_level, compare_means, compare_res, describe_bands
-from geounet.predict.blending import WEIGHTS, Answer, Finished, Strip
+from geounet.predict.agreement import check_level, compare_res
+from geounet.predict.blending import Answer, Finished, Strip
 from geounet.predict.budget import (
     MEMORY,
     READERS,
@@ -39,7 +37,17 @@ from geounet.predict.budget import (
     smaller,
 )
 from geounet.predict.earlier import describe_inputs
-from geounet.predict.pieces import Piece, Reader, Survey, batches, cut_to_data
+from geounet.predict.job import Job, describe, tell
+from geounet.predict.parts import KeptPart, Parts, first_plan
+from geounet.predict.pieces import (
+    Piece,
+    Reader,
+    Seen,
+    Survey,
+    batches,
+    crop,
+    cut_to_data,
+)
 from geounet.predict.plan import (
     Plan,
     check_multiple,
@@ -47,50 +55,39 @@ from geounet.predict.plan import (
     choose_blend,
     choose_halo,
     too_large,
+    torch_threads,
 )
 from geounet.predict.running import precision_error, run_batches
 from geounet.predict.settings import PredictSettings
-from geounet.predict.timings import describe_times
+from geounet.predict.strips import StripOfScene, divide
+from geounet.predict.tally import Tally
 from geounet.products import Field, check_lines, write_products
 from geounet.progress import Progress, silent
 from geounet.scene import (
-    Scaling,
     Scene,
     SceneOptions,
     gdal_environment,
     open_scene,
 )
-from geounet.scene.remote import scrub
-from geounet.stitch import Part, open_canvas, stitch
+from geounet.stitch import Part, check_room, open_canvas, stitch
 from geounet.windows import HaloWindow, plan_overlapping, plan_windows
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class _Job:
-    """One scene that goes with the model, and what becomes known of it on the way."""
-
-    scene: Scene
-    bands: list[Band]
-    """What the model needs, in its order, as the scene calls them."""
-    scaling: Scaling
-    aoi: BaseGeometry | None
-    plan: Plan
-    inputs: dict[str, Any]
-    """The files it is made of, as they are before they are read."""
-    load: Load
-    """What decides how much memory its windows take."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What was measured."""
-    clock: Clock = field(default_factory=Clock)
+WATER, BEST = "water.tif", "best.tif"
+"""Rasters of a strip."""
 
 
 class Predictor:
     """A model made ready for scenes."""
 
-    def __init__(self, model: Path, settings: PredictSettings) -> None:
+    def __init__(self, model: Path, settings: PredictSettings, like: Plan | None = None) -> None:
         """Load `model`.
+
+        Args:
+            model: The model file.
+            settings: How to predict.
+            like: Says precision and device in their place; None where they are as they say.
 
         Raises:
             ModelFileError: It cannot be read, or cannot be used in windows.
@@ -108,8 +105,8 @@ class Predictor:
         else:
             self._halo = choose_halo(self._header, settings.halo, model, margin=network.margin)
             check_multiple("--window", settings.window, self._header.stride)
-        device = choose_device(settings.device)
-        precision = choose_precision(settings.precision, device)
+        device = choose_device(like.device if like else settings.device)
+        precision = choose_precision(like.precision if like else settings.precision, device)
         self._exact = None
         if precision != "fp32":  # what another one costs is measured on every scene
             self._exact = self._ready(network, device)
@@ -127,8 +124,8 @@ class Predictor:
     def expected(self, scene: Scene) -> dict[str, Any]:
         """Return what the record of a result of `scene` says, as far as its bytes depend on it.
 
-        How many threads torch has is left out: it may change the last bit of a probability. The
-        side of a core that is chosen here follows from the rest.
+        How many threads torch has is left out unless it is said: it may change the last bit of a
+        probability. The side of a core that is chosen here follows from the rest.
         """
         said = asdict(self._settings)
         plan = {key: value for key, value in self._planned().items() if value is not None}
@@ -137,6 +134,8 @@ class Predictor:
         for option in ("halo", "batch", "precision", "device", "memory", "overwrite"):
             said.pop(option)
         said.pop("command_line")
+        for option in ("threads", "divide", "resume"):  # the plan has the first; nothing has others
+            said.pop(option)
         return {
             "command": "predict",
             "model": {"sha256": self._sha256},
@@ -166,37 +165,59 @@ class Predictor:
             GeounetError: The scene cannot be read, does not go with the model, or has no data;
                 or the results cannot be written.
         """
-        start, settings = time.perf_counter(), self._settings
-        cache = cache_bytes(settings.memory or MEMORY)
-        with gdal_environment(cache), open_scene(source, options) as scene:
+        with self._gdal(), open_scene(source, options) as scene:
             job = self._prepare(scene)
-            with stage_set(out, scene.name, overwrite=settings.overwrite) as (stage, record):
-                job, result = self._in_memory(job, stage, progress)
-                with job.clock.timed("products"):
-                    clouds = write_products(
-                        stage,
-                        job.scene,
-                        result,
-                        classes=self._header.label_classes,
-                        probability_dtype=settings.probability,
-                        attributes={
-                            "model": f"{self._path.name} {self._sha256[:12]}",
-                            "position_u95_m": self._header.position_u95_m,
-                        },
-                        vectors=settings.vectors,
-                        lines=settings.lines,
-                        progress=progress,
-                        clock=job.clock,
-                    )
-                job.clock.add("total", time.perf_counter() - start)
-                record.update(self._record(job) | {"clouds": clouds})
-                if settings.report:
-                    from geounet.result_page import Result, write_page  # bokeh is slow to import
-
-                    write_page(Result(stage.scratch, stage.name, record), stage, progress)
+            overwrite, resume = self._settings.overwrite, self._settings.resume
+            with stage_set(out, scene.name, overwrite=overwrite, resume=resume) as (stage, record):
+                job = job.by(self._plan_of_parts(job, stage.parts))
+                record.update(self._by(job.plan)._finish(job, stage, stage.parts, progress))
             return out / f"{scene.name}.json"
 
-    def _prepare(self, scene: Scene) -> _Job:
+    def _gdal(self) -> AbstractContextManager[None]:
+        return gdal_environment(cache_bytes(self._settings.memory or MEMORY))
+
+    def _by(self, plan: Plan) -> Self:
+        """Return a predictor of this model whose engine is that of a plan."""
+        if (plan.precision, plan.device) == (self._engine.precision, self._engine.device):
+            return self
+        return type(self)(self._path, self._settings, plan)
+
+    def _finish(self, job: Job, stage: Stage, parts: Path, progress: Progress) -> dict[str, Any]:
+        settings = self._settings
+        job, result = self._in_memory(job, stage, parts, progress)
+        job.facts.update(self._wished(job.plan))
+        with job.clock.timed("products"):
+            clouds = write_products(
+                stage,
+                job.scene,
+                result,
+                classes=self._header.label_classes,
+                probability_dtype=settings.probability,
+                attributes={
+                    "model": f"{self._path.name} {self._sha256[:12]}",
+                    "position_u95_m": self._header.position_u95_m,
+                },
+                vectors=settings.vectors,
+                lines=settings.lines,
+                progress=progress,
+                clock=job.clock,
+            )
+        job.clock.add("total", time.perf_counter() - job.start)
+        record = describe(
+            job,
+            settings,
+            self._header,
+            model=self.model,
+            blended=self._blend is not None,
+            clouds=clouds,
+        )
+        if settings.report:
+            from geounet.result_page import Result, write_page  # bokeh is slow to import
+
+            write_page(Result(stage.scratch, stage.name, record), stage, progress)
+        return record
+
+    def _prepare(self, scene: Scene) -> Job:
         """Match scene and model, or say why they do not go together; make the plan."""
         settings, header = self._settings, self._header
         found = match_bands(
@@ -217,9 +238,8 @@ class Predictor:
         if settings.aoi is not None:
             aoi = read_aoi(settings.aoi, scene.geobox, buffer_m=settings.aoi_buffer)
         load = self._load(scene, bands)
-        plan = self._plan(load)
-        inputs, known = self._inputs(scene), self._wished(plan)
-        return _Job(scene, bands, scaling, aoi, plan, inputs, load, known)
+        plan, inputs = self._plan(load), self._inputs(scene)
+        return Job(scene, bands, scaling, aoi, settings.aoi, plan, inputs, load)
 
     def _load(self, scene: Scene, bands: Sequence[Band]) -> Load:
         engine = self._engine
@@ -240,6 +260,7 @@ class Predictor:
     def _plan(self, load: Load) -> Plan:
         settings, planned = self._settings, self._planned()
         window, memory = planned.pop("window"), settings.memory or MEMORY
+        threads = planned.pop("threads") or torch.get_num_threads()
         if window is None:
             window, memory = choose_core(
                 load, memory=settings.memory, exact=settings.halo == "exact"
@@ -248,30 +269,76 @@ class Predictor:
             window = min(window, self._most[1])
         return Plan(
             window=window,
-            threads=torch.get_num_threads(),
+            threads=threads,
             first=None if self._blend else load.first(window),
             memory=memory,
             **planned | {"batch": load.batch},
         )
 
+    def _plan_of_parts(self, job: Job, folder: Path) -> Plan:
+        """Return by which plan parts that are there were made, as far as nobody says otherwise."""
+        made_of = self._made_of(job)
+        made_of.pop("plan")
+        said, settings = first_plan(folder, made_of), self._settings
+        if said is None:
+            return job.plan
+        window = settings.window is None and settings.memory is None and self._blend is None
+        is_free = {
+            "window": window,
+            "first": window,
+            "memory": window,
+            "batch": True,  # there may have been too little memory for as many as were asked for
+            "precision": settings.precision == "auto",
+            "device": settings.device == "auto",
+            "threads": settings.threads is None,
+        }
+        taken = {key: said[key] for key in is_free if is_free[key]}
+        if taken.get("first"):
+            taken["first"] = tuple(taken["first"])  # of JSON, which has lists
+        plan = replace(job.plan, **taken)
+        try:
+            choose_device(plan.device)
+        except ConfigError:
+            return job.plan
+        return plan
+
+    def _made_of(self, job: Job) -> dict[str, Any]:
+        """Return what the parts of a scene depend on."""
+        settings = self._settings
+        return {
+            "geounet": __version__,
+            "torch": torch.__version__,
+            "model": {"sha256": self._sha256},
+            "settings": {
+                "aoi": str(settings.aoi) if settings.aoi else None,
+                "aoi_buffer": settings.aoi_buffer,
+                "threshold": settings.threshold,  # of the pixels that count as water
+            },
+            "inputs": describe_inputs(job.scene, (settings.aoi,)),
+            "plan": asdict(job.plan),
+        }
+
     def _planned(self) -> dict[str, Any]:
-        """Return what of a plan is the same for all scenes; a window of None is yet to choose."""
+        """Return what of a plan is the same for all scenes; what is None is yet to be chosen."""
         blend = self._blend
         return {
             "window": blend.window if blend else self._settings.window,
             "halo": self._halo,
             "overlap": blend.overlap if blend else 0,
             "batch": self._settings.batch,
+            "threads": self._settings.threads,
             "precision": self._engine.precision,
             "device": self._engine.device,
         }
 
-    def _in_memory(self, job: _Job, stage: Stage, progress: Progress) -> tuple[_Job, Field]:
+    def _in_memory(
+        self, job: Job, stage: Stage, parts: Path, progress: Progress
+    ) -> tuple[Job, Field]:
         """Write the field, anew with smaller windows where these find too little memory."""
         while True:
             try:
-                with job.clock.timed("windows"), keep_buffers():
-                    return job, self._write_field(job, stage, progress)
+                with keep_buffers(), torch_threads(job.plan.threads):
+                    return job, self._write_field(job, stage, parts, progress)
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
@@ -282,7 +349,7 @@ class Predictor:
                 torch.cuda.empty_cache()
             job = self._with_less(job, *less)
 
-    def _with_less(self, job: _Job, load: Load, window: int) -> _Job:
+    def _with_less(self, job: Job, load: Load, window: int) -> Job:
         """Return a job whose windows take less memory; those of later scenes will, too."""
         before, self._most = job.plan, (load.batch, window)
         plan = replace(
@@ -297,64 +364,106 @@ class Predictor:
             f"windows of {before.window} pixels, {before.batch} at once, found too little memory; "
             f"it is done again as with {' '.join(instead)}"
         )
-        return replace(job, plan=plan, load=load, facts=self._wished(plan), clock=Clock())
+        return replace(job, plan=plan, load=load, facts={}, clock=Clock())
 
     def _wished(self, plan: Plan) -> dict[str, Any]:
         """Return what the record says where a plan is not as the settings have it."""
         settings = self._settings
         wished = {"window": settings.window, "batch": settings.batch}
         other = {key: said for key, said in wished.items() if said not in (None, asdict(plan)[key])}
-        return {"instead_of": other} if other and self._most else {}
+        return {"instead_of": other} if other else {}
 
-    def _write_field(self, job: _Job, stage: Stage, progress: Progress) -> Field:
+    def _write_field(self, job: Job, stage: Stage, folder: Path, progress: Progress) -> Field:
         """Write the probability of water, and the most probable class where that says more."""
-        geobox = job.scene.geobox
-        windows = list(self._windows(job))
-        water, best = stage.temporary("water.tif"), None
-        with ExitStack() as files:
-            canvases = [
-                files.enter_context(open_canvas(water, geobox, dtype="float32", nodata=np.nan))
+        strips, notes = self._strips(job), list(job.scene.notes)
+        if len(strips) == 1:
+            only = stage.temporary("strip")
+            only.mkdir(exist_ok=True)
+            tallies = [self._predict_strip(job, strips[0], only, progress, job.scene.name)]
+            rasters = {name: only / name for name in self._rasters}
+        else:
+            parts = self._parts_of(job, folder)
+            parts.tidy(strips)
+            missing = sum(one.bottom - one.top for one in strips if not parts.has(one))
+            check_room(stage.scratch, missing * self._row_bytes(job))
+            made = [
+                self._make_part(job, parts, strip, progress, f"{job.scene.name} {n}/{len(strips)}")
+                for n, strip in enumerate(strips, start=1)
             ]
-            if len(self._header.classes) > 2:
-                best = stage.temporary("best.tif")
-                canvases.append(
-                    files.enter_context(open_canvas(best, geobox, dtype="uint8", nodata=IGNORE))
-                )
-            reader = Reader(job.scene, job.bands, job.aoi, job.clock)
-            pieces = files.enter_context(
-                closing(reader.pieces(windows, threads=READERS[self._device_kind]))
-            )
-            shown = progress(pieces, label=job.scene.name, total=len(windows))
-            files.callback(getattr(shown, "close", lambda: None))  # a bar gives the cursor back
-            survey = Survey(job.scaling)
-            found = self._answers(job, survey.watch(p for p in shown if p is not None))
-            stitch(self._parts(job, self._put_together(job, found)), canvases, job.clock)
-        if not survey.pieces:
-            where = "" if job.aoi is None else f" inside {self._settings.aoi}"
-            raise SceneError(
-                f"{job.scene.source} has no valid pixel{where}: every one lacks data in one of "
-                f"{', '.join(band.name for band in job.bands)}{job.scene.clouds.or_masked}. "
-                "Check its nodata value."
-            )
-        job.facts["windows"] = {"planned": len(windows), "run": survey.pieces}
-        job.facts["reflectance_mean"] = survey.mean()
-        job.facts["bands_against_training"] = describe_bands(
-            job.bands, survey.mean(), survey.std(), self._header
-        )
-        for note in compare_means(
-            job.bands, survey.mean(), self._header, scaled_by=job.scaling.source
-        ):
-            job.scene.warn(note)
+            tallies = [part.tally for part in made]
+            rasters = {name: stage.temporary(f"{name}.vrt") for name in self._rasters}
+            for name, path in rasters.items():
+                files = {s.top: part.folder / name for s, part in zip(strips, made, strict=True)}
+                dtype, nodata = self._rasters[name]
+                write_mosaic(path, job.scene.geobox, files, dtype=dtype, nodata=nodata)
+        job.scene.notes[:] = notes
+        windows = sum(1 for _ in self._windows(job))
+        tell(job, Tally.joined(tallies, len(job.bands)), self._header, windows, self._blend)
         return Field(
-            path=water,
+            path=rasters[WATER],
             quantity="probability",
             level=self._settings.threshold,
             bands=job.bands,
-            classes=best,
+            classes=rasters.get(BEST),
             aoi=job.aoi,
         )
 
-    def _windows(self, job: _Job) -> Iterator[HaloWindow]:
+    @property
+    def _rasters(self) -> dict[str, tuple[str, float]]:
+        """Type and nodata of what is written of a strip, by name."""
+        rasters: dict[str, tuple[str, float]] = {WATER: ("float32", np.nan)}
+        return rasters | ({BEST: ("uint8", IGNORE)} if len(self._header.classes) > 2 else {})
+
+    def _row_bytes(self, job: Job) -> int:
+        """Return what a row of pixels takes on the disk until all is drawn."""
+        types = [np.dtype(dtype) for dtype, _ in self._rasters.values()]
+        return job.scene.geobox.width * sum(dtype.itemsize for dtype in types)
+
+    def _strips(self, job: Job) -> list[StripOfScene]:
+        height, width = job.scene.geobox.shape
+        most = self._settings.divide * 1e6
+        return divide(self._windows(job), height=height, width=width, most=most)
+
+    def _parts_of(self, job: Job, folder: Path) -> Parts:
+        return Parts(folder, self._made_of(job), job.scene.source)
+
+    def _make_part(
+        self, job: Job, parts: Parts, strip: StripOfScene, progress: Progress, label: str
+    ) -> KeptPart:
+        """Return the part of a strip, which is predicted if need be."""
+        return parts.make(
+            strip, lambda folder: self._predict_strip(job, strip, folder, progress, label)
+        )
+
+    def _predict_strip(
+        self, job: Job, strip: StripOfScene, folder: Path, progress: Progress, label: str
+    ) -> Tally:
+        """Write the rasters of a strip into a folder, and return what became known on the way."""
+        scene = job.scene
+        tally, said = Tally(Seen.nothing(len(job.bands))), len(scene.notes)
+        rows = Window(0, strip.top, scene.geobox.width, strip.bottom - strip.top)
+        grid = crop(scene.geobox, rows)
+        windows, clock = [*strip.before, *strip.windows], Clock()
+        with clock.timed("windows"), ExitStack() as files:
+            canvases = [
+                files.enter_context(open_canvas(folder / name, grid, dtype=dtype, nodata=nodata))
+                for name, (dtype, nodata) in self._rasters.items()
+            ]
+            reader = Reader(scene, job.bands, job.aoi, clock)
+            pieces = files.enter_context(
+                closing(reader.pieces(windows, threads=READERS[self._device_kind]))
+            )
+            shown = progress(pieces, label=label, total=len(windows))
+            files.callback(getattr(shown, "close", lambda: None))  # a bar gives the cursor back
+            survey = Survey(job.scaling, from_row=strip.first_read)
+            with_data = survey.watch(p for p in shown if p is not None)
+            answers = self._answers(replace(job, clock=clock), strip, with_data, tally)
+            found = self._put_together(job, strip, answers, tally)
+            stitch(self._parts(strip, found, tally), canvases, clock)
+        tally.seen, tally.notes, tally.seconds = survey.seen, scene.notes[said:], clock.seconds
+        return tally
+
+    def _windows(self, job: Job) -> Iterator[HaloWindow]:
         shape, plan, stride = job.scene.geobox.shape, job.plan, self._engine.stride
         if plan.overlap:
             return plan_overlapping(*shape, window=plan.window, overlap=plan.overlap, stride=stride)
@@ -367,24 +476,28 @@ class Predictor:
             first=plan.first,
         )
 
-    def _answers(self, job: _Job, pieces: Iterable[Piece]) -> Iterator[Answer]:
+    def _answers(
+        self, job: Job, strip: StripOfScene, pieces: Iterable[Piece], tally: Tally
+    ) -> Iterator[Answer]:
         """Run the network over pieces, as many at a time as the plan says."""
-        if self._blend is None:
-            stride, remainder = self._engine.stride, self._engine.remainder
-            pieces = (cut_to_data(piece, stride=stride, remainder=remainder) for piece in pieces)
-        coefficients = job.scaling.coefficients()
+        coefficients, engine = job.scaling.coefficients(), self._engine
+
+        def prepare(piece: Piece) -> Piece:
+            if self._blend is not None:
+                return piece
+            return cut_to_data(piece, stride=engine.stride, remainder=engine.remainder)
+
         found = run_batches(
-            self._engine,
-            batches(pieces, job.plan.batch),
+            engine,
+            batches(pieces, job.plan.batch, prepare),
             coefficients,
             clock=job.clock,
             memory=job.plan.memory or MEMORY,
         )
         for batch, probs in found:
-            if self._exact is not None and "precision_error" not in job.facts:
-                job.facts["precision_error"] = precision_error(
-                    self._engine, self._exact, batch[0], coefficients
-                )
+            is_own = batch[0].window.read.row_off >= strip.first_read
+            if self._exact is not None and tally.precision_error is None and is_own:
+                tally.precision_error = precision_error(engine, self._exact, batch[0], coefficients)
             for piece, whole in zip(batch, probs, strict=True):
                 where = piece.window.keep_inside(self._engine.margin)
                 kept = whole[:, *where]  # (classes, height, width)
@@ -397,39 +510,31 @@ class Predictor:
                     )
                 yield Answer(piece.window, kept, piece.wanted)
 
-    def _put_together(self, job: _Job, answers: Iterable[Answer]) -> Iterator[Finished]:
+    def _put_together(
+        self, job: Job, strip: StripOfScene, answers: Iterable[Answer], tally: Tally
+    ) -> Iterator[Finished]:
         """Yield what is known of places that come no more: cores, or rows of blended windows."""
         if self._blend is None:
             for window, probs, wanted in answers:
                 yield Finished(window.core, probs, wanted)
             return
-        plan = job.plan
-        strip = Strip(
+        rolling = Strip(
             job.scene.geobox.width,
-            window=plan.window,
-            overlap=plan.overlap,
+            window=job.plan.window,
+            overlap=job.plan.overlap,
             is_water=np.array([c.water for c in self._header.label_classes]),
+            rows=(strip.top, strip.bottom),
         )
-        yield from strip.blend(answers)
-        job.facts["blending"] = {
-            "why": self._blend.why,
-            "window": plan.window,
-            "overlap": plan.overlap,
-            "weights": WEIGHTS,
-            "seams": strip.seams.record(),
-        }
-        job.scene.warn(
-            f"windows of {plan.window} pixels that overlap by {plan.overlap} are blended, as the "
-            f"network has no exact halo ({self._blend.why}); {strip.seams}. Another --window gives "
-            "another result"
-        )
+        yield from rolling.blend(answers)
+        tally.seams = rolling.seams
 
-    def _parts(self, job: _Job, found: Iterable[Finished]) -> Iterator[Part]:
+    def _parts(
+        self, strip: StripOfScene, found: Iterable[Finished], tally: Tally
+    ) -> Iterator[Part]:
         """Make of probabilities what is written: of water, and the most probable class."""
         classes = self._header.label_classes
         is_water = np.array([c.water for c in classes])
         values = np.array([c.value for c in classes], np.uint8)
-        pixels, of_water = 0, 0
         for window, probs, wanted in found:
             water = probs[is_water].sum(axis=0)
             part = [np.where(wanted, water, np.float32(np.nan))]
@@ -438,48 +543,9 @@ class Predictor:
                 best = probs.argmax(axis=0)
                 part.append(np.where(wanted, values[best], np.uint8(IGNORE)))
                 is_wet = is_water[best]
-            pixels += int(np.count_nonzero(wanted))
-            of_water += int(np.count_nonzero(is_wet & wanted))
-            yield Part(window, tuple(part))
-        job.facts["water_share"] = of_water / pixels if pixels else None
-
-    def _record(self, job: _Job) -> dict[str, Any]:
-        header, settings = self._header, asdict(self._settings)
-        described = {"sensor", "level", "res_m", "halo_exact", "halo_default", "halo_error"}
-        return {
-            "format": 1,
-            "geounet": __version__,
-            "command": "predict",
-            "command_line": scrub(settings.pop("command_line") or "") or None,
-            "scene": job.scene.describe(),
-            "inputs": job.inputs,
-            "model": {
-                **self.model,
-                "network": header.network.name,
-                "bands": [band.id for band in header.band_list],
-                **header.model_dump(
-                    include=described | {"position_u95_m", "suggested_threshold", "licence"}
-                ),
-            },
-            "baseline": None,
-            "settings": settings | {"aoi": str(settings["aoi"]) if settings["aoi"] else None},
-            "plan": asdict(job.plan),
-            "blended": self._blend is not None,
-            "bands": [band.id for band in job.bands],
-            "scaling": job.scaling.to_dict(),
-            "level": self._settings.threshold,
-            "classes": [c.to_dict() for c in header.label_classes],
-            "notes": job.scene.notes,
-            **job.facts,
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "rasterio": rasterio.__version__,
-                "gdal": rasterio.__gdal_version__,
-            },
-            "timings": describe_times(job.clock),
-        }
+            tally.pixels += int(np.count_nonzero(wanted))
+            tally.of_water += int(np.count_nonzero(is_wet & wanted))
+            yield Part(strip.inside(window), tuple(part))
 
 
 def _place(window: Window) -> str:

@@ -7,6 +7,10 @@ from typing import Literal
 from geounet.formats import VectorOptions
 from geounet.line_options import LineOptions
 
+DIVIDE = 25.0
+"""Megapixels of a strip at most: what a kill costs, and what one of many workers is given. Less
+costs time at each strip's edges, more leaves workers idle at the end of a scene."""
+
 
 @dataclass(frozen=True)
 class PredictSettings:
@@ -19,6 +23,14 @@ class PredictSettings:
     none."""
     batch: int = 1
     """Windows per forward pass."""
+    threads: int | None = None
+    """Of torch on a CPU; None is as many as it has."""
+    divide: float = DIVIDE
+    """Megapixels above which a scene is predicted in strips, which are no larger; 0 divides none.
+    No byte of a result depends on it."""
+    resume: bool = False
+    """Whether strips that an earlier run left are taken, and those of this one stay if it ends
+    before its time."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the convolutions; auto is bf16 where the hardware multiplies it."""
     device: str = "auto"

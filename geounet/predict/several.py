@@ -3,18 +3,17 @@
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import pyogrio
+from typing import Any, Self, TypeVar
 
 from geounet import __version__
 from geounet.errors import GeounetError, OutputError, ResultError
 from geounet.outputs import clear_killed_run, read_record, stage_file
 from geounet.predict.earlier import damage_of, differences, known_by_address
+from geounet.predict.outcome import Outcome, failures_told, outcome_of
 from geounet.predict.predictor import Predictor
 from geounet.predict.settings import PredictSettings
 from geounet.progress import Progress, silent
@@ -37,46 +36,6 @@ _KIND = "summary of predictions"
 _FORMAT = 1
 WRITTEN_EVERY = 10.0
 """Seconds that pass at least before the summary is written again while scenes are predicted."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a scene."""
-
-    source: str
-    """As it was given, without a signature."""
-    name: str | None
-    """Of its files; None where it could not be opened."""
-    status: Literal["done", "failed", "skipped", "not done"]
-    """`skipped`: its result was there already. `not done`: the run ended before its turn."""
-    seconds: float = 0.0
-    record: Path | None = None
-    """`out/NAME.json`, of what is done or was there."""
-    error: GeounetError | None = None
-    water_share: float | None = None
-    """Of the pixels that have a result."""
-    coast_km: float | None = None
-    cloud_share: float | None = None
-    """Of the pixels of which something says whether they are under cloud."""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def complaint(self) -> str | None:
-        """Why it failed, in one line that names it."""
-        if self.error is None:
-            return None
-        said = str(self.error)
-        return said if self.source in said else f"{self.source}: {said}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as `summary.json` has it."""
-        changed = {
-            "seconds": round(self.seconds, 3),
-            "record": None if self.record is None else self.record.name,
-            "error": None if self.error is None else str(self.error),
-            "notes": list(self.notes),
-        }
-        return {name: getattr(self, name) for name in self.__dataclass_fields__} | changed
 
 
 def predict_scene(
@@ -176,38 +135,89 @@ def run_scenes(
         GeounetError: The model cannot be used; two scenes have one name; the summary cannot be
             written.
     """
-    check_scene_arguments(sources)
-    sources = expand_sources([str(source) for source in sources])
-    names = _names(sources, options) if len(sources) > 1 else {}
-    if names:
-        _check_names(names, out)
+    batch = Batch.of(sources, out, settings, options)
     predictor = Predictor(model, settings)
-    run = _Run(predictor, out, settings, options, skip_existing)
-    if len(sources) == 1:
-        yield run.take(sources[0], None, progress)
-        return
-    summary = _Summary(out, settings, predictor.model, sources, names)
-    complete = False
-    try:
-        for number, source in enumerate(sources, start=1):
-            logger.info("scene %d of %d: %s", number, len(sources), without_query(source))
-            shown = _numbered(progress, f"{number}/{len(sources)}")
-            outcome = run.take(source, names.get(source), shown)
-            if outcome.error is not None:
-                logger.info("%s failed; why is said at the end", outcome.source)
-            summary.add(outcome)
-            yield outcome
-        complete = True
-    except GeneratorExit:
-        raise  # who asked for outcomes wants no more
-    except BaseException:  # libraries make other errors of a Ctrl-C
-        logger.info("%s", summary.how_to_go_on())
-        raise
-    finally:
-        summary.write_last(complete=complete)
+    run = SceneRun(predictor, out, settings, options, skip_existing)
+    yield from batch.summarised(_one_by_one(run, batch, progress), predictor.model)
 
 
-def _names(sources: Sequence[str], options: SceneOptions) -> dict[str, str]:
+def _one_by_one(
+    run: "SceneRun", batch: "Batch", progress: Progress
+) -> Iterator[tuple[int, Outcome]]:
+    count = len(batch.sources)
+    for number, source in enumerate(batch.sources):
+        shown = progress
+        if count > 1:
+            logger.info("scene %d of %d: %s", number + 1, count, without_query(source))
+            shown = _numbered(progress, f"{number + 1}/{count}")
+        yield number, run.take(source, batch.names.get(source), shown)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Scenes that are predicted in one go, and where the summary of them will be."""
+
+    sources: Sequence[str]
+    names: Mapping[str, str]
+    """Of their files, by source; of those that could not be opened, and of a single one, none."""
+    out: Path
+    settings: PredictSettings
+
+    @classmethod
+    def of(
+        cls,
+        sources: Sequence[str | Path],
+        out: Path,
+        settings: PredictSettings,
+        options: SceneOptions,
+    ) -> Self:
+        """Return what is to be done, checked as far as it can be before anything is.
+
+        Raises:
+            GeounetError: Two scenes have one name, or something is in the way of the summary.
+        """
+        check_scene_arguments(sources)
+        expanded = expand_sources([str(source) for source in sources])
+        names = names_of(expanded, options) if len(expanded) > 1 else {}
+        if names:
+            _check_names(names, out)
+        return cls(expanded, names, out, settings)
+
+    def summarised(
+        self, outcomes: Iterable[tuple[int, Outcome]], model: dict[str, str]
+    ) -> Iterator[Outcome]:
+        """Yield outcomes as they come, and keep the summary of several.
+
+        Args:
+            outcomes: Each with the number of its source.
+            model: The model file, by name and hash.
+
+        Raises:
+            OutputError: The summary cannot be written.
+        """
+        if len(self.sources) == 1:
+            for _, outcome in outcomes:
+                yield outcome
+            return
+        summary = _Summary(self, model)
+        complete = False
+        try:
+            for number, outcome in outcomes:
+                if outcome.error is not None:
+                    logger.info("%s failed; why is said at the end", outcome.source)
+                summary.add(number, outcome)
+                yield outcome
+            complete = True
+        except GeneratorExit:
+            raise  # who asked for outcomes wants no more
+        except BaseException:  # libraries make other errors of a Ctrl-C
+            logger.info("%s", summary.how_to_go_on())
+            raise
+        finally:
+            summary.write_last(complete=complete)
+
+
+def names_of(sources: Sequence[str], options: SceneOptions) -> dict[str, str]:
     """Return the names of scenes; those that cannot be opened fail at their turn.
 
     Raises:
@@ -231,7 +241,7 @@ def _names(sources: Sequence[str], options: SceneOptions) -> dict[str, str]:
     return names
 
 
-def _check_names(names: dict[str, str], out: Path) -> None:
+def _check_names(names: Mapping[str, str], out: Path) -> None:
     """Refuse what the summary would take the place of, or be replaced by.
 
     Raises:
@@ -265,7 +275,7 @@ def _numbered(progress: Progress, number: str) -> Progress:
 
 
 @dataclass(frozen=True)
-class _Run:
+class SceneRun:
     """How scenes are taken, one at a time."""
 
     predictor: Predictor
@@ -276,16 +286,27 @@ class _Run:
 
     def take(self, source: str, name: str | None, progress: Progress) -> Outcome:
         """Predict a scene, or find that there is no need to; its error is in the outcome."""
-        start, shown = time.perf_counter(), without_query(source)
-        try:
-            record = self._standing(source) if self.skip_existing else None
-            status: Literal["done", "skipped"] = "done" if record is None else "skipped"
-            record = record or self.predictor.predict(source, self.out, self.options, progress)
-            facts = _facts(record)
-        except GeounetError as error:
-            return Outcome(shown, name, "failed", time.perf_counter() - start, error=error)
-        seconds = time.perf_counter() - start
-        return Outcome(shown, record.stem, status, seconds, record, **facts)
+        return self.look(source, name) or self.make(source, name, progress)
+
+    def look(self, source: str, name: str | None) -> Outcome | None:
+        """Return what becomes of a scene that need not be predicted, or cannot be; None if else."""
+        if not self.skip_existing:
+            return None
+        start = time.perf_counter()
+        with failures_told(source, name, start) as failed:
+            record = self._standing(source)
+            if record is None:
+                return None
+            return outcome_of(source, record, start, status="skipped")
+        return failed[0]
+
+    def make(self, source: str, name: str | None, progress: Progress) -> Outcome:
+        """Predict a scene; its error is in the outcome."""
+        start = time.perf_counter()
+        with failures_told(source, name, start) as failed:
+            record = self.predictor.predict(source, self.out, self.options, progress)
+            return outcome_of(source, record, start)
+        return failed[0]
 
     def _standing(self, source: str) -> Path | None:
         """Return the record of a result that need not be made again; None where it is to be made.
@@ -321,42 +342,20 @@ class _Run:
         return None
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """Return what a result says of its scene, for the summary."""
-    record = read_record(path)
-    notes = record.get("notes") or []
-    if (made_by := record.get("geounet")) != __version__:
-        notes = [*notes, f"made by geounet {made_by}"]
-    lines = pyogrio.read_dataframe(
-        path.with_name(f"{path.stem}.gpkg"),
-        layer="coastline",
-        columns=["length_m"],
-        read_geometry=False,
-    )
-    return {
-        "water_share": record.get("water_share"),
-        "coast_km": float(lines["length_m"].sum()) / 1000,
-        "cloud_share": (record.get("clouds") or {}).get("share_of_scene"),
-        "notes": tuple(notes),
-    }
-
-
 @dataclass
 class _Summary:
     """What becomes of several scenes, kept in a file as the work goes on."""
 
-    out: Path
-    settings: PredictSettings
+    batch: Batch
     model: dict[str, str]
-    sources: Sequence[str]
-    names: dict[str, str]
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    """By the number of the scene, as they came."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     written: float = field(default_factory=time.monotonic)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, number: int, outcome: Outcome) -> None:
         """Take an outcome in, and write the file if the last time is long enough ago."""
-        self.outcomes.append(outcome)
+        self.outcomes[number] = outcome
         if time.monotonic() - self.written > WRITTEN_EVERY:
             self._try_to_write()
 
@@ -383,24 +382,25 @@ class _Summary:
         self.written = time.monotonic()
 
     def _write(self) -> None:
-        with stage_file(self.out / SUMMARY) as path:
+        with stage_file(self.batch.out / SUMMARY) as path:
             text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
             path.write_text(text + "\n", encoding="utf-8")
 
     def to_dict(self) -> dict[str, Any]:
         """Return all that is known, as the file has it; scenes in the order they were given."""
-        waiting = [
-            Outcome(without_query(source), self.names.get(source), "not done")
-            for source in self.sources[len(self.outcomes) :]
+        names = self.batch.names
+        outcomes = [
+            self.outcomes.get(number)
+            or Outcome(without_query(source), names.get(source), "not done")
+            for number, source in enumerate(self.batch.sources)
         ]
-        outcomes = [*self.outcomes, *waiting]
         statuses = [outcome.status for outcome in outcomes]
         seconds = (datetime.now(UTC) - self.started).total_seconds()
         return {
             "kind": _KIND,
             "format": _FORMAT,
             "geounet": __version__,
-            "command_line": scrub(self.settings.command_line or "") or None,
+            "command_line": scrub(self.batch.settings.command_line or "") or None,
             "model": self.model,
             "started": self.started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
@@ -417,6 +417,6 @@ class _Summary:
         there = counts["done"] + counts["skipped"]
         failed = f", {counts['failed']} failed" if counts["failed"] else ""
         return (
-            f"{there} of {len(self.sources)} scenes are done{failed}; the same command with "
+            f"{there} of {len(self.batch.sources)} scenes are done{failed}; the same command with "
             "--skip-existing goes on from there"
         )
