@@ -98,7 +98,8 @@ def environment(sandbox: Path) -> dict[str, str]:
         "TMPDIR": str(sandbox / "tmp"),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONPATH": str(TESTS),
+        # And what is tried, where that is not what is installed.
+        "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONWARNINGS": "ignore:Use .@. matmul:PendingDeprecationWarning",
         "NO_COLOR": "1",

@@ -16,6 +16,8 @@ from fuzzing.children import Blow, Command, Ended, Limits, Nursery
 MODULES = ("geounet.predict", "geounet.result_page")
 """Imported before the fork; torch starts no threads of its own where it may have one."""
 WINDOW = 128
+STRIPS = ("--window", "32", "--divide", "0.02")
+"""By which a scene is predicted in several."""
 OUT = "out"
 SUMMARY = "summary.json"
 """What a batch leaves besides its sets."""
@@ -37,6 +39,11 @@ class Job:
     """Of which there will be a set each."""
     old: tuple[str, ...] = ()
     """Of these there is a set already, with another threshold."""
+
+    @property
+    def keeps_parts(self) -> bool:
+        """Whether what it has finished of a scene stays when it does not come to its end."""
+        return "--resume" in self.arguments
 
 
 @dataclass
@@ -101,6 +108,8 @@ def make_ground(folder: Path, nursery: Nursery) -> Ground:
         Job("page", ("predict", "a.tif", *predict, "--report"), ("a",)),
         Job("batch", ("predict", "a.tif", "b.tif", "c.tif", *predict), ("a", "b", "c"), old=("b",)),
         Job("go on", ("predict", "a.tif", "b.tif", *predict, "--skip-existing"), ("a", "b")),
+        Job("strips", ("predict", "a.tif", *predict, *STRIPS), ("a",), old=("a",)),
+        Job("resume", ("predict", "a.tif", "b.tif", *predict, *STRIPS, "--resume"), ("a", "b")),
         Job("index", ("baseline", "a.tif", *ndwi), ("a",), old=("a",)),
     ]
     ground = Ground(folder, {job.name: job for job in jobs})
@@ -199,7 +208,10 @@ def litter(sandbox: Path, job: Job) -> list[str]:
             listed |= {path.name, *([] if path.name == SUMMARY else record["files"])}
         except (ValueError, KeyError, TypeError):
             continue  # told by `broken_sets`
-    found = [f"{OUT}/{p.relative_to(out)}" for p in out.rglob("*") if p.name not in listed]
+    found = [
+        f"{OUT}/{p.relative_to(out)}" for p in out.rglob("*")
+        if p.name not in listed and not _is_kept(p.relative_to(out).parts, job, listed)
+    ]  # fmt: skip
     if out.is_dir() and not any(out.iterdir()) and not out.is_mount():
         found.append(f"{OUT}, empty")
     given = {f"{scene}.tif" for scene in job.scenes} | {OUT}
@@ -209,6 +221,14 @@ def litter(sandbox: Path, job: Job) -> list[str]:
             f"{name}/{p.name}" for p in (sandbox / name).iterdir() if p.name not in NOT_LITTER
         ]
     return [f"leaves {name}" for name in found]
+
+
+def _is_kept(path: tuple[str, ...], job: Job, listed: set[str]) -> bool:
+    """Whether a path, from the folder of results, is of whole parts of a scene that is not done."""
+    if not job.keeps_parts or path[1:2] not in ((), ("parts",)):
+        return False
+    owners = {f".{scene}.partial" for scene in job.scenes if f"{scene}.json" not in listed}
+    return path[0] in owners and not any(name.startswith(".") for name in path[2:])
 
 
 def rerun_faults(ground: Ground, job: Job, sandbox: Path, nursery: Nursery) -> list[str]:
