@@ -25,6 +25,8 @@ MEMORY_NEEDED, MEMORY_COMFORTABLE = 2 * GIB, 4 * GIB
 DISK_NEEDED, DISK_COMFORTABLE = 1 * GIB, 10 * GIB
 """A Sentinel-2 tile's results and what is written on the way come to about 3 GiB."""
 
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+"""Libraries of the extra `onnx`."""
 KNOWN_PLACE = ((-3.0, 45.0), (500_000.0, 4_982_950.40))
 """(lon, lat) and the same in EPSG:32630: on its central meridian, where x is exact and y is
 0.9996 times the meridian's length from the equator (4 984 944.38 m, WGS 84)."""
@@ -54,6 +56,7 @@ def examine_machine(folder: Path) -> Iterator[Check]:
     """
     yield from _guarded("Python", check_python)
     yield from _guarded("libraries", check_libraries)
+    yield from _guarded("ONNX", check_onnx)
     yield from _guarded("torch", check_torch)
     yield from _guarded("GDAL", check_gdal)
     yield from _guarded("PROJ", check_proj)
@@ -115,6 +118,20 @@ def check_libraries() -> Iterator[Check]:
         )
     if not wrong:
         yield Check("libraries", "ok", f"{len(requirements)} libraries, none older than needed")
+
+
+def check_onnx() -> Iterator[Check]:
+    """Look at the libraries that exporting to ONNX and running it need, which are optional."""
+    found, missing = [], []
+    for name in ONNX:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Check("ONNX", "ok", f"no {', '.join(missing)}, which geounet[onnx] brings: optional")
+    else:
+        yield Check("ONNX", "ok", ", ".join(found))
 
 
 def _distribution_requirements() -> list[Requirement] | None:

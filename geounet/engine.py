@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_leaves
 from geounet.errors import ConfigError
 from geounet.networks import Network
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+"""fp16 is that of files that were exported so."""
 
 _SAID_OF_THE_CPU = ("can't allocate memory", "not enough memory")
 """By torch; on a GPU it has an error of its own."""
@@ -82,6 +83,42 @@ def choose_precision(name: str, device: str) -> Precision:
     else:
         fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if fast else "fp32"
+
+
+class Runner(Protocol):
+    """A model that is ready to run, whatever runs it."""
+
+    stride: int
+    margin: int
+    remainder: int
+    """As `networks.Sizes` has them."""
+    device: str
+    precision: Precision
+
+    @property
+    def fit(self) -> Callable[[int], int]:
+        """As `networks.Sizes.fit`."""
+
+    def probabilities(
+        self,
+        dn: NDArray[Any],
+        valid: NDArray[np.bool_],
+        slope: NDArray[np.float32],
+        intercept: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """As `Engine.probabilities`."""
+
+    def submit(
+        self,
+        dn: NDArray[Any],
+        valid: NDArray[np.bool_],
+        slope: NDArray[np.float32],
+        intercept: NDArray[np.float32],
+    ) -> Callable[[], NDArray[np.float32]]:
+        """As `Engine.submit`."""
+
+    def bytes_per_pixel(self, dtype: str) -> int:
+        """As `Engine.bytes_per_pixel`."""
 
 
 class Engine:

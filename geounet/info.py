@@ -24,6 +24,7 @@ from geounet.errors import (
     UnrecognisedError,
     reason,
 )
+from geounet.exported import exported_as
 from geounet.outputs import COMMANDS, read_record, sha256_of
 from geounet.scene import (
     Scene,
@@ -80,8 +81,8 @@ def describe_file(
         options: What the user says, should it be a scene.
 
     Returns:
-        As JSON has it; `kind` is `scene`, `items`, `raster`, `chips`, `model`, `result`, `results`,
-        `part`, `scores` or `measured`.
+        As JSON has it; `kind` is `scene`, `items`, `raster`, `chips`, `model`, `exported`,
+        `catalogued`, `result`, `results`, `part`, `scores` or `measured`.
 
     Raises:
         GeounetError: It is nothing that geounet reads, or damaged.
@@ -187,6 +188,8 @@ def _recognise(path: Path) -> Callable[[Path], dict[str, Any]] | None:
     if start.lstrip()[:1] == b"{" and (command := _json_command(path)):
         others = {"evaluate": _describe_scores, **dict.fromkeys(MEASURED, _describe_measured)}
         return others.get(command, _describe_result)
+    if describe := exported_as(path, start):
+        return describe
     if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < 2**27:
         return _describe_model  # safetensors: the header's length, and the header
     if start[:1] == b"\x80" or (start[:2] == b"PK" and b".pkl" in start):

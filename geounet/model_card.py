@@ -75,6 +75,7 @@ def describe_model(header: ModelHeader, *, model: str, pictures: Mapping[str, st
 
 def _input(header: ModelHeader) -> Iterator[str]:
     sensor = f"{header.sensor or 'unknown sensor'}, {header.level or 'unknown level'}"
+    assert header.res_m is not None  # of what was trained
     across, down = header.res_m
     yield f"Scenes of {sensor}, in pixels of {across:g} × {down:g} m, with these bands by name:\n"
     rows = [

@@ -121,8 +121,9 @@ class ModelHeader(BaseModel):
     windows are blended: how far they disagree is measured on every scene."""
     blend: BlendRecord | None = None
     """How windows are blended where there is no exact halo; in the file only then."""
-    res_m: tuple[float, float]
-    """Pixel size (x, y) of the training chips, in metres."""
+    res_m: tuple[float, float] | None
+    """Pixel size (x, y) of the training chips, in metres; null where nobody says it, of a network
+    that came as ONNX."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Data fingerprint, settings, scores by split."""
     position_u95_m: float | None = Field(default=None, ge=0)
@@ -146,7 +147,7 @@ class ModelHeader(BaseModel):
             raise ValueError("an exact halo and blended windows do not go together")
         if min(self.std) <= 0:
             raise ValueError("a standard deviation is not positive")
-        if min(self.res_m) <= 0:
+        if self.res_m is not None and min(self.res_m) <= 0:
             raise ValueError("a pixel size is not positive")
         if self.halo_exact is not None and self.halo_default > self.halo_exact:
             raise ValueError("the default halo is wider than the exact one")
@@ -167,8 +168,10 @@ class ModelHeader(BaseModel):
         """Mean and standard deviation by band of the training chips, reflectance.
 
         They are not what the network is standardised by where it started from weights that were
-        used to something else.
+        used to something else; and nobody knows them of a network that came as ONNX.
         """
+        if self.res_m is None:
+            return (), ()
         start = self.training.get("start") or {}
         return start.get("chips_mean", self.mean), start.get("chips_std", self.std)
 
@@ -236,9 +239,7 @@ def save_model(path: Path, network: nn.Module, header: ModelHeader) -> None:
         ValueError: The header holds a number that is not finite, which JSON does not have.
         OutputError: The file cannot be written.
     """
-    # Older versions know no `blend`, and can read what has none.
-    fields = header.model_dump(mode="json", exclude={"blend"} if header.blend is None else None)
-    text = json.dumps(fields, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    text = header_text(header)
     weights = {
         name: tensor.detach().to("cpu", copy=True).contiguous()
         for name, tensor in network.state_dict().items()
@@ -248,6 +249,17 @@ def save_model(path: Path, network: nn.Module, header: ModelHeader) -> None:
         mode = draft.stat().st_mode  # that of any new file; safetensors lets its owner alone read
         save_file(weights, draft, metadata={METADATA_KEY: text})
         draft.chmod(mode)
+
+
+def header_text(header: ModelHeader) -> str:
+    """Return a header as a file has it.
+
+    Raises:
+        ValueError: It holds a number that is not finite, which JSON does not have.
+    """
+    # Older versions know no `blend`, and can read what has none.
+    fields = header.model_dump(mode="json", exclude={"blend"} if header.blend is None else None)
+    return json.dumps(fields, sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
 def read_header(path: Path) -> ModelHeader:
@@ -262,6 +274,15 @@ def read_header(path: Path) -> ModelHeader:
             f"{path} is a safetensors file, but not one of geounet's: it does not say which "
             "network and bands its weights are for. Train one with `geounet train`."
         )
+    return parse_header(text, path)
+
+
+def parse_header(text: str, path: Path) -> ModelHeader:
+    """Return what the header of the file at `path` says, which is JSON.
+
+    Raises:
+        ModelFileError: It is damaged, or of a newer format.
+    """
     try:
         fields = json.loads(text)
         version = fields["format"]

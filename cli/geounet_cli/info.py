@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geounet_cli import options
+from geounet_cli.exported import catalogued_facts, exported_facts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,6 +86,8 @@ def info(
         "raster": _show_raster,
         "chips": _show_chips,
         "model": _show_model,
+        "exported": _show_exported,
+        "catalogued": _show_catalogued,
         "result": _show_result,
         "results": _show_results,
         "scores": _show_scores,
@@ -291,13 +294,15 @@ def _halo(facts: dict[str, Any]) -> str:
 
 
 def _show_model(console: "Console", facts: dict[str, Any]) -> None:
+    """Print a model file, or what one said from which something was exported."""
     error = facts["position_u95_m"]
     training = {k: v for k, v in facts["training"].items() if isinstance(v, str | int | float)}
     _show_facts(
         console,
-        f"Model file {facts['path']}",
+        f"Model file {facts['path']}" if "path" in facts else "Exported from a model file",
         {
-            "network": f"{facts['network']['name']}, {facts['bytes'] / 2**20:.1f} MiB",
+            "network": facts["network"]["name"]
+            + (f", {facts['bytes'] / 2**20:.1f} MiB" if "bytes" in facts else ""),
             "classes": "none: it gives back its bands"
             if facts["network"]["settings"].get("target") == "bands"
             else ", ".join(
@@ -305,7 +310,7 @@ def _show_model(console: "Console", facts: dict[str, Any]) -> None:
                 for one in facts["classes"]
             ),
             "sensor": f"{facts['sensor'] or '–'} {facts['level'] or ''}",
-            "pixels": _metres(facts["res_m"]),
+            "pixels": _metres(facts["res_m"]) if facts["res_m"] else "–",
             "given": facts["reflectance"],
             "stride": f"{facts['stride']} pixels",
             "halo": _halo(facts),
@@ -314,10 +319,20 @@ def _show_model(console: "Console", facts: dict[str, Any]) -> None:
             **{f"training {key}": str(value) for key, value in training.items()},
             "licence": facts["licence"] or "–",
             "made by": f"geounet {facts['geounet']}",
-            "sha256": facts["sha256"],
+            **({"sha256": facts["sha256"]} if "sha256" in facts else {}),
         },
     )
     _show_bands(console, facts)
+
+
+def _show_exported(console: "Console", facts: dict[str, Any]) -> None:
+    _show_facts(console, *exported_facts(facts))
+    if facts["model"] is not None:
+        _show_model(console, facts["model"])
+
+
+def _show_catalogued(console: "Console", facts: dict[str, Any]) -> None:
+    _show_facts(console, *catalogued_facts(facts))
 
 
 def _show_bands(console: "Console", facts: dict[str, Any]) -> None:

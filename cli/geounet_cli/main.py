@@ -22,6 +22,7 @@ from geounet_cli import (
     doctor,
     evaluate,
     experiment,
+    export,
     info,
     predict,
     qgis,
@@ -68,6 +69,7 @@ _add(compare.compare)
 _add(transects.transects)
 _add(report.report)
 _add(qgis.qgis)
+_add(export.export)
 _add(info.info)
 _add(doctor.doctor)
 _add(demo.demo)

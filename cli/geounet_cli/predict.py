@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RUNNING = "Windows and device"
 MANY = "Running on many"
+FOREIGN = "ONNX files that geounet did not export"
 
 
 def halo_from_text(text: str) -> int | Literal["default", "exact"]:
@@ -30,7 +31,10 @@ def halo_from_text(text: str) -> int | Literal["default", "exact"]:
 def predict(
     context: typer.Context,
     model: Annotated[
-        Path, typer.Option(help="Model file that geounet train wrote.", show_default=False)
+        Path,
+        typer.Option(
+            help="Model file that geounet train wrote, or an ONNX file.", show_default=False
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Folder for the results; made if absent.", show_default=False)
@@ -206,6 +210,52 @@ def predict(
             rich_help_panel=RUNNING,
         ),
     ] = 600.0,
+    model_bands: Annotated[
+        str | None,
+        typer.Option(
+            help="Bands that it takes, in its order, by commas.",
+            show_default="those of --bands",
+            rich_help_panel=FOREIGN,
+        ),
+    ] = None,
+    model_mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBERS",
+            help="Reflectance that it wants taken off before, one number or one a band.",
+            show_default="0",
+            rich_help_panel=FOREIGN,
+        ),
+    ] = None,
+    model_std: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBERS",
+            help="Reflectance by which it wants that divided; 0.0001 where it takes reflectance "
+            "times 10000.",
+            show_default="1",
+            rich_help_panel=FOREIGN,
+        ),
+    ] = None,
+    model_classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Its classes in the order of its outputs, by commas; those of water begin with "
+            "water.",
+            show_default="land,water",
+            rich_help_panel=FOREIGN,
+        ),
+    ] = None,
+    model_stride: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Its total stride, in pixels; heights and widths are multiples of it.",
+            show_default="32",
+            rich_help_panel=FOREIGN,
+        ),
+    ] = None,
     bands: options.Bands = None,
     sensor: options.Sensor = None,
     level: options.Level = None,
@@ -243,6 +293,7 @@ def predict(
     from geounet.line_options import LineOptions
     from geounet.patience import patience
     from geounet.predict import (  # imports torch: only when needed
+        ForeignOptions,
         PredictSettings,
         parse_memory,
         raise_failures,
@@ -270,6 +321,16 @@ def predict(
         level_datum=level_datum,
         level_source=level_source,
     )
+    foreign = ForeignOptions.from_text(
+        bands=model_bands,
+        scene_bands=bands,
+        sensor=sensor,
+        level=level,
+        mean=model_mean,
+        std=model_std,
+        classes=model_classes,
+        stride=model_stride,
+    )
     settings = PredictSettings(
         lines=lines,
         window=window,
@@ -287,6 +348,7 @@ def predict(
         aoi_buffer=aoi_buffer,
         accept_level=accept_level,
         accept_sensor=accept_sensor,
+        foreign=foreign,
         overwrite=overwrite,
         vectors=VectorOptions.from_text(formats or (), crs),
         report=report,

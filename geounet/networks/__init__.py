@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from geounet.config import SmpSettings, UNetSettings
-from geounet.networks.network import Network
+from geounet.networks.network import Network, Sizes
 from geounet.networks.unet import UNet
 
-__all__ = ["Network", "build_network"]
+__all__ = ["Network", "Sizes", "build_network"]
 
 
 def build_network(

@@ -3,12 +3,8 @@
 from torch import Tensor, nn
 
 
-class Network(nn.Module):
-    """A network that gives (B, outputs, H − 2 · margin, W − 2 · margin) for (B, bands, H, W).
-
-    It is given standardised values. What comes out are the logits of classes, or for one whose
-    target is its bands, these.
-    """
+class Sizes:
+    """Which heights and widths a network takes, and how much smaller its output is."""
 
     stride: int
     """Total stride, in pixels: windows whose origins differ by multiples of it get the same
@@ -30,6 +26,14 @@ class Network(nn.Module):
         above = self.fit(side)
         below = above - self.stride
         return (above,) if above == side or below != self.fit(below) else (below, above)
+
+
+class Network(Sizes, nn.Module):
+    """A network that gives (B, outputs, H − 2 · margin, W − 2 · margin) for (B, bands, H, W).
+
+    It is given standardised values. What comes out are the logits of classes, or for one whose
+    target is its bands, these.
+    """
 
     def check_size(self, x: Tensor) -> None:
         """Refuse a size that the network cannot take.

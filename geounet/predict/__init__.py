@@ -1,6 +1,7 @@
 """A scene and a model to mask, probability, coastline and QGIS project."""
 
 from geounet.predict.budget import parse_memory
+from geounet.predict.models import ForeignOptions
 from geounet.predict.outcome import Outcome
 from geounet.predict.plan import Plan
 from geounet.predict.predictor import Predictor
@@ -14,6 +15,7 @@ from geounet.predict.several import (
 from geounet.predict.timings import show_times
 
 __all__ = [
+    "ForeignOptions",
     "Outcome",
     "Plan",
     "PredictSettings",

@@ -46,6 +46,8 @@ def check_level(scene: Scene, header: ModelHeader, *, accept: bool) -> list[str]
 
 def compare_res(scene: Scene, header: ModelHeader) -> list[str]:
     """Return what is to be said of pixels of another size than the model's."""
+    if header.res_m is None:
+        return []
     ratios = [there / known for there, known in zip(scene.res_m, header.res_m, strict=True)]
     if all(1 / SAME_RES <= ratio <= SAME_RES for ratio in ratios):
         return []

@@ -11,7 +11,7 @@ from geounet.config import restores_bands
 from geounet.engine import Precision
 from geounet.errors import ConfigError, ModelFileError
 from geounet.model_file import LARGEST_BLEND, MOST_STRIDES, BlendRecord, ModelHeader
-from geounet.networks import Network
+from geounet.networks import Sizes
 from geounet.windows import blend_overlap
 
 BLEND_WINDOW = 256
@@ -117,13 +117,13 @@ def choose_halo(header: ModelHeader, wish: int | str, path: Path, *, margin: int
 
 
 def choose_blend(
-    header: ModelHeader, network: Network, path: Path, *, window: int | None, halo: int | str
+    header: ModelHeader, network: Sizes, path: Path, *, window: int | None, halo: int | str
 ) -> BlendRecord:
     """Return how the windows of a model without an exact halo are blended.
 
     Args:
         header: Of the model.
-        network: It.
+        network: It, or what it takes.
         path: Of the model, for messages.
         window: Side that the user wishes, in pixels; None takes the model file's.
         halo: What the user said.
@@ -166,6 +166,20 @@ def choose_blend(
     if side == said.window and (side - said.overlap) % stride == 0:
         return said
     return said.model_copy(update={"window": side, "overlap": blend_overlap(side, stride)})
+
+
+def only_window(wish: int | None, only: int, path: Path) -> int:
+    """Return the side of a window of a model that takes one side alone.
+
+    Raises:
+        ConfigError: The user wishes another.
+    """
+    if wish not in (None, only):
+        raise ConfigError(
+            f"--window {wish} does not go with {path}, which takes windows of one size. Leave the "
+            f"option out: it is {only}."
+        )
+    return only
 
 
 def check_target(header: ModelHeader, path: Path) -> None:

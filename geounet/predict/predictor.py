@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,12 +18,10 @@ from geounet.aoi import read_aoi
 from geounet.bands import Band, exchanged_bands, match_bands
 from geounet.classes import IGNORE
 from geounet.clock import Clock
-from geounet.engine import Engine, Precision, choose_device, choose_precision, out_of_memory
+from geounet.engine import choose_device, out_of_memory
 from geounet.errors import ConfigError, SceneError
-from geounet.model_file import load_model
 from geounet.mosaic import write_mosaic
-from geounet.networks import Network
-from geounet.outputs import Stage, sha256_of, stage_set
+from geounet.outputs import Stage, stage_set
 from geounet.predict.agreement import check_level, compare_res
 from geounet.predict.blending import Answer, Finished, Strip
 from geounet.predict.budget import (
@@ -38,6 +35,7 @@ from geounet.predict.budget import (
 )
 from geounet.predict.earlier import describe_inputs
 from geounet.predict.job import Job, describe, tell
+from geounet.predict.models import open_model
 from geounet.predict.parts import KeptPart, Parts, first_plan
 from geounet.predict.pieces import (
     Piece,
@@ -54,6 +52,7 @@ from geounet.predict.plan import (
     check_target,
     choose_blend,
     choose_halo,
+    only_window,
     too_large,
     torch_threads,
 )
@@ -93,33 +92,38 @@ class Predictor:
             ModelFileError: It cannot be read, or cannot be used in windows.
             ConfigError: The settings do not go with it, or with this machine.
         """
+        opened = open_model(
+            model,
+            device=like.device if like else settings.device,
+            precision=like.precision if like else settings.precision,
+            halo=settings.halo,
+            foreign=settings.foreign,
+        )
+        if opened.window is not None:
+            window = only_window(settings.window, opened.window, model)
+            settings = replace(settings, window=window)
+        if opened.is_ours:  # which says it all itself
+            settings = replace(settings, foreign=None)
         self._settings = settings
-        self._header, network = load_model(model)
-        self._path, self._sha256 = model, sha256_of(model)
+        self._header, self._path, self._sha256 = opened.header, model, opened.sha256
         check_target(self._header, model)
         self._blend, self._halo = None, 0
         if self._header.halo_exact is None:
             self._blend = choose_blend(
-                self._header, network, model, window=settings.window, halo=settings.halo
+                self._header, opened.sizes, model, window=settings.window, halo=settings.halo
             )
         else:
-            self._halo = choose_halo(self._header, settings.halo, model, margin=network.margin)
+            self._halo = choose_halo(self._header, settings.halo, model, margin=opened.sizes.margin)
             check_multiple("--window", settings.window, self._header.stride)
-        device = choose_device(like.device if like else settings.device)
-        precision = choose_precision(like.precision if like else settings.precision, device)
-        self._exact = None
-        if precision != "fp32":  # what another one costs is measured on every scene
-            self._exact = self._ready(network, device)
-            network = deepcopy(network)  # its batch normalisations are folded by now
-        self._engine = self._ready(network, device, precision)
-        self._device_kind: Device = "cpu" if device == "cpu" else "cuda"
+        self._engine, self._exact, self._told = opened.runner, opened.exact, opened.told
+        self._device_kind: Device = "cpu" if self._engine.device == "cpu" else "cuda"
         self._most: tuple[int, int] | None = None
         """Windows at once, and their side, above which there was too little memory."""
 
     @property
     def model(self) -> dict[str, str]:
-        """The model file, by name and hash."""
-        return {"file": self._path.name, "sha256": self._sha256}
+        """The model file, by name and hash, and what runs it where that is not torch."""
+        return {"file": self._path.name, "sha256": self._sha256, **self._told}
 
     def expected(self, scene: Scene) -> dict[str, Any]:
         """Return what the record of a result of `scene` says, as far as its bytes depend on it.
@@ -147,10 +151,6 @@ class Predictor:
     def _inputs(self, scene: Scene) -> dict[str, Any]:
         lines = self._settings.lines
         return describe_inputs(scene, (self._settings.aoi, lines.sea, lines.water_levels))
-
-    def _ready(self, network: Network, device: str, precision: Precision = "fp32") -> Engine:
-        mean, std = self._header.mean, self._header.std
-        return Engine(network, mean=mean, std=std, device=device, precision=precision)
 
     def predict(
         self,
@@ -313,6 +313,7 @@ class Predictor:
                 "aoi": str(settings.aoi) if settings.aoi else None,
                 "aoi_buffer": settings.aoi_buffer,
                 "threshold": settings.threshold,  # of the pixels that count as water
+                "foreign": asdict(settings.foreign) if settings.foreign else None,
             },
             "inputs": describe_inputs(job.scene, (settings.aoi,)),
             "plan": asdict(job.plan),

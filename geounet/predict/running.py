@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from geounet.allocation import give_back_above, resident_bytes
 from geounet.clock import Clock
-from geounet.engine import Engine
+from geounet.engine import Runner
 from geounet.predict.budget import Device
 from geounet.predict.pieces import Piece, stack
 
@@ -24,7 +24,7 @@ Coefficients = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def run_batches(
-    engine: Engine,
+    engine: Runner,
     found: Iterable[Sequence[Piece]],
     coefficients: Coefficients,
     *,
@@ -63,7 +63,7 @@ def run_batches(
 
 
 def precision_error(
-    used: Engine, exact: Engine, piece: Piece, coefficients: Coefficients
+    used: Runner, exact: Runner, piece: Piece, coefficients: Coefficients
 ) -> dict[str, float]:
     """Return how far the probabilities are from fp32's, on the middle of a window."""
     spans = []

@@ -6,6 +6,7 @@ from typing import Literal
 
 from geounet.formats import VectorOptions
 from geounet.line_options import LineOptions
+from geounet.predict.models import ForeignOptions
 
 DIVIDE = 25.0
 """Megapixels of a strip at most: what a kill costs, and what one of many workers is given. Less
@@ -50,6 +51,8 @@ class PredictSettings:
     """Whether a scene of another processing level than the model's will do."""
     accept_sensor: bool = False
     """Whether bands of another sensor may stand in for the model's."""
+    foreign: ForeignOptions | None = None
+    """What is known of an ONNX file that is not ours."""
     lines: LineOptions = LineOptions()  # noqa: RUF009  frozen
     """How lines and areas are drawn."""
     vectors: VectorOptions = VectorOptions()  # noqa: RUF009  frozen
