@@ -53,7 +53,7 @@ def choose_tiles(header: ModelHeader, network: Network, size: int | None) -> Til
     if header.halo_exact is None:
         blend = header.blend
         wanted, shared = (blend.window, blend.overlap) if blend else UNSAID
-        sides = [size or network.fit(wanted)]
+        sides = [size or wanted]
         if found := list(_possible(network, sides, halo=0)):
             return min(found, key=lambda tiles: abs(tiles.side * tiles.percent / 100 - shared))
     else:
@@ -61,24 +61,24 @@ def choose_tiles(header: ModelHeader, network: Network, size: int | None) -> Til
             sides = list(range(SIDES[0], max(SIDES[1], 6 * halo) + 1))
         if found := list(_possible(network, sides, halo=halo)):
             return min(found, key=lambda tiles: (tiles.percent, tiles.side))
-    more = f" plus {-2 * network.margin % stride}" if network.margin else ""
     raise ConfigError(
         f"Deepness cannot cut tiles of {sides[0]}"
         + (f" to {sides[-1]}" if len(sides) > 1 else "")
         + f" pixels for this network, with a halo of {halo} and steps of its stride, {stride}, in "
-        f"whole percent. Use another --size: a larger one, a multiple of {stride}{more}."
+        f"whole percent. Use another --size: a larger one, a multiple of {stride}."
     )
 
 
 def _possible(network: Network, sides: Iterable[int], *, halo: int) -> Iterator[Tiles]:
-    """Yield tiles that the network takes, whole strides apart, that share two halos at least."""
-    lost, stride = 2 * network.margin, network.stride  # mirrored by its margin
+    """Yield tiles of whole strides, whole strides apart, that share two halos at least."""
+    stride = network.stride
     for side in sides:
-        if network.fit(side + lost) != side + lost or side <= network.margin:
+        # Rows begin above the layer, by what is missing to whole tiles: whole strides, too.
+        if side % stride or side < network.least or side <= network.margin + stride:
             continue
         for percent in range(MOST_PERCENT + 1):
             shared, rest = divmod(side * percent, 100)
-            if not rest and (side - shared) % stride == 0 and shared // 2 >= halo:
+            if not rest and shared % stride == 0 and shared // 2 >= halo:
                 yield Tiles(side, percent)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from geounet.config import restores_bands
+from geounet.config import SmpSettings, restores_bands
 from geounet.errors import ConfigError, ModelFileError, OutputError
 from geounet.export.deepness import choose_tiles, deepness_metadata
 from geounet.export.graph import Traced, trace
@@ -16,6 +16,10 @@ from geounet.model_file import ModelHeader, load_model
 from geounet.networks import Network
 from geounet.onnx_file import GraphForm, is_onnx, own_metadata
 from geounet.outputs import stage_file
+
+OF_ONE_SIZE = ("tu-swin",)
+"""Encoders that cut windows by arithmetic on the height and width: for symbols in their place torch
+is still at it after five minutes."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,24 +79,25 @@ def export_model(
 def _trace(
     model: Path, header: ModelHeader, network: Network, form: GraphForm, settings: ExportSettings
 ) -> Traced:
-    """Trace a graph for any height and width; where that is not to be had, for one."""
+    """Trace a graph for any height and width, or for one where that is not to be had."""
     dn = choose_dn(header, settings, model)
     logger.info("%s takes %s: %s.", form, _bands(header), dn)
-    try:
-        return trace(header, network, dn, form=form, half=settings.half)
-    except ConfigError as error:
-        if header.halo_exact is not None:
-            raise ConfigError(f"{model}: {error}.") from error
+    side, built = None, header.network.settings
+    if isinstance(built, SmpSettings) and built.encoder.startswith(OF_ONE_SIZE):
         side = network.fit(header.blend.window if header.blend else 256)
         logger.warning(
-            "%s: the network (%s) is not to be had for any height and width; what is written takes "
-            "windows of %d pixels alone, those that predict blends",
+            "%s: the graph of encoder %s is one of a fixed size; what is written takes windows of "
+            "%d pixels alone, those that predict blends",
             model,
-            header.network.name,
+            built.encoder,
             side,
         )
-    header, network = load_model(model)  # what was tried has taken it over
-    return trace(header, network, dn, form=form, half=settings.half, side=side)
+    try:
+        return trace(header, network, dn, form=form, half=settings.half, side=side)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{model}: {error}. Use another form, or a network whose graph can be traced."
+        ) from error
 
 
 def _export_deepness(
@@ -116,7 +121,7 @@ def _export_deepness(
         form="deepness",
         half=settings.half,
         side=tiles.side,
-        mirror=network.margin,
+        mirror=True,
     )
     with stage_file(out) as draft:
         write_onnx(draft, traced, said | own_metadata(header, traced.record))

@@ -34,7 +34,7 @@ class Served(nn.Module):
         *,
         half: bool,
         blank: bool,
-        mirror: int = 0,
+        mirror: bool = False,
     ) -> None:
         """Put a graph together.
 
@@ -44,12 +44,19 @@ class Served(nn.Module):
             dn: How numbers become reflectance, and which of them is no data.
             half: Whether the network computes in 16 bits; what is around it does in 32.
             blank: Whether NaN comes out where there was no data.
-            mirror: Pixels by which the window is mirrored on each side for the network.
+            mirror: Whether windows are mirrored beyond their edges by what a network without
+                padding loses, so that as much comes out as goes in; they are multiples of the
+                stride then.
         """
         super().__init__()
         self.network = network.half() if half else network
         self.dtype = torch.float16 if half else torch.float32
-        self.nodata, self.blank, self.mirror = dn.nodata, blank, mirror
+        self.nodata, self.blank = dn.nodata, blank
+        margin, remainder = network.margin, network.remainder
+        self.cut = 0 if mirror else margin
+        self.mirror = margin if mirror else 0
+        # Read a little further below and on the right, as `plan_windows` does.
+        self.surplus = (remainder - 2 * margin) % network.stride if mirror else 0
         mean, std = (torch.tensor(v, dtype=torch.float64) for v in (header.mean, header.std))
         # ((DN + offset) · scale − mean) / std in one step: no rounding between.
         slope, intercept = dn.scale / std, (dn.offset * dn.scale - mean) / std
@@ -57,7 +64,7 @@ class Served(nn.Module):
         self.intercept = nn.Buffer(intercept[:, None, None].float())
 
     def forward(self, dn: Tensor) -> Tensor:
-        """Return (B, classes, H, W), 0–1, less the margin that is not mirrored on each side.
+        """Return (B, classes, H, W), 0–1, less the margin on each side where nothing is mirrored.
 
         Args:
             dn: (B, bands, H, W) float32, numbers as the scene has them. Where one is NaN or the
@@ -70,8 +77,10 @@ class Served(nn.Module):
         # Filled and not multiplied: NaN × 0 is NaN.
         x = (dn * self.slope + self.intercept).masked_fill(invalid, 0.0).to(self.dtype)
         if self.mirror:
-            x = F.pad(x, [self.mirror] * 4, mode="reflect")
+            x = F.pad(x, [self.mirror, self.mirror + self.surplus] * 2, mode="reflect")
         logits = self.network(x).float()
+        if self.surplus:
+            logits = logits[..., : -self.surplus, : -self.surplus]
         if logits.shape[1] > 1:
             probs = logits.softmax(dim=1)
         else:  # of the second of two classes
@@ -79,9 +88,8 @@ class Served(nn.Module):
             probs = torch.cat([1 - second, second], dim=1)
         if not self.blank:
             return probs
-        cut = self.network.margin - self.mirror
-        if cut:
-            invalid = invalid[..., cut:-cut, cut:-cut]
+        if self.cut:
+            invalid = invalid[..., self.cut : -self.cut, self.cut : -self.cut]
         return probs.masked_fill(invalid, torch.nan)
 
 
@@ -101,7 +109,7 @@ def trace(
     form: GraphForm,
     half: bool = False,
     side: int | None = None,
-    mirror: int = 0,
+    mirror: bool = False,
 ) -> Traced:
     """Trace the graph of a model, for any batch.
 
@@ -115,7 +123,7 @@ def trace(
         mirror: As in `Served`.
 
     Raises:
-        ConfigError: The network has something that is not to be had for any height and width.
+        ConfigError: torch cannot trace it.
     """
     weighed = Engine(
         deepcopy(network), mean=header.mean, std=header.std, device="cpu", precision="fp32"
@@ -139,7 +147,7 @@ def trace(
         precision="fp16" if half else "fp32",
         side=side,
         stride=stride,
-        margin=network.margin - mirror,
+        margin=served.cut,
         remainder=0 if mirror else network.remainder,
         least=network.least,
         bytes_per_pixel=memory,

@@ -186,6 +186,7 @@ def test_a_scene_of_another_scaling_or_nodata_gets_what_it_gets_at_home(small, t
     assert np.nanmax(np.abs(one - other)) < 1e-4
 
 
+@pytest.mark.slow  # a minute for what torch traces of it
 def test_a_network_that_is_not_to_be_had_for_any_size_takes_the_windows_that_are_blended(
     tmp_path, caplog
 ):
