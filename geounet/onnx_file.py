@@ -174,11 +174,9 @@ def _parse(path: Path, onnx: Any) -> Any:
         raise ModelFileError(
             f"{path} is a zip archive and no ONNX file. Unpack it, and give the .onnx inside."
         )
-    from google.protobuf.message import DecodeError
-
     try:
         model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError) as error:
+    except Exception as error:  # protobuf's, which is onnx's to import
         what = "is truncated" if start[:1] == b"\x08" else "is no ONNX file"
         raise ModelFileError(f"{path} {what}. Copy or download it again.") from error
     if not (0 < model.ir_version < NEWEST_IR and model.opset_import and model.graph.node):

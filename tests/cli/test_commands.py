@@ -15,7 +15,7 @@ from geounet.config.settings import BorderSettings, LossSettings
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "tile", "train", "predict", "evaluate", "baseline", "info", "doctor", "demo", "configs",
-    "compare", "qgis", "transects", "report", "coastline",
+    "compare", "qgis", "transects", "report", "coastline", "export",
     "experiment", "experiment skips", "experiment bands",
 ]  # fmt: skip
 GUIDES = ROOT / "docs" / "guides"

@@ -2,6 +2,8 @@
 
 import builtins
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -124,7 +126,8 @@ def test_anyone_s_onnx_file_runs_with_what_the_user_says_of_it(
     file = foreign(tmp_path / "their.onnx", last=last, outputs=outputs)
     run = geounet(
         "predict", scene, "--model", file, "--out", tmp_path, "--bands", "B03,B08",
-        "--sensor", "s2", "--model-mean", MEAN, "--model-std", STD, "--halo", 32, "--probability", "float32",
+        "--sensor", "s2", "--model-mean", MEAN, "--model-std", STD, "--halo", 32,
+        "--probability", "float32",
     )  # fmt: skip
     assert run.status == 0, run.err
     with rasterio.open(scene) as src:
@@ -278,3 +281,12 @@ def test_the_exported_graph_says_what_its_formula_says(geounet, model, tmp_path)
     found = torch.export.load(file).module()(given).numpy()[0, 1]
     np.testing.assert_allclose(found, dark_probability(dn), atol=1e-5)
     assert (SCALE, OFFSET) == (1e-4, -1000)
+
+
+def test_nothing_of_onnx_is_needed_where_no_onnx_file_is():
+    code = (
+        "import sys\n"
+        "for name in ('onnx', 'onnxruntime', 'onnxscript'): sys.modules[name] = None\n"
+        "import geounet.export, geounet.predict, geounet.info\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

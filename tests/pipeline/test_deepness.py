@@ -121,7 +121,7 @@ def of_predict(scene: Path, model: Path, out: Path) -> NDArray[np.uint8]:
     ("network", "settings"),
     [
         ("unet-same", {"base_width": 4, "depth": 3}),
-        ("unet-2015", {"base_width": 4, "depth": 3, "norm": "batch"}),
+        ("unet-2015", {"base_width": 4, "depth": 2, "norm": "batch"}),
     ],
 )
 def test_the_plugin_s_mask_is_that_of_predict(tmp_path, old_python, network, settings):

@@ -90,7 +90,8 @@ def test_every_library_that_is_imported_is_declared(project: dict) -> None:
                 imported.add(node.module.split(".")[0])
     imported -= {*sys.stdlib_module_names, "geounet", "geounet_cli"}
     comes_in = packages_distributions()
-    needed = [*project["dependencies"], *project["optional-dependencies"]["dask"]]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["dask"], *extras["onnx"]]
     declared = {canonicalize_name(Requirement(text).name) for text in needed}
     given = {n: {canonicalize_name(d) for d in comes_in.get(n, [n])} for n in imported}
     assert not [name for name, packages in given.items() if not packages & declared]
