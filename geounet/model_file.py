@@ -371,9 +371,9 @@ def _metadata(path: Path) -> dict[str, str]:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}.") from error
     if _is_pickle(start):
         raise ModelFileError(
-            f"{path} is a pickle (a torch checkpoint): opening one can run what is hidden in it, "
-            "so geounet does not. Give the model.safetensors that `geounet train` wrote beside it, "
-            "or train anew."
+            f"{path} is a pickle or an archive of one (a torch checkpoint, a program of "
+            "torch.export): opening one can run what is hidden in it, so geounet does not. Give "
+            "the model.safetensors that `geounet train` wrote beside it, or train anew."
         )
     try:
         with safe_open(path, framework="pt") as file:

@@ -87,7 +87,7 @@ def info(
         "chips": _show_chips,
         "model": _show_model,
         "exported": _show_exported,
-        "catalogued": _show_catalogued,
+        "catalogued": lambda *of: _show_facts(of[0], *catalogued_facts(of[1])),
         "result": _show_result,
         "results": _show_results,
         "scores": _show_scores,
@@ -329,10 +329,6 @@ def _show_exported(console: "Console", facts: dict[str, Any]) -> None:
     _show_facts(console, *exported_facts(facts))
     if facts["model"] is not None:
         _show_model(console, facts["model"])
-
-
-def _show_catalogued(console: "Console", facts: dict[str, Any]) -> None:
-    _show_facts(console, *catalogued_facts(facts))
 
 
 def _show_bands(console: "Console", facts: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What is asked of an export, and what the numbers of a scene are taken for."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,7 +68,12 @@ class ExportSettings:
             ConfigError: It does not.
         """
         of_catalogue = {"--licence": self.licence, "--doi": self.doi}
-        of_graph = {"--half": self.half or None, "--scale": self.scale, "--offset": self.offset}
+        of_graph = {
+            "--half": self.half or None,
+            "--scale": self.scale,
+            "--offset": self.offset,
+            "--nodata": self.nodata,
+        }
         wrong = [option for option, said in of_catalogue.items() if said and form != "mlm"]
         wrong += [option for option, said in of_graph.items() if said is not None and form == "mlm"]
         wrong += ["--size"] * (self.size is not None and form != "deepness")
@@ -81,11 +87,17 @@ def choose_dn(header: ModelHeader, settings: ExportSettings, path: object) -> Dn
     """Return what the graph's numbers are, as the user says or as is usual of the sensor.
 
     Raises:
-        ConfigError: Nobody says.
+        ConfigError: Nobody says, or a number makes no sense.
     """
     usual = USUAL.get((header.sensor or "", header.level or ""))
-    nodata = 0.0 if settings.nodata is None and settings.scale != 1 else settings.nodata
-    nodata = None if nodata == "none" else nodata
+    nodata = _nodata(settings)
+    for option, number in (("--scale", settings.scale), ("--offset", settings.offset)):
+        if number is not None and not math.isfinite(number):
+            raise ConfigError(f"{option} {number} is no number that DN could have.")
+    if settings.scale is not None and settings.scale <= 0:
+        raise ConfigError(f"--scale {settings.scale:g} is not above 0: reflectance grows with DN.")
+    if nodata is not None and math.isinf(nodata):
+        raise ConfigError("--nodata is a finite number, or none.")
     if settings.scale is not None:
         return Dn(settings.scale, settings.offset or 0.0, nodata)
     if usual is None:
@@ -96,3 +108,13 @@ def choose_dn(header: ModelHeader, settings: ExportSettings, path: object) -> Dn
         )
     offset = usual.offset if settings.offset is None else settings.offset
     return Dn(usual.scale, offset, nodata)
+
+
+def _nodata(settings: ExportSettings) -> float | None:
+    """Return the number that means no data; None where NaN alone does."""
+    said = settings.nodata
+    if said is None:
+        return None if settings.scale == 1 else 0.0
+    if isinstance(said, str) or math.isnan(said):
+        return None
+    return said
