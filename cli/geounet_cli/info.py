@@ -294,7 +294,6 @@ def _halo(facts: dict[str, Any]) -> str:
 
 
 def _show_model(console: "Console", facts: dict[str, Any]) -> None:
-    """Print a model file, or what one said from which something was exported."""
     error = facts["position_u95_m"]
     training = {k: v for k, v in facts["training"].items() if isinstance(v, str | int | float)}
     _show_facts(
