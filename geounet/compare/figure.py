@@ -86,7 +86,7 @@ def draw_comparison(
     if len(shown):
         median = float(np.median(value[known & counted]))
         how_far.axvline(median, color="#d62728", label=f"median {median:+.2f} m")
-        how_far.legend(fontsize=8)
+        how_far.legend(fontsize=8, loc="upper right")  # to find the best place may take seconds
     u95 = movement.u95_m[counted & np.isfinite(movement.u95_m)]
     if signed and len(u95):
         for side in (-1, 1):

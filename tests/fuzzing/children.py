@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -125,7 +126,7 @@ def spawn(command: Command) -> Ended:
             stderr=err,
             start_new_session=True,
         )  # fmt: skip
-        status, late, peak = _await(child.pid, command.limits.seconds)
+        status, late, peak = _await(child.pid, command.limits.seconds, started=True)
     child.returncode = status
     return Ended(status, _said(outs[0]), _said(outs[1]), time.monotonic() - started, late, peak)
 
@@ -361,8 +362,17 @@ def _watch(sandbox: Path, may_write: Sequence[str]) -> None:
     sys.addaudithook(note)
 
 
-def _await(pid: int, seconds: float, blow: Blow | None = None) -> tuple[int, bool, float]:
+def _await(
+    pid: int, seconds: float, blow: Blow | None = None, *, started: bool = False
+) -> tuple[int, bool, float]:
     """Wait for a child, and end it and its own children when the time is over.
+
+    Args:
+        pid: Of the child.
+        seconds: Which it may take.
+        blow: What it is to be hit by.
+        started: Whether it runs a program of its own. To the system its peak is then no less than
+            that of who started it, so it is asked for its own while it runs.
 
     Returns:
         Its status or minus the signal, whether it was late, and its peak in MiB.
@@ -371,10 +381,14 @@ def _await(pid: int, seconds: float, blow: Blow | None = None) -> tuple[int, boo
     deadline = start + seconds
     late, pause = False, 0.002
     due = start + blow.after if blow and blow.after is not None else None
+    seen = 0.0
     while True:
         done, raw, used = os.wait4(pid, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(raw), late, used.ru_maxrss / 1024
+            peak = seen if started else used.ru_maxrss / 1024
+            return os.waitstatus_to_exitcode(raw), late, peak
+        if started:
+            seen = max(seen, _peak_mib(pid))
         if due is not None and time.monotonic() > due:
             due = None
             os.kill(pid, blow.signal)
@@ -383,6 +397,15 @@ def _await(pid: int, seconds: float, blow: Blow | None = None) -> tuple[int, boo
             os.killpg(pid, signal.SIGKILL)
         time.sleep(pause)
         pause = min(pause * 1.5, 0.05) if due is None else 0.002
+
+
+def _peak_mib(pid: int) -> float:
+    """Return what a process has taken at most so far; 0 of one that has just ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def _said(path: Path) -> str:

@@ -171,11 +171,17 @@ def test_the_paper_s_network_is_as_large_as_in_its_figure() -> None:
                 )
             )
         assert network(torch.zeros(1, 1, 572, 572)).shape == (1, 2, 388, 388)
+
+    def pair(name: str) -> list[tuple[int, ...]]:
+        """What goes into two convolutions, and what comes out, whose layers are run one by one."""
+        layers = [key for key in seen if key.startswith(f"{name}.")]
+        return [seen[layers[0]][0], seen[layers[-1]][1]]
+
     assert seen["bottom"] == [(512, 32, 32), (1024, 28, 28)]
-    assert [seen[f"encoder.{level}"][1] for level in range(4)] == [
+    assert [pair(f"encoder.{level}")[1] for level in range(4)] == [
         (64, 568, 568), (128, 280, 280), (256, 136, 136), (512, 64, 64),
     ]  # fmt: skip
-    assert [seen[f"decoder.{level}"] for level in (3, 2, 1, 0)] == [
+    assert [pair(f"decoder.{level}") for level in (3, 2, 1, 0)] == [
         [(1024, 56, 56), (512, 52, 52)], [(512, 104, 104), (256, 100, 100)],
         [(256, 200, 200), (128, 196, 196)], [(128, 392, 392), (64, 388, 388)],
     ]  # fmt: skip
@@ -226,7 +232,7 @@ def test_the_skip_of_the_last_level_is_taken_after_its_dropout() -> None:
     network = build("unet-dropout", base_width=4)
     seen = {}
     network.pool.register_forward_pre_hook(lambda _, args: seen.update(skip=args[0]))  # the last
-    network.decoder[-1].register_forward_pre_hook(lambda _, args: seen.update(joined=args[0]))
+    network.decoder[-1][0].register_forward_pre_hook(lambda _, args: seen.update(joined=args[0]))
     network(torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
     assert torch.equal(seen["joined"][:, 32:], seen["skip"])
     assert (seen["skip"] == 0).float().mean() > 0.6  # half by ReLU, half of the rest by dropout
