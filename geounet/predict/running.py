@@ -40,6 +40,9 @@ def run_batches(
         clock: Told how long the network takes; its phase `windows` has begun.
         memory: Bytes that the run is to stay within.
     """
+    # What the strip before has kept is no part of what this one begins with: a limit above it would
+    # creep up from strip to strip.
+    give_back_above(0)
     limit = resident_bytes() + round(GIVE_BACK_AT * memory)
     begun: deque[tuple[Sequence[Piece], Callable[[], NDArray[np.float32]]]] = deque()
     ahead = BEGUN["cpu" if engine.device == "cpu" else "cuda"]
