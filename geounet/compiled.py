@@ -22,7 +22,7 @@ class _Teller(event.Listener):
     def on_start(self, event: event.Event) -> None:
         """Tell, if it is one of our functions."""
         if not self._told and event.data["dispatcher"].py_func.__module__.startswith("geounet."):
-            logger.info("compiling loops, which takes some twenty seconds once after an installation")
+            logger.info("compiling loops, some twenty seconds, once after an installation")
             self._told = True
 
     def on_end(self, event: event.Event) -> None:
