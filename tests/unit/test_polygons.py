@@ -9,7 +9,7 @@ from contouring import contour, rough_field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geounet import contours
+from geounet import rims
 
 seeds = st.integers(0, 2**32 - 1)
 fields = {
@@ -44,7 +44,7 @@ def test_rims_in_parts_of_any_size_give_the_same_lines_and_areas(
     values = field(seed, height, width, nodata, steps)
     whole = contour(values, rows=100)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contours, "RIM_PIXELS", pixels)
+        patch.setattr(rims, "RIM_PIXELS", pixels)
         parts = contour(values, rows=rows)
     for found, expected in zip(parts, whole, strict=True):
         assert len(found) == len(expected)
