@@ -7,9 +7,10 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import typer
+from typer.core import TyperGroup
 
 from geounet.errors import GeounetError
 from geounet.patience import is_stuck
@@ -36,8 +37,44 @@ from geounet_cli.console import ProgressAs, printable, progress_as, show_warning
 STOPPED = 130
 """Status of a command that was ended by Ctrl-C, as typer and shells have it; by SIGTERM, 143."""
 
+
+class _OnlyIfGiven:
+    """In the place of what typer looks at an option with: what nobody gave needs no look."""
+
+    def __init__(self, option: Any) -> None:
+        self._usual = option.get_runtime_param
+
+    def __call__(self) -> Self:
+        """Return itself, which typer asks for."""
+        return self
+
+    def coerce(self, value: Any, *, param: Any, ctx: Any) -> Any:
+        """Return the value of an option as its command has it."""
+        if value is None or value == param.default:
+            return value
+        return self._usual().coerce(value, param=param, ctx=ctx)
+
+
+class _Group(TyperGroup):
+    """Commands whose help does not wait for pydantic.
+
+    typer imports it to look at the options before a command, `--help` and those of completion among
+    them, whether they are given or not: a fifth of the time of any help.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options, each with a look that waits until it is given."""
+        params: list[Any] = super().get_params(ctx)
+        for option in params:
+            look = getattr(option, "get_runtime_param", None)  # older versions of typer have none
+            if look is not None and not isinstance(look, _OnlyIfGiven):
+                option.get_runtime_param = _OnlyIfGiven(option)
+        return params
+
+
 app = typer.Typer(
     name="geounet",
+    cls=_Group,
     help="Satellite scenes to land/water masks and coastlines.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback of ours is a defect: show it as Python does
@@ -46,6 +83,7 @@ app = typer.Typer(
 
 experiments = typer.Typer(
     name="experiment",
+    cls=_Group,
     help="Experiments on your own chips: what skips are worth, which bands matter.",
     epilog="Example: geounet experiment skips chips/ --out skips/ --steps 500",
     no_args_is_help=True,

@@ -77,6 +77,18 @@ def test_help_answers_in_a_third_of_a_second(command) -> None:
     pytest.fail(f"{min(times):.2f} s of CPU")
 
 
+@pytest.mark.parametrize("command", ["", "predict", "experiment skips"])
+def test_help_does_not_wait_for_what_looks_at_values(command) -> None:
+    script = (
+        "import sys\n"
+        "from geounet_cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    assert 'pydantic' not in sys.modules\n"
+    )
+    line = [sys.executable, "-c", script, *command.split(), "--help"]
+    assert "Usage" in subprocess.run(line, check=True, capture_output=True, text=True).stdout
+
+
 def test_version_is_printed(geounet) -> None:
     from geounet import __version__
 
