@@ -40,7 +40,7 @@ import predicting
 from predict_memory import NIR, resident, write_scene
 from results import write_results
 
-from geounet.allocation import keep_buffers
+from geounet.allocation import map_large_arrays
 from geounet.engine import standardise
 from geounet.model_file import load_model, save_model
 from geounet.networks import Network
@@ -120,7 +120,7 @@ def floor(net: Network, image: Tensor) -> Callable[[], None]:
     batches = list(tiles(image, net.stride))
 
     def run() -> None:
-        with torch.inference_mode(), keep_buffers():
+        with torch.inference_mode(), map_large_arrays():
             for batch in batches:
                 net(batch)
 
@@ -140,7 +140,7 @@ def torchgeo_grid(net: Network, scene: Path) -> NDArray[np.float32]:
     dataset = RasterDataset(paths=str(scene))
     with rasterio.open(scene) as src:
         transform, probs = ~src.transform, np.zeros(src.shape, np.float32)
-    with torch.inference_mode(), keep_buffers():
+    with torch.inference_mode(), map_large_arrays():
         for query in GridGeoSampler(dataset, size=TILE):
             dn = dataset[query]["image"].numpy()
             col, row = (round(at) for at in transform @ (query[0].start, query[1].stop))
@@ -154,7 +154,7 @@ def monai_windows(net: Network, image: Tensor) -> NDArray[np.float32]:
     """Predict MONAI's sliding windows, with Gaussian weights and its own overlap of a quarter."""
     from monai.inferers import sliding_window_inference
 
-    with torch.inference_mode(), keep_buffers():
+    with torch.inference_mode(), map_large_arrays():
         logits = sliding_window_inference(image[None], TILE, 1, net, mode="gaussian")
         return water(logits)[0].numpy()
 

@@ -16,12 +16,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from geounet.allocation import prefer_huge_pages
 from geounet.errors import ConfigError
 from geounet.networks import Network
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """fp16 is that of files that were exported so."""
 
+prefer_huge_pages()
+
+AT_ONCE = 2 << 20
+"""Bytes of reflectance that are made at once on a CPU: they stay in its caches on the way from a
+scene's numbers to what a network is fed, and take no memory beside it."""
 _SAID_OF_THE_CPU = ("can't allocate memory", "not enough memory")
 """By torch; on a GPU it has an error of its own."""
 
@@ -244,7 +250,10 @@ class Engine:
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=False
             ),
         ):
-            x = [self._standardised(self._mean, self._std, *given)]
+            rows = given[0].shape[2]
+            if self._device.type == "cpu":
+                rows = max(1, AT_ONCE // (given[0][:, :, :1].numel() * 4))
+            x = [self._standardised(self._mean, self._std, *given, rows=rows)]
             given.clear()  # x may be all that is needed
             # `forward`, and out of a list: a module that is called has its input to the end.
             return _probabilities(self._network.forward(x.pop()))
@@ -257,13 +266,29 @@ class Engine:
         valid: Tensor,
         slope: Tensor,
         intercept: Tensor,
+        *,
+        rows: int,
     ) -> Tensor:
-        """(B, C, H, W), of the network's type and memory format, on the device of what is given."""
-        reflectance = dn.to(torch.float32, copy=True)
-        reflectance.mul_(slope[:, None, None]).add_(intercept[:, None, None])
-        standardised = standardise(reflectance, valid, mean, std)
-        del reflectance  # as large as the input; not to be held while the network runs
-        return standardised.to(self._dtype).contiguous(memory_format=torch.channels_last)
+        """(B, C, H, W), of the network's type and memory format, on the device of what is given.
+
+        Args:
+            mean: Of each band.
+            std: Likewise.
+            dn: As `probabilities` takes it, and so are the next three.
+            valid: Where there is data.
+            slope: Of each band.
+            intercept: Likewise.
+            rows: How many are made at once.
+        """
+        fed = torch.empty(
+            dn.shape, dtype=self._dtype, device=dn.device, memory_format=torch.channels_last
+        )
+        for top in range(0, dn.shape[2], rows):
+            few = slice(top, top + rows)
+            reflectance = dn[:, :, few].to(torch.float32, copy=True)
+            reflectance.mul_(slope[:, None, None]).add_(intercept[:, None, None])
+            fed[:, :, few] = standardise(reflectance, valid[:, few], mean, std)
+        return fed
 
     def bytes_per_pixel(self, dtype: str) -> int:
         """Return what a pixel of a window takes on the device while it is predicted, at most.
@@ -284,8 +309,10 @@ class Engine:
         given = [torch.ones(bands, device=device), torch.ones(bands, device=device)]
         given += [torch.zeros(1, bands, side, side, dtype=numbers, device=device)]
         given += [torch.ones(1, side, side, dtype=torch.bool, device=device), *given[:2]]
-        with torch.inference_mode(), _LiveBytes() as memory:
-            x = [self._standardised(*given)]  # what is given was counted where it was read
+        with torch.inference_mode(), _LiveBytes(apart=given) as memory:
+            # What is given was counted where it was read. One row: on a CPU a large window is made
+            # of few at once.
+            x = [self._standardised(*given, rows=side if self._device.type == "cuda" else 1)]
             _probabilities(network.forward(x.pop()))
         return -(-memory.peak // side**2)
 
@@ -356,11 +383,12 @@ def _pairs_to_fold(network: nn.Module, sample: Tensor) -> dict[nn.Module, nn.Con
 class _LiveBytes(TorchFunctionMode):
     """Follows how many bytes of results are alive, and how many there were at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, apart: Sequence[Tensor] = ()) -> None:
+        """Begin; views of what is `apart` do not count."""
         super().__init__()
         self.peak = 0
         self._live = 0
-        self._known: set[int] = set()
+        self._known = {tensor.untyped_storage()._cdata for tensor in apart}
 
     def __torch_function__(
         self,

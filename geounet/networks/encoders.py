@@ -7,7 +7,7 @@ and blue over them) is right for none of a satellite's other bands. Here it is a
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import segmentation_models_pytorch as smp
 import timm
@@ -35,7 +35,7 @@ class SmpNetwork(Network):
 
     def __init__(self, network: nn.Module, *, stride: int, least: int = 0) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network
         self.stride = stride
         self.least = least
 
@@ -46,7 +46,34 @@ class SmpNetwork(Network):
             ValueError: H or W is not a multiple of the stride, or too small.
         """
         self.check_size(x)
-        return self.network(x)
+        if type(self.network) is not smp.Unet:
+            return cast(Tensor, self.network(x))
+        features = self.network.encoder(x)
+        del x
+        return cast(Tensor, self.network.segmentation_head(_decode(self.network, features)))
+
+
+def _decode(network: smp.Unet, features: list[Tensor]) -> Tensor:
+    """Return what a U-Net's decoder makes of features, each of which it gives up once used.
+
+    As smp's own does, layer by layer, and the same bits: but there every feature, and what every
+    layer is made from, stays in memory to the end, half as much again as is needed at once.
+
+    Args:
+        network: The U-Net.
+        features: As its encoder gives them, from the finest to the coarsest; empty afterwards.
+    """
+    sides = [feature.shape[2:] for feature in features[-2::-1]]
+    del features[0]  # the image itself
+    x = network.decoder.center(features.pop())
+    for block, side in zip(network.decoder.blocks, sides, strict=True):
+        x = nn.functional.interpolate(x, size=side, mode=block.interpolation_mode)
+        if features:
+            x = torch.cat([x, features.pop()], dim=1)
+            x = block.attention1(x)
+        for layer in (*block.conv1, *block.conv2, block.attention2):
+            x = layer(x)
+    return x
 
 
 def build_smp_network(

@@ -5,7 +5,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from geounet.allocation import HELD_PER_USED
 from geounet.errors import ConfigError
 from geounet.predict.reading import Grid
 from geounet.windows import first_core, plan_windows, round_up
@@ -20,13 +19,16 @@ MEMORY_FOR_EXACT = 8 << 30
 """Bytes that it may take on a CPU where the exact halo is asked for, as far as that makes a core
 `WIDE_CORE` halos wide: of resnet18 it is 288 pixels, and within 1 GiB the halo would be two thirds
 of the work."""
-WIDE_CORE = 7
-"""Halos that a core then is wide: all windows together have 1.65 times its pixels."""
+WIDE_CORE = 14
+"""Halos that a core then is wide: all windows together have 1.31 times its pixels."""
 MEMORY_ON_GPU = 4 << 30
 """Bytes of a GPU's memory that windows may take there."""
 LEAST_MEMORY = 256 << 20
 """Bytes below which a limit cannot be kept: what GDAL, the vectors and a small window take."""
-APART = 144 << 20
+HELD_PER_USED = 1.03
+"""Bytes that are held for each that a network uses at once, as arrays end where pages do
+(`geounet.allocation`)."""
+APART = 96 << 20
 """Bytes that go to none of the parts that are counted: libraries' own buffers, results on their
 way to the disk."""
 CORE_STEP = 64
@@ -64,7 +66,7 @@ def cache_bytes(memory: int) -> int:
 
     Nothing has to be read twice from it but what is warped, and masks beside the bands.
     """
-    return min(memory // 8, 256 << 20)
+    return min(max(memory // 16, 32 << 20), 256 << 20)
 
 
 @dataclass(frozen=True)
@@ -107,21 +109,23 @@ class Load:
 
     def on_device(self, core: int) -> int:
         """Return the bytes that the network takes on its device."""
-        held = HELD_PER_USED if self.device == "cpu" else 1  # its buffers are kept
+        held = HELD_PER_USED if self.device == "cpu" else 1
         return math.ceil(self.read_side(core) ** 2 * self.batch * self.run_bytes * held)
 
     def in_reading(self, core: int) -> int:
         """Return the bytes of what is read and kept, and of windows that wait."""
-        # Those that are predicted, one that waits, and one that is being made.
-        pixels = self._grid(core).pixels(2 + self.batch, threads=READERS[self.device])
+        # Those that are predicted, and one that is being made or waits.
+        grid = self._grid(core)
+        pixels = grid.pixels(self.batch + (grid.windows > 1), threads=READERS[self.device])
         if self.batch > 1:
             pixels += self.read_side(core) ** 2 * self.batch
         return pixels * (self.pixel_bytes + 1)
 
     def in_results(self, core: int) -> int:
         """Return the bytes of probabilities, and of what of them waits to be written."""
-        core = min(core, max(self.shape))
-        return core**2 * self.batch * 4 * (2 * self.classes + 4)
+        if self._grid(core).windows == 1:
+            return 0  # there are none while the network runs, and less than it takes afterwards
+        return self.batch * 4 * (self.classes * self.read_side(core) ** 2 + 4 * core**2)
 
     def on_host(self, core: int) -> int:
         """Return the bytes of all of it in the computer's memory."""
@@ -175,7 +179,7 @@ def choose_core(load: Load, *, memory: int | None, exact: bool = False) -> tuple
     core = largest(limit)
     if memory is not None:
         if core is None:
-            least = load.on_host(sides[0]) * 8 / 7
+            least = load.on_host(sides[0]) + cache_bytes(memory)
             raise ConfigError(
                 f"--memory of {in_mib(memory)} is too little for this scene and network: with the "
                 f"smallest windows, of {sides[0]} pixels, they take {in_mib(least)}. Give as much."

@@ -234,13 +234,15 @@ def batches(
     for _, row in groupby(pieces, key=lambda piece: int(piece.window.read.row_off)):
         batch: list[Piece] = []
         for piece in map(prepare, row):
-            if batch and (
-                len(batch) == size or piece.pixels.values.shape != batch[0].pixels.values.shape
-            ):
+            if batch and piece.pixels.values.shape != batch[0].pixels.values.shape:
                 yield batch
                 batch = []
             batch.append(piece)
-        yield batch
+            if len(batch) == size:  # before the next piece is asked for, which may be as large
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
 
 def stack(batch: Sequence[Piece]) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -13,7 +13,7 @@ import torch
 from rasterio.windows import Window
 
 from geounet import __version__
-from geounet.allocation import keep_buffers
+from geounet.allocation import map_large_arrays
 from geounet.aoi import read_aoi
 from geounet.bands import Band, exchanged_bands, match_bands
 from geounet.classes import IGNORE
@@ -56,7 +56,7 @@ from geounet.predict.plan import (
     too_large,
     torch_threads,
 )
-from geounet.predict.running import precision_error, run_batches
+from geounet.predict.running import Sample, middle_of, precision_error, run_batches
 from geounet.predict.settings import PredictSettings
 from geounet.predict.strips import StripOfScene, divide
 from geounet.predict.tally import Tally
@@ -338,7 +338,7 @@ class Predictor:
         """Write the field, anew with smaller windows where these find too little memory."""
         while True:
             try:
-                with keep_buffers(), torch_threads(job.plan.threads):
+                with map_large_arrays(), torch_threads(job.plan.threads):
                     return job, self._write_field(job, stage, parts, progress)
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
@@ -482,34 +482,34 @@ class Predictor:
     ) -> Iterator[Answer]:
         """Run the network over pieces, as many at a time as the plan says."""
         coefficients, engine = job.scaling.coefficients(), self._engine
+        samples: list[Sample] = []
 
         def prepare(piece: Piece) -> Piece:
-            if self._blend is not None:
-                return piece
-            return cut_to_data(piece, stride=engine.stride, remainder=engine.remainder)
+            if self._blend is None:
+                piece = cut_to_data(piece, stride=engine.stride, remainder=engine.remainder)
+            is_own = piece.window.read.row_off >= strip.first_read
+            if self._exact is not None and is_own and not samples:
+                samples.append(middle_of(piece, engine.fit))
+            return piece
 
         found = run_batches(
             engine,
             batches(pieces, job.plan.batch, prepare),
             coefficients,
             clock=job.clock,
-            memory=job.plan.memory or MEMORY,
         )
-        for batch, probs in found:
-            is_own = batch[0].window.read.row_off >= strip.first_read
-            if self._exact is not None and tally.precision_error is None and is_own:
-                tally.precision_error = precision_error(engine, self._exact, batch[0], coefficients)
-            for piece, whole in zip(batch, probs, strict=True):
-                where = piece.window.keep_inside(self._engine.margin)
-                kept = whole[:, *where]  # (classes, height, width)
-                # Of classes that add up to 1 none is finite where one is not.
-                if not np.isfinite(kept[0][piece.wanted]).all():
-                    raise SceneError(
-                        f"{job.scene.source}: the network gives no probability at some pixels of "
-                        f"{_place(piece.window.core)}: values there are no reflectance. Is its "
-                        "nodata value declared? If not, give --nodata."
-                    )
-                yield Answer(piece.window, kept, piece.wanted)
+        for window, wanted, probs in found:
+            kept = probs[:, *window.keep_inside(engine.margin)]
+            # Of classes that add up to 1 none is finite where one is not.
+            if not np.isfinite(kept[0][wanted]).all():
+                raise SceneError(
+                    f"{job.scene.source}: the network gives no probability at some pixels of "
+                    f"{_place(window.core)}: values there are no reflectance. Is its "
+                    "nodata value declared? If not, give --nodata."
+                )
+            yield Answer(window, kept, wanted)
+        if self._exact is not None and samples:
+            tally.precision_error = precision_error(engine, self._exact, samples[0], coefficients)
 
     def _put_together(
         self, job: Job, strip: StripOfScene, answers: Iterable[Answer], tally: Tally

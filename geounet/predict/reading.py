@@ -134,6 +134,11 @@ class Grid:
         return cls(rows, cols, chunk=max(at_once, block[0]))
 
     @property
+    def windows(self) -> int:
+        """How many there are."""
+        return len(self.rows.reads) * len(self.cols.reads)
+
+    @property
     def copied(self) -> bool:
         """Whether windows are copied out of what is held, because they are a lesser part of it."""
         held = self.rows.most_held * self.cols.most_held
@@ -145,6 +150,8 @@ class Grid:
         held, window = rows.most_held * cols.most_held, rows.longest * cols.longest
         part = min(self.chunk, rows.most_fresh) * cols.most_fresh
         strip = rows.most_kept * cols.size
+        if self.windows == 1:
+            return held + window
         windows = held + waiting * window if self.copied else (waiting + 1) * held
         return strip + part * (threads + 2) + windows
 
@@ -196,7 +203,11 @@ def _assemble(parts: Iterator[Pixels], grid: Grid) -> Iterator[Pixels]:
                         have[..., : start - begin] = old[..., begin - origin : start - origin]
                 held, origin = new, begin
             assert held is not None  # the first of a row has columns of its own
-            yield _take(held, grid.rows.place(i, top), grid.cols.place(j, origin), grid.copied)
+            taken = _take(held, grid.rows.place(i, top), grid.cols.place(j, origin), grid.copied)
+            if j == len(grid.cols.begins) - 1:
+                held = None  # not to be in memory while the next row is waited for
+            yield taken
+            del taken
 
 
 class _Strip:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geounet.allocation import keep_buffers
+from geounet.allocation import map_large_arrays
 from geounet.engine import out_of_memory
 from geounet.outputs import PARTS, Stage
 from geounet.predict.plan import Plan, too_large, torch_threads
@@ -72,7 +72,7 @@ class SharingPredictor(Predictor):
             strip = by._strips(job)[number]
             label = f"{scene.name} {number + 1}/{division.strips}"
             try:
-                with keep_buffers(), torch_threads(job.plan.threads):
+                with map_large_arrays(), torch_threads(job.plan.threads):
                     by._make_part(job, by._parts_of(job, parts), strip, progress, label)
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):

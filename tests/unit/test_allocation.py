@@ -1,92 +1,84 @@
-"""Memory kept for what comes next: counted in page faults, in a process of its own."""
+"""Large arrays mapped by themselves, in processes of their own: counted in memory, and in pages."""
 
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from geounet import allocation
-from geounet.allocation import AS_BEFORE, KEPT, is_kept, keep_buffers
+from geounet.allocation import AS_BEFORE, HUGE_PAGES, MAPPED, is_glibc, map_large_arrays
 
-ARRAYS = """
-import ctypes, resource
+MIXED = """
+import ctypes
 from contextlib import nullcontext
 from pathlib import Path
-from geounet.allocation import keep_buffers
+from geounet.allocation import map_large_arrays
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-
 libc.free.argtypes = [ctypes.c_void_p]
 libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
 
 def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) >> 10
 
-def fill():
-    there = libc.malloc(100 << 20)
-    libc.memset(there, 1, 100 << 20)
-    libc.free(there)
+def array(mib):
+    there = libc.malloc(mib << 20)
+    libc.memset(there, 1, mib << 20)
+    return there
 
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    fill()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
+libc.free(array(31))  # from here on glibc keeps what is smaller
+before = resident()
 with INSIDE:
-    fill()
-    counts = [faults() for _ in range(3)]
-    held = resident()
-print(max(counts), held >> 20, resident() >> 20)
+    for _ in range(10):
+        arrays = [array(20) for _ in range(6)]
+        for there in arrays[:-1]:
+            libc.free(there)
+        most = resident()
+        last = arrays[-1]  # what is free lies below it
+        libc.free(last)
+        array(21)  # fits in no single place of 20
+    print(most - before - 21 * 9)
 """
-
-needs_glibc = pytest.mark.skipif(not is_kept(), reason="not glibc: nothing is kept")
-
-
-def run(inside: str) -> tuple[int, int, int]:
-    """Return page faults of a second array of 100 MiB, and MiB resident inside and after."""
-    script = ARRAYS.replace("INSIDE", inside)
-    out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    faults, held, after = map(int, out.stdout.split())
-    return faults, held, after
-
-
-@needs_glibc
-def test_arrays_take_the_place_of_earlier_ones_and_all_is_given_back():
-    faults, held, after = run("keep_buffers()")
-    assert faults < 100
-    assert held > 100
-    assert after < held - 90
-
-
-@needs_glibc
-def test_without_it_every_array_is_mapped_anew():
-    faults, held, _ = run("nullcontext()")
-    assert faults > 40  # 25 600 of 4 KiB; 50 where pages are huge
-    assert held < 100
-
-
-@needs_glibc
-def test_what_is_kept_is_given_back_above_a_limit_and_not_below():
-    script = (
-        ARRAYS.split("with INSIDE")[0]
-        + """
-from geounet.allocation import give_back_above, resident_bytes
-with keep_buffers():
-    fill()
-    held = resident_bytes()
-    give_back_above(held + (1 << 20))
-    below = resident_bytes()
-    give_back_above(held - (1 << 20))
-    above = resident_bytes()
-print(held - below >> 20, held - above >> 20)
+TENSOR = """
+import sys
+from pathlib import Path
+import geounet.engine
+import torch
+large = torch.ones(50 << 18)
+print(next(line for line in Path("/proc/self/smaps_rollup").read_text().splitlines()
+           if line.startswith("AnonHugePages")).split()[1])
 """
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+needs_glibc = pytest.mark.skipif(not is_glibc(), reason="not glibc: nothing is changed")
+
+
+def run(script: str, **environment: str) -> int:
+    env = {key: value for key, value in os.environ.items() if key != HUGE_PAGES} | environment
+    out = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=env
     )
-    out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    kept, given = map(int, out.stdout.split())
-    assert kept < 10
-    assert given > 90
+    return int(out.stdout)
+
+
+@needs_glibc
+def test_what_is_free_is_gone_from_memory_whatever_lies_beside_it():
+    kept = run(MIXED.replace("INSIDE", "nullcontext()"))
+    assert run(MIXED.replace("INSIDE", "map_large_arrays()")) < 40 < kept
+
+
+@pytest.mark.skipif(
+    not THP.exists() or "[madvise]" not in THP.read_text(),
+    reason="the system gives huge pages to all who want none, or to nobody",
+)
+def test_torch_asks_for_huge_pages_unless_the_environment_says_otherwise():
+    assert run(TENSOR) > 40 << 10
+    assert run(TENSOR, **{HUGE_PAGES: "0"}) < 10 << 10
 
 
 @pytest.fixture
@@ -98,29 +90,29 @@ def settings(monkeypatch):
 
 
 def test_it_is_undone_after_an_error(settings):
-    with pytest.raises(KeyError), keep_buffers():
+    with pytest.raises(KeyError), map_large_arrays():
         raise KeyError
-    assert settings == [KEPT, AS_BEFORE]
+    assert settings == [MAPPED, AS_BEFORE]
 
 
 def test_the_last_to_leave_undoes_it(settings):
     entered, leave = threading.Event(), threading.Event()
 
     def other() -> None:
-        with keep_buffers():
+        with map_large_arrays():
             entered.set()
             leave.wait(10)
 
     thread = threading.Thread(target=other)
-    with keep_buffers():
-        with keep_buffers():
+    with map_large_arrays():
+        with map_large_arrays():
             pass
         thread.start()
         assert entered.wait(10)
-    assert settings == [KEPT]
+    assert settings == [MAPPED]
     leave.set()
     thread.join()
-    assert settings == [KEPT, AS_BEFORE]
+    assert settings == [MAPPED, AS_BEFORE]
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
@@ -130,6 +122,6 @@ def test_another_c_library_is_left_alone(monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr(allocation.ctypes, "CDLL", never)
-    assert not is_kept()
-    with keep_buffers():
+    assert not is_glibc()
+    with map_large_arrays():
         pass

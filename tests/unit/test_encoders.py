@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from geounet.config import load_network
+from geounet.engine import Engine
 from geounet.errors import ConfigError
 from geounet.networks import Network, build_network
-from geounet.networks.encoders import DECODERS, ENCODERS, spread_rgb
+from geounet.networks.encoders import DECODERS, ENCODERS, SmpNetwork, spread_rgb
 
 L2A = [
     "coastal", "blue", "green", "red", "rededge071", "rededge075", "rededge078", "nir", "nir08",
@@ -70,6 +71,45 @@ def test_a_network_takes_any_number_of_bands(decoder, encoder, bands) -> None:
         logits = network(torch.randn(1, bands, side, 2 * side))
     assert logits.shape == (1, 2, side, 2 * side)
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "overrides"),
+    [
+        ("resnet18", {}), ("mobilenet_v2", {}), ("tu-convnext_atto", {}), ("vgg11", {}),
+        ("resnet18", {"decoder_attention_type": "scse"}), ("resnet18", {"encoder_depth": 3}),
+    ],
+)  # fmt: skip
+def test_a_unet_that_lets_go_of_its_features_answers_with_the_same_bits(encoder, overrides):
+    torch.manual_seed(0)
+    if "encoder_depth" in overrides:
+        overrides = overrides | {"decoder_channels": (64, 32, 16)}
+    plain = smp.Unet(encoder, encoder_weights=None, in_channels=4, classes=2, **overrides).eval()
+    ours = SmpNetwork(plain, stride=plain.encoder.output_stride)
+    x = torch.randn(2, 4, 96, 64)
+    with torch.no_grad():
+        assert torch.equal(ours(x), plain(x))
+    # In training, too: gradients are the same.
+    plain.train()
+    torch.manual_seed(1)
+    ours(x).square().sum().backward()
+    used = [p for p in plain.parameters() if p.grad is not None]  # not what is too deep
+    mine = [p.grad.clone() for p in used]
+    plain.zero_grad()
+    torch.manual_seed(1)
+    plain(x).square().sum().backward()
+    assert all(
+        torch.allclose(a, p.grad, rtol=1e-4, atol=1e-5 * float(p.grad.abs().max()))
+        for a, p in zip(mine, used, strict=True)
+    )
+
+
+def test_a_unet_takes_no_more_memory_than_it_needs_at_once():
+    """Twice its widest join: what was made from below, what comes across, and both together."""
+    network = build("smp/unet/resnet18", L2A)
+    engine = Engine(network, mean=[0.1] * 12, std=[0.1] * 12, device="cpu", precision="fp32")
+    widest = 2 * (64 + 64) * 4 / 4  # at half the resolution
+    assert widest <= engine.bytes_per_pixel("uint16") < 1.05 * widest
 
 
 def test_every_decoder_goes_with_an_encoder() -> None:
