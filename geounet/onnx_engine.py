@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geounet.engine import Precision
+from geounet.engine import Backend, Precision
 from geounet.errors import ConfigError, ModelFileError, reason
 from geounet.networks import Sizes
 from geounet.onnx_file import EXTRA, OnnxFile, activation_bytes
@@ -64,6 +64,7 @@ class OnnxEngine:
         self.stride, self.margin, self.remainder = sizes.stride, sizes.margin, sizes.remainder
         self.fit = sizes.fit
         self.precision: Precision = file.graph.precision if file.graph else "fp32"
+        self.backend: Backend = "onnxruntime"
         self._file, self._bands = file, len(mean)
         graph = file.graph
         # The graph is given (reflectance − mean) / std: DN if it is ours, else what users say.

@@ -1,5 +1,6 @@
 """geounet predict."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -133,6 +134,13 @@ def predict(
         Literal["auto", "fp32", "bf16"],
         typer.Option(
             help="Number format of the convolutions; auto is bf16 where the hardware has it.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = "auto",
+    backend: Annotated[
+        Literal["auto", "eager", "compile"],
+        typer.Option(
+            help="Whether torch compiles the network first, which takes a minute; auto is eager.",
             rich_help_panel=RUNNING,
         ),
     ] = "auto",
@@ -289,6 +297,10 @@ def predict(
 
     Example: geounet predict scene.tif --model run/model.safetensors --out out/
     """
+    # Before torch is there. Its threads wait for one another at every layer: where another process
+    # takes a core from one of them, those that spin meanwhile made small windows take forty times
+    # as long; those that sleep make large ones no slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from geounet.formats import VectorOptions
     from geounet.line_options import LineOptions
     from geounet.patience import patience
@@ -340,6 +352,7 @@ def predict(
         divide=divide,
         resume=resume,
         precision=precision,
+        backend=backend,
         device=device,
         memory=None if memory is None else parse_memory(memory),
         threshold=threshold,

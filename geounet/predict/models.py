@@ -14,7 +14,15 @@ from typing import Literal, Self
 from geounet.bands import Band, parse_band, parse_level, parse_sensor
 from geounet.classes import LAND_WATER, LabelClass
 from geounet.config import UNetSettings
-from geounet.engine import Engine, Precision, Runner, choose_device, choose_precision
+from geounet.engine import (
+    Backend,
+    Engine,
+    Precision,
+    Runner,
+    choose_backend,
+    choose_device,
+    choose_precision,
+)
 from geounet.errors import ConfigError, ModelFileError
 from geounet.model_file import BlendRecord, ModelHeader, NetworkRecord, load_model
 from geounet.networks import Network, Sizes
@@ -125,6 +133,7 @@ def open_model(
     *,
     device: str,
     precision: str,
+    backend: str = "auto",
     halo: int | Literal["default", "exact"] = "default",
     foreign: ForeignOptions | None = None,
 ) -> Opened:
@@ -134,6 +143,7 @@ def open_model(
         path: Model file, or ONNX file.
         device: As the user said.
         precision: Likewise.
+        backend: Likewise.
         halo: Likewise; of an ONNX file that is not ours nobody else says it.
         foreign: What the user says of an ONNX file that is not ours.
 
@@ -143,20 +153,31 @@ def open_model(
     """
     foreign = foreign or ForeignOptions()
     if is_onnx(path):
+        if backend not in ("auto", "onnxruntime"):
+            raise ConfigError(
+                f"--backend {backend} does not go with {path}, which the ONNX runtime runs. Leave "
+                "the option out."
+            )
         return _open_onnx(path, device, precision, halo, foreign)
     _refuse_options(path, foreign)
     header, network = load_model(path)
     device = choose_device(device)
     chosen, exact = choose_precision(precision, device), None
 
-    def ready(network: Network, precision: Precision) -> Engine:
-        mean, std = header.mean, header.std
-        return Engine(network, mean=mean, std=std, device=device, precision=precision)
+    def ready(network: Network, precision: Precision, backend: Backend) -> Engine:
+        return Engine(
+            network,
+            mean=header.mean,
+            std=header.std,
+            device=device,
+            precision=precision,
+            backend=backend,
+        )
 
     if chosen != "fp32":  # what another one costs is measured on every scene
-        exact = ready(network, "fp32")
+        exact = ready(network, "fp32", "eager")
         network = deepcopy(network)  # its batch normalisations are folded by now
-    runner = ready(network, chosen)
+    runner = ready(network, chosen, choose_backend(backend))
     return Opened(header, network, sha256_of(path), runner, exact, window=None, told={})
 
 

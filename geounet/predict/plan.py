@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from geounet.config import restores_bands
-from geounet.engine import Precision
+from geounet.engine import Backend, Precision
 from geounet.errors import ConfigError, ModelFileError
 from geounet.model_file import LARGEST_BLEND, MOST_STRIDES, BlendRecord, ModelHeader
 from geounet.networks import Sizes
@@ -35,6 +35,7 @@ class Plan:
     device: str
     threads: int
     """Of torch."""
+    backend: Backend = "eager"
     first: tuple[int, int] | None = None
     """Height of the cores of the first row and width of those of the first column, where they are
     smaller, so that reads end with the file's blocks; None where there are no cores."""

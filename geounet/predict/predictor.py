@@ -86,7 +86,8 @@ class Predictor:
         Args:
             model: The model file.
             settings: How to predict.
-            like: Says precision and device in their place; None where they are as they say.
+            like: Says precision, backend and device in their place; None where they are as these
+                say.
 
         Raises:
             ModelFileError: It cannot be read, or cannot be used in windows.
@@ -96,6 +97,7 @@ class Predictor:
             model,
             device=like.device if like else settings.device,
             precision=like.precision if like else settings.precision,
+            backend=like.backend if like else settings.backend,
             halo=settings.halo,
             foreign=settings.foreign,
         )
@@ -135,7 +137,7 @@ class Predictor:
         plan = {key: value for key, value in self._planned().items() if value is not None}
         if said["window"] is not None or self._blend is not None:
             said.pop("window")  # the plan has it
-        for option in ("halo", "batch", "precision", "device", "memory", "overwrite"):
+        for option in ("halo", "batch", "precision", "backend", "device", "memory", "overwrite"):
             said.pop(option)
         said.pop("command_line")
         for option in ("threads", "divide", "resume"):  # the plan has the first; nothing has others
@@ -178,7 +180,9 @@ class Predictor:
 
     def _by(self, plan: Plan) -> Self:
         """Return a predictor of this model whose engine is that of a plan."""
-        if (plan.precision, plan.device) == (self._engine.precision, self._engine.device):
+        engine = self._engine
+        made = (engine.precision, engine.backend, engine.device)
+        if made == (plan.precision, plan.backend, plan.device):
             return self
         return type(self)(self._path, self._settings, plan)
 
@@ -289,6 +293,7 @@ class Predictor:
             "memory": window,
             "batch": True,  # there may have been too little memory for as many as were asked for
             "precision": settings.precision == "auto",
+            "backend": settings.backend == "auto",
             "device": settings.device == "auto",
             "threads": settings.threads is None,
         }
@@ -329,6 +334,7 @@ class Predictor:
             "batch": self._settings.batch,
             "threads": self._settings.threads,
             "precision": self._engine.precision,
+            "backend": self._engine.backend,
             "device": self._engine.device,
         }
 

@@ -34,6 +34,8 @@ class PredictSettings:
     before its time."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the convolutions; auto is bf16 where the hardware multiplies it."""
+    backend: Literal["auto", "eager", "compile"] = "auto"
+    """Whether torch compiles the network first; auto is eager."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     memory: int | None = None

@@ -1,8 +1,11 @@
 """`geounet predict`: what it prints, and one line for whatever is wrong."""
 
 import json
+import os
 import pickle
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -313,3 +316,15 @@ def test_three_by_three_pixels_are_a_scene(geounet, model, tmp_path):
     assert run.status == 0
     with rasterio.open(tmp_path / "out/tiny_mask.tif") as src:
         assert set(np.unique(src.read(1))) <= {0, 1}
+
+
+@pytest.mark.parametrize("said", [None, "ACTIVE"])
+def test_threads_of_the_network_sleep_while_they_wait_unless_the_environment_says_otherwise(said):
+    env = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    env |= {"OMP_DISPLAY_ENV": "TRUE"} | ({"OMP_WAIT_POLICY": said} if said else {})
+    command = [sys.executable, "-m", "geounet_cli", "predict", "no.tif"]
+    command += ["--model", "no.model", "--out", "nowhere"]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if "OPENMP DISPLAY" not in run.stderr:
+        pytest.skip("torch has no threads of OpenMP")
+    assert f"OMP_WAIT_POLICY = '{said or 'PASSIVE'}'" in run.stderr

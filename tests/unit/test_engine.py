@@ -1,13 +1,16 @@
 """Running a network: the same answer as the plain network gives, with less memory."""
 
+import shutil
 from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._inductor.exc import InvalidCxxCompiler
 from torch.nn import functional as F
 
+from geounet import engine
 from geounet.config import load_network
 from geounet.engine import (
     Engine,
@@ -248,3 +251,39 @@ def test_precision_is_what_was_asked_for_and_auto_is_one_of_them():
     assert choose_precision("fp32", "cpu") == "fp32"
     assert choose_precision("bf16", "cpu") == "bf16"
     assert choose_precision("auto", "cpu") in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_numbers_become_reflectance_a_few_rows_at_a_time(monkeypatch, rows):
+    network, (dn, valid) = small("unet-same"), some_dn(batch=2)
+    whole = ready(network).probabilities(dn, valid, SLOPE, INTERCEPT)
+    monkeypatch.setattr(engine, "AT_ONCE", rows * 2 * 3 * 64 * 4)
+    few = ready(network).probabilities(dn, valid, SLOPE, INTERCEPT)
+    np.testing.assert_array_equal(few, whole)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_what_is_compiled_answers_as_what_is_not():
+    network, (dn, valid) = small("unet-same"), some_dn()
+    eager, compiled = (
+        Engine(
+            deepcopy(network), mean=MEAN, std=STD, device="cpu", precision="fp32", backend=backend
+        )
+        for backend in ("eager", "compile")
+    )
+    assert (eager.backend, compiled.backend) == ("eager", "compile")
+    expected = eager.probabilities(dn, valid, SLOPE, INTERCEPT)
+    probs = compiled.probabilities(dn, valid, SLOPE, INTERCEPT)
+    np.testing.assert_allclose(probs, expected, atol=1e-5)
+
+
+def test_where_torch_cannot_compile_one_line_says_what_to_do(monkeypatch):
+    def broken(_: Tensor) -> Tensor:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(torch, "compile", lambda _: broken)
+    network, (dn, valid) = small("unet-same"), some_dn()
+    made = Engine(network, mean=MEAN, std=STD, device="cpu", precision="fp32", backend="compile")
+    with pytest.raises(ConfigError, match=r"compiler.* Use --backend eager\.$") as told:
+        made.probabilities(dn, valid, SLOPE, INTERCEPT)
+    assert "\n" not in str(told.value)

@@ -539,6 +539,15 @@ def test_a_damaged_band_that_only_the_picture_needs_does_not_stop_the_run(tmp_pa
         assert (src.read(1) > 0).all()
 
 
+def test_the_plan_says_what_runs_the_network(scene, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda forward: forward)
+    for backend, ran in (("auto", "eager"), ("eager", "eager"), ("compile", "compile")):
+        settings = PredictSettings(backend=backend, overwrite=True)
+        record = json.loads(predict_scene(scene, model, tmp_path / "out", settings).read_text())
+        assert record["plan"]["backend"] == ran
+        assert record["settings"]["backend"] == backend
+
+
 def test_what_exists_is_kept_unless_overwriting_is_asked_for(scene, model, tmp_path):
     record = predict_scene(scene, model, tmp_path / "out", PredictSettings(**FULL))
     before = record.read_bytes()
