@@ -5,13 +5,14 @@
 
 The scene has 12 bands of uint16 in DEFLATE. The floor is the same network as it was trained, eager,
 in float32 and NCHW, over the scene's pixels in memory, standardised, in tiles of 512² that touch;
-it keeps its buffers as `predict` does (`geounet.allocation`). `predict` is timed from the library
-call, which loads the model, to the finished set. torchgeo and MONAI (extra `bench`) run that
-network over windows of 512² of theirs: the one reads them from the file, the other is given the
+its large arrays are mapped as those of `predict` are (`geounet.allocation`). `predict` is timed
+from the library call, which loads the model, to the finished set. Peers run that network over
+windows of 512² of theirs: torchgeo reads them from the file, MONAI (extra `bench`) is given the
 array; neither writes. All in one process, turn about, the median of `--rounds`; peak memory, beyond
-import and model, of one process each. Networks are trained for a moment on the scene itself, and
-their default halo is measured as in training. Errors are of the probability of water against one
-pass in float32 over a crop with its exact halo.
+import and model, of one process each. Networks are trained for a
+minute on the scene itself, and their default halo is measured as in training: the fewer `--steps`,
+the wider. Errors are of the probability of water against one pass in float32 over a crop with its
+exact halo.
 """
 
 import argparse
@@ -306,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--side", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40, help="of training")
+    parser.add_argument("--steps", type=int, default=150, help="of training")
     parser.add_argument("--networks", nargs="+", default=["smp/unet/resnet18", "unet-same"])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
     parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md, too")
