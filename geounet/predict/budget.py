@@ -11,8 +11,9 @@ from geounet.windows import first_core, plan_windows, round_up
 
 Device = Literal["cpu", "cuda"]
 
-READERS: dict[Device, int] = {"cpu": 1, "cuda": 4}
-"""Threads that read. One is far ahead of a network on a CPU; a GPU needs several."""
+READERS: dict[Device, int] = {"cpu": 2, "cuda": 4}
+"""Threads that read. One is far ahead of a network on a CPU, which waits for its first window,
+though; a GPU needs several."""
 MEMORY = 1 << 30
 """Bytes that a run may take beyond what import and model do, where `--memory` does not say."""
 MEMORY_FOR_EXACT = 8 << 30

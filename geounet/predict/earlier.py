@@ -49,13 +49,20 @@ def describe_inputs(scene: Scene, others: Sequence[str | Path | None]) -> dict[s
 
 def _file(path: str) -> dict[str, Any]:
     """Return what a file is known by; of one within an archive, the archive's."""
-    if not is_remote(path):
-        match = _ARCHIVED.match(path)
-        own = Path((match["archive"] or match["path"]) if match else path)
-        if there := next((place for place in (own, *own.parents) if _is_file(place)), None):
-            found = there.stat()
-            return {"name": there.name, "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
-    return {"name": without_query(path)}
+    there = local_file(path)
+    if there is None:
+        return {"name": without_query(path)}
+    found = there.stat()
+    return {"name": there.name, "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
+def local_file(path: str) -> Path | None:
+    """Return the file of this computer that GDAL's `path` is in; None where there is none."""
+    if is_remote(path):
+        return None
+    match = _ARCHIVED.match(path)
+    own = Path((match["archive"] or match["path"]) if match else path)
+    return next((place for place in (own, *own.parents) if _is_file(place)), None)
 
 
 def _is_file(path: str | Path) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -160,8 +160,16 @@ class Predictor:
         out: Path,
         options: SceneOptions = SceneOptions(),  # noqa: B008  frozen
         progress: Progress = silent,
+        when_read: Callable[[], object] | None = None,
     ) -> Path:
         """Predict the scene at `source` into `out` and return its record.
+
+        Args:
+            source: As `open_scene` takes it.
+            out: Folder for the results; made if absent.
+            options: What the user said about the scene.
+            progress: Told of every window.
+            when_read: Called when all is predicted and drawing begins, which reads little.
 
         Raises:
             GeounetError: The scene cannot be read, does not go with the model, or has no data;
@@ -172,7 +180,8 @@ class Predictor:
             overwrite, resume = self._settings.overwrite, self._settings.resume
             with stage_set(out, scene.name, overwrite=overwrite, resume=resume) as (stage, record):
                 job = job.by(self._plan_of_parts(job, stage.parts))
-                record.update(self._by(job.plan)._finish(job, stage, stage.parts, progress))
+                by = self._by(job.plan)
+                record.update(by._finish(job, stage, stage.parts, progress, when_read))
             return out / f"{scene.name}.json"
 
     def _gdal(self) -> AbstractContextManager[None]:
@@ -186,9 +195,18 @@ class Predictor:
             return self
         return type(self)(self._path, self._settings, plan)
 
-    def _finish(self, job: Job, stage: Stage, parts: Path, progress: Progress) -> dict[str, Any]:
+    def _finish(
+        self,
+        job: Job,
+        stage: Stage,
+        parts: Path,
+        progress: Progress,
+        when_read: Callable[[], object] | None = None,
+    ) -> dict[str, Any]:
         settings = self._settings
         job, result = self._in_memory(job, stage, parts, progress)
+        if when_read is not None:
+            when_read()
         job.facts.update(self._wished(job.plan))
         with job.clock.timed("products"):
             clouds = write_products(

@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from geounet import __version__
 from geounet.errors import GeounetError, OutputError, ResultError
 from geounet.outputs import clear_killed_run, read_record, stage_file
+from geounet.predict.ahead import fetch_ahead
 from geounet.predict.earlier import damage_of, differences, known_by_address
 from geounet.predict.outcome import Outcome, failures_told, outcome_of
 from geounet.predict.predictor import Predictor
@@ -150,7 +152,8 @@ def _one_by_one(
         if count > 1:
             logger.info("scene %d of %d: %s", number + 1, count, without_query(source))
             shown = _numbered(progress, f"{number + 1}/{count}")
-        yield number, run.take(source, batch.names.get(source), shown)
+        after = batch.sources[number + 1 : number + 2]
+        yield number, run.take(source, batch.names.get(source), shown, *after)
 
 
 @dataclass(frozen=True)
@@ -284,9 +287,11 @@ class SceneRun:
     options: SceneOptions
     skip_existing: bool
 
-    def take(self, source: str, name: str | None, progress: Progress) -> Outcome:
+    def take(
+        self, source: str, name: str | None, progress: Progress, after: str | None = None
+    ) -> Outcome:
         """Predict a scene, or find that there is no need to; its error is in the outcome."""
-        return self.look(source, name) or self.make(source, name, progress)
+        return self.look(source, name) or self.make(source, name, progress, after)
 
     def look(self, source: str, name: str | None) -> Outcome | None:
         """Return what becomes of a scene that need not be predicted, or cannot be; None if else."""
@@ -300,11 +305,21 @@ class SceneRun:
             return outcome_of(source, record, start, status="skipped")
         return failed[0]
 
-    def make(self, source: str, name: str | None, progress: Progress) -> Outcome:
-        """Predict a scene; its error is in the outcome."""
+    def make(
+        self, source: str, name: str | None, progress: Progress, after: str | None = None
+    ) -> Outcome:
+        """Predict a scene; its error is in the outcome.
+
+        Args:
+            source: The scene.
+            name: Its name, where it is known.
+            progress: Told of every window.
+            after: The scene that is next: its files are fetched while this one is drawn.
+        """
         start = time.perf_counter()
+        when_read = None if after is None else partial(fetch_ahead, after, self.options)
         with failures_told(source, name, start) as failed:
-            record = self.predictor.predict(source, self.out, self.options, progress)
+            record = self.predictor.predict(source, self.out, self.options, progress, when_read)
             return outcome_of(source, record, start)
         return failed[0]
 
