@@ -184,7 +184,7 @@ class _Layers:
         self._scene, self._field, self._coast, self._options = scene, field, coast, options
         self._common = common
         self._water_level = options.water_level_of(scene.time, scene.name)
-        self.ground = Ground(scene.geobox)
+        self.ground, self._transform = Ground(scene.geobox), scene.geobox.transform
         self._crs = CRS.from_wkt(crs_of(scene.geobox).to_wkt())
         self._total = np.zeros(2, dtype=np.int64)
         """How many lines and areas of water there have been."""
@@ -281,15 +281,13 @@ class _Layers:
             "level_source": _text_column(self._water_level.source, count),
         }
         table = _table(columns, self._scene, self._common, last)
-        places = ground.to_map(lines.points)
-        shapes = lines_as_wkb(lines, places, backwards=ground.is_mirrored)
+        shapes = lines_as_wkb(lines, self._transform, backwards=ground.is_mirrored)
         return with_shapes(table, shapes)
 
     def _write_areas(self, layer: LayerWriter, areas: Areas, columns: Mapping[str, Any]) -> None:
         rest = {name: value for name, value in self._common.items() if name != "position_u95_m"}
         columns = {"area_m2": pa.array(self.ground.areas_m2(areas)), **columns}
-        places = self.ground.to_map(areas.points)
-        shapes = areas_as_wkb(areas, places, backwards=self.ground.is_mirrored)
+        shapes = areas_as_wkb(areas, self._transform, backwards=self.ground.is_mirrored)
         features = with_shapes(_table(columns, self._scene, rest, {}), shapes)
         layer.write_table(features, self._crs)
 
