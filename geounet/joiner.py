@@ -112,11 +112,14 @@ def _root(parents: NDArray[np.int64], part: int) -> int:
 class Waiting:
     """Pieces of lines whose group may yet have more below.
 
-    They stay in the arrays of the strip they came in, of which most may be gone: nothing is copied
-    but what is little.
+    Of a strip's arrays only what waits is held, and copied again where most of that is gone.
+
+    Args:
+        widths: Whether the widths of lines are held, too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, widths: bool = True) -> None:
+        self._widths = widths
         self._parts: list[Strings] = []
         """Pieces, and the group of each; -1 of those that are gone."""
 
@@ -128,24 +131,31 @@ class Waiting:
             grouped: What has become of groups.
 
         Returns:
-            Pieces of which nothing more can come, by numbers of groups from 0 on.
+            Pieces of which nothing more can come, by numbers of groups from 0 on; an array of
+            their own.
         """
+        done: list[Strings] = []
+        few: list[Strings] = []
         # A piece that is gone finds the last number, and stays so.
         groups = np.append(grouped.held, -1)
-        held = [part._replace(groups=groups[part.groups]) for part in self._parts]
-        done, few = [], []
-        self._parts = []
-        for lines, now in (*parts, *held):
+        ours = [part._replace(groups=groups[part.groups]) for part in self._parts]
+        left = [*((part, False) for part in parts), *((part, True) for part in ours)]
+        self._parts, ours = [], []
+        while left:
+            # Each is let go of when it is taken apart: together they may be a whole scene's.
+            (lines, now), is_ours = left.pop()
             index = np.flatnonzero(now >= grouped.open)
             if len(index):
-                done.append(Strings(lines.take(index), now[index] - grouped.open))
+                whole = lines.take(index, widths=self._widths)
+                done.append(Strings(whole, now[index] - grouped.open))
                 now[index] = -1
             stay = np.flatnonzero(now >= 0)
-            left = int((lines.offsets[stay + 1] - lines.offsets[stay]).sum())
-            if left < FEW or 2 * left < len(lines.points):
-                few.append(Strings(lines.take(stay), now[stay]))
+            vertices = int((lines.offsets[stay + 1] - lines.offsets[stay]).sum())
+            kept = self._parts if vertices >= FEW else few
+            if is_ours and kept is self._parts and 2 * vertices >= len(lines.points):
+                kept.append(Strings(lines, now))
             else:
-                self._parts.append(Strings(lines, now))
+                kept.append(Strings(lines.take(stay, widths=self._widths), now[stay]))
         if len((little := Strings.joined(few)).groups):
             self._parts.append(little)
         return Strings.joined(done)
@@ -170,59 +180,66 @@ class Strings(NamedTuple):
         if closed.all():
             return self
         loose = np.flatnonzero(~closed)
-        pieces = lines.take(loose)
-        starts = as_complex(pieces.points[pieces.offsets[:-1]])
-        stops = as_complex(pieces.points[pieces.offsets[1:] - 1])
+        starts = as_complex(lines.points[lines.offsets[loose]])
+        stops = as_complex(lines.points[lines.offsets[loose + 1] - 1])
         order = np.argsort(starts, kind="stable")
-        index = np.minimum(np.searchsorted(starts[order], stops), len(order) - 1)
-        following = np.where(starts[order[index]] == stops, order[index], -1)
-        points, offsets, heads = _tie(pieces.points, pieces.offsets, following)
-        tied = Lines(points, offsets)
-        rings = np.flatnonzero(closed)
-        return Strings.joined(
-            [Strings(lines.take(rings), groups[rings]), Strings(tied, groups[loose[heads]])]
-        )
+        index = order[np.minimum(np.searchsorted(starts[order], stops), len(order) - 1)]
+        following = np.full(len(lines), -1)
+        following[loose] = np.where(starts[index] == stops, loose[index], -1)
+        points, offsets, heads = _tie(lines.points, lines.offsets, closed, following)
+        return Strings(Lines(points, offsets), groups[heads])
 
 
 @compiled
 def _tie(
-    points: Points, offsets: NDArray[np.int64], following: NDArray[np.int64]
+    points: Points,
+    offsets: NDArray[np.int64],
+    closed: NDArray[np.bool_],
+    following: NDArray[np.int64],
 ) -> tuple[Points, NDArray[np.int64], NDArray[np.int64]]:
     """Join pieces end to end.
 
     Args:
-        points: (n, 3), of pieces.
+        points: (n, 2 or 3), of pieces.
         offsets: Where each starts, and n.
+        closed: Which are rings as they are.
         following: The piece that goes on where each ends, or -1. None goes on after two.
 
     Returns:
-        Points and offsets of what they make, and a piece of each; rings start anywhere.
+        Points and offsets of what they make, and a piece of each: first what was a ring, then what
+        is none; then other rings, which start anywhere.
     """
     count = len(following)
     has_before = np.zeros(count, dtype=np.bool_)
     for piece in following:
         if piece >= 0:
             has_before[piece] = True
-    tied, ends = np.empty_like(points), np.zeros(count + 1, dtype=np.int64)
     heads, used = np.empty(count, dtype=np.int64), np.zeros(count, dtype=np.bool_)
-    found, end = 0, 0
-    for closed in (False, True):
+    ends = np.zeros(count + 1, dtype=np.int64)
+    found = 0
+    for turn in range(3):
         for head in range(count):
-            if used[head] or (has_before[head] and not closed):
+            if used[head] or (turn == 0 and not closed[head]) or (turn == 1 and has_before[head]):
                 continue
+            size = 1 if turn == 2 else 0  # a ring ends where it starts
             piece = head
             while piece >= 0 and not used[piece]:
                 used[piece] = True
-                first, stop = offsets[piece], offsets[piece + 1]
-                if following[piece] >= 0:
-                    stop -= 1  # where the next one starts
-                tied[end : end + stop - first] = points[first:stop]
-                end += stop - first
+                # Its last vertex is the first of the next one.
+                size += offsets[piece + 1] - offsets[piece] - (following[piece] >= 0)
                 piece = following[piece]
-            if closed:
-                tied[end] = tied[ends[found]]
-                end += 1
             heads[found] = head
             found += 1
-            ends[found] = end
-    return tied[:end].copy(), ends[: found + 1].copy(), heads[:found].copy()
+            ends[found] = ends[found - 1] + size
+    tied = np.empty((ends[found], points.shape[1]))
+    for one in range(found):
+        piece, end = heads[one], ends[one]
+        while piece >= 0:
+            first, stop = offsets[piece], offsets[piece + 1] - (following[piece] >= 0)
+            tied[end : end + stop - first] = points[first:stop]
+            end += stop - first
+            piece = following[piece]
+            if piece == heads[one]:
+                tied[end] = tied[ends[one]]
+                break
+    return tied, ends[: found + 1].copy(), heads[:found].copy()

@@ -1,11 +1,13 @@
 """From a field to areas: water or land, within the waterline and edges of pixels at nodata."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from geounet.contours import Contours
-from geounet.joiner import Joiner, Strings, Waiting
+from geounet.joiner import Grouped, Joiner, Strings, Waiting
 from geounet.ragged import Areas, Geometries, Lines, Offsets, Points
 from geounet.rings import Extents, begin_at, measure
 from geounet.vertices import as_complex, keep_vertices, roll_rings
@@ -27,7 +29,7 @@ class AreaSweep:
     """
 
     def __init__(self, *, land: bool = False) -> None:
-        self._joiner, self._waiting = Joiner(), Waiting()
+        self._joiner, self._waiting = Joiner(), Waiting(widths=False)
         self._land = land
         self._sides = np.empty(0, dtype=np.complex128)
         """Vertices that only strips have made, on straight edges of pixels."""
@@ -85,14 +87,27 @@ class AreaSweep:
             links.total + len(strings), np.concatenate(owners), np.concatenate(shared), sweep_row
         )
         now = [part._replace(groups=grouped.new[part.groups]) for part in parts]
-        whole = self._waiting.add(now, grouped)
-        rings = whole.tied()
         self._sides = np.concatenate([self._sides, contours.sides])
+        arranged = _arrange(self._rings(now, grouped, alone), land=self._land)
+        return _mend(*arranged, land=self._land)
+
+    def _rings(self, parts: Sequence[Strings], grouped: Grouped, alone: Geometries) -> Strings:
+        """Return the rings of areas that are whole now.
+
+        No step keeps what it was given, here and on the way to a file: an area that spans a scene
+        is in memory twice at a time, not once for each of them.
+
+        Args:
+            parts: Pieces of a strip, and the group of each.
+            grouped: What has become of groups.
+            alone: Polygons that are whole by themselves.
+        """
+        rings = self._waiting.add(parts, grouped).tied()
         rings = rings._replace(lines=_straighten(rings.lines, self._sides, self._ends))
-        if len(alone):
-            more = _rings_of(alone)
-            rings = Strings.joined([rings, more._replace(groups=grouped.total + more.groups)])
-        return in_order(*_mend(*_arrange(rings, land=self._land), land=self._land))
+        if not len(alone):
+            return rings
+        more = _rings_of(alone)
+        return Strings.joined([rings, more._replace(groups=grouped.total + more.groups)])
 
 
 def _leave_out_of_lines(
@@ -177,9 +192,8 @@ def _rings_of(areas: Geometries) -> Strings:
     if not len(areas):
         return Strings(Lines.none(), np.empty(0, dtype=np.int64))
     _, points, (rings, offsets) = shapely.to_ragged_array(areas, include_z=False)
-    flat = np.column_stack([points, np.zeros(len(points))])
     groups = np.repeat(np.arange(len(areas)), np.diff(offsets))
-    return Strings(Lines(flat, rings.astype(np.int64)), groups)
+    return Strings(Lines(points, rings.astype(np.int64)), groups)
 
 
 def _straighten(rings: Lines, sides: NDArray[np.complex128], ends: NDArray[np.complex128]) -> Lines:
@@ -192,12 +206,19 @@ def _straighten(rings: Lines, sides: NDArray[np.complex128], ends: NDArray[np.co
     return Lines(*keep_vertices(points, rings.offsets, ~goes)) if goes.any() else rings
 
 
-def _arrange(rings: Strings, *, land: bool) -> tuple[Areas, NDArray[np.float64]]:
+def _arrange(
+    rings: Strings, *, land: bool, last_rows: NDArray[np.float64] | None = None
+) -> tuple[Areas, NDArray[np.float64]]:
     """Make areas of their rings, which run as lines do.
 
+    Args:
+        rings: A group is what bounds one area.
+        land: Whether areas are land.
+        last_rows: (groups,), the last row that an area counts with; None for its own.
+
     Returns:
-        Areas in any order, of each the outline and then its holes by their starts; and the last
-        row of each.
+        Areas in the order of `in_order`, of each the outline and then its holes by their starts;
+        and the last row of each.
     """
     lines, groups = rings
     if not len(lines):
@@ -206,15 +227,23 @@ def _arrange(rings: Strings, *, land: bool) -> tuple[Areas, NDArray[np.float64]]
     is_hole = (extents.twice_area > 0) == land
     col, row, next_col, next_row = _starts(lines.points, lines.offsets, extents.first)
     # Two holes may start where they touch, at a corner of nodata, but then go different ways.
-    order = np.lexsort([next_col, next_row, col, row, is_hole, groups])
+    starts = np.stack([next_col, next_row, col, row])
+    outlines = np.flatnonzero(~is_hole)
+    last_row = extents.last_row[outlines]
+    if last_rows is not None:
+        last_row = last_rows[groups[outlines]]
+    by_row = np.lexsort([*starts[:, outlines], last_row])
+    outlines = outlines[by_row]
+    turn = np.full(groups.max() + 1, -1)
+    turn[groups[outlines]] = np.arange(len(outlines))
+    order = np.lexsort([*starts, is_hole, turn[groups]])
+    is_first = np.diff(turn[groups[order]], prepend=-1) != 0
+    assert np.array_equal(is_first, ~is_hole[order])  # one outline for each
     offsets = np.append(0, np.cumsum(np.diff(lines.offsets)[order]))
     points = np.empty((len(lines.points), 2))
     begin_at(lines.points, lines.offsets, order, extents.first[order], points, offsets[:-1])
-    is_first = np.diff(groups[order], prepend=-1) != 0
-    assert np.array_equal(is_first, ~is_hole[order])  # one outline for each
-    outlines = np.flatnonzero(is_first)
-    areas = Areas(points, offsets, np.append(outlines, len(order)))
-    return areas, extents.last_row[order[outlines]]
+    areas = Areas(points, offsets, np.append(np.flatnonzero(is_first), len(order)))
+    return areas, last_row[by_row]
 
 
 def _starts(points: Points, offsets: Offsets, first: Offsets) -> tuple[NDArray[np.float64], ...]:
@@ -223,13 +252,16 @@ def _starts(points: Points, offsets: Offsets, first: Offsets) -> tuple[NDArray[n
     return (*points[first, :2].T, *points[after, :2].T)
 
 
-def _mend(
-    areas: Areas, last_row: NDArray[np.float64], *, land: bool
-) -> tuple[Areas, NDArray[np.float64]]:
+def _mend(areas: Areas, last_row: NDArray[np.float64], *, land: bool) -> Areas:
     """Split outlines that touch themselves, where two pixels of nodata touch at a corner.
 
+    Args:
+        areas: In the order of `in_order`.
+        last_row: The last row of each.
+        land: Whether they are land.
+
     Returns:
-        Valid areas; and the last row of each before it was split.
+        Valid areas, in that order; those that were split count with the last row of the whole.
     """
     points, rings = areas.points, areas.rings
     at_edge = points[:, 0] == np.floor(points[:, 0])
@@ -237,20 +269,20 @@ def _mend(
     at_edge[rings[1:] - 1] = False  # closing points
     corners = np.flatnonzero(at_edge)
     if not len(corners):
-        return areas, last_row
+        return areas
     owner = np.searchsorted(rings[areas.offsets], corners, side="right") - 1
     visits, times = np.unique(np.column_stack([owner, points[corners]]), axis=0, return_counts=True)
     broken = np.unique(visits[times > 1, 0].astype(np.int64))
     if not len(broken):
-        return areas, last_row
+        return areas
     split = shapely.coverage_union_all(areas.take(broken).shapes()[:, None], axis=1)
     parts, part_of = shapely.get_parts(split, return_index=True)
-    mended, _ = _arrange(_rings_of(shapely.orient_polygons(parts, exterior_cw=land)), land=land)
+    whole = _rings_of(shapely.orient_polygons(parts, exterior_cw=land))
+    mended, rows = _arrange(whole, land=land, last_rows=last_row[broken][part_of])
     sound = np.ones(len(areas), dtype=bool)
     sound[broken] = False
-    return (
-        Areas.joined([areas.take(sound), mended]),
-        np.concatenate([last_row[sound], last_row[broken][part_of]]),
+    return in_order(
+        Areas.joined([areas.take(sound), mended]), np.concatenate([last_row[sound], rows])
     )
 
 

@@ -22,7 +22,8 @@ class Lines:
     """Lines, one after another."""
 
     points: Points
-    """(n, 3), (col, row, width): places in pixels, and how wide the line is there, in metres."""
+    """(n, 3), (col, row, width): places in pixels, and how wide the line is there, in metres; or
+    (n, 2), where nobody asks for widths."""
     offsets: Offsets
     """(lines + 1,), where each starts, and n."""
 
@@ -45,8 +46,10 @@ class Lines:
         some = [part for part in parts if len(part)]
         if len(some) == 1:
             return some[0]
-        points = [np.empty((0, 3)), *(part.points for part in some)]
-        return cls(np.concatenate(points), _joined([part.offsets for part in some]))
+        if not some:
+            return cls.none()
+        points = np.concatenate([part.points for part in some])
+        return cls(points, _joined([part.offsets for part in some]))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -56,10 +59,11 @@ class Lines:
         """(lines,), which of them end where they start."""
         return _are_closed(self.points, self.offsets)
 
-    def take(self, which: NDArray[Any]) -> Self:
-        """Return some lines, by number or by a mask, in that order."""
+    def take(self, which: NDArray[Any], *, widths: bool = True) -> Self:
+        """Return some lines, by number or by a mask, in that order; without widths if so asked."""
         index = np.flatnonzero(which) if which.dtype == np.bool_ else which
-        return type(self)(*_gather(self.points, self.offsets, index.astype(np.int64)))
+        columns = self.points.shape[1] if widths else 2
+        return type(self)(*_gather(self.points, self.offsets, index.astype(np.int64), columns))
 
     def shapes(self) -> Geometries:
         """Return LineStrings (col, row, width)."""
@@ -115,7 +119,7 @@ class Areas:
         first, last = self.offsets[index], self.offsets[index + 1]
         offsets = np.append(0, np.cumsum(last - first))
         rings = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], last - first)
-        return type(self)(*_gather(self.points, self.rings, rings), offsets)
+        return type(self)(*_gather(self.points, self.rings, rings, 2), offsets)
 
     def shapes(self) -> Geometries:
         """Return Polygons (col, row)."""
@@ -143,12 +147,14 @@ def _are_closed(points: Points, offsets: Offsets) -> NDArray[np.bool_]:
 
 
 @compiled
-def _gather(points: Points, offsets: Offsets, index: Offsets) -> tuple[Points, Offsets]:
+def _gather(
+    points: Points, offsets: Offsets, index: Offsets, columns: int
+) -> tuple[Points, Offsets]:
     """Return the pieces of `points` between offsets that `index` names, one after another."""
     ends = np.zeros(len(index) + 1, dtype=np.int64)
     for i in range(len(index)):
         ends[i + 1] = ends[i] + offsets[index[i] + 1] - offsets[index[i]]
-    taken = np.empty((ends[-1], points.shape[1]))
+    taken = np.empty((ends[-1], columns))
     for i in range(len(index)):
-        taken[ends[i] : ends[i + 1]] = points[offsets[index[i]] : offsets[index[i] + 1]]
+        taken[ends[i] : ends[i + 1]] = points[offsets[index[i]] : offsets[index[i] + 1], :columns]
     return taken, ends

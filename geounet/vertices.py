@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from geounet.compiled import compiled
+
 
 def keep_vertices(
     points: NDArray[np.float64], offsets: NDArray[np.int64], kept: NDArray[np.bool_]
@@ -10,21 +12,37 @@ def keep_vertices(
     """Leave vertices out of closed rings, and close these again.
 
     Args:
-        points: (n, 2), ring after ring, each ending where it starts.
+        points: (n, 2 or 3), ring after ring, each ending where it starts.
         offsets: Where rings start, and n.
         kept: (n,), False for vertices to leave out.
 
     Returns:
         What is left, as `points` and `offsets`.
     """
-    if len(offsets) == 1:
-        return points, offsets
-    kept = kept.copy()
-    kept[offsets[1:] - 1] = False  # the closing points
-    indexes = np.flatnonzero(kept)
-    ends = np.searchsorted(indexes, offsets)
-    closed = np.insert(indexes, ends[1:], indexes[ends[:-1]])
-    return points[closed], ends + np.arange(len(ends))
+    return _keep_vertices(points, offsets, kept)
+
+
+@compiled
+def _keep_vertices(
+    points: NDArray[np.float64], offsets: NDArray[np.int64], kept: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    sizes = np.zeros(len(offsets), dtype=np.int64)
+    for ring in range(len(offsets) - 1):
+        for i in range(offsets[ring], offsets[ring + 1] - 1):
+            sizes[ring + 1] += kept[i]
+        sizes[ring + 1] += sizes[ring + 1] > 0  # the closing point
+    ends = np.cumsum(sizes)
+    left, end = np.empty((ends[-1], points.shape[1])), 0
+    for ring in range(len(offsets) - 1):
+        if ends[ring + 1] == ends[ring]:
+            continue
+        for i in range(offsets[ring], offsets[ring + 1] - 1):
+            if kept[i]:
+                left[end] = points[i]
+                end += 1
+        left[end] = left[ends[ring]]
+        end += 1
+    return left, ends
 
 
 def roll_rings(offsets: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
