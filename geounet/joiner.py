@@ -6,12 +6,15 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from geounet.allocation import give_back_above
 from geounet.compiled import compiled
 from geounet.ragged import Lines, Points
 from geounet.vertices import as_complex
 
 FEW = 2**13
 """Vertices that are not worth an array of their own."""
+MANY = 2**20
+"""Vertices that came in so many small arrays that one large one finds no place where they were."""
 
 
 class Grouped(NamedTuple):
@@ -158,7 +161,11 @@ class Waiting:
                 kept.append(Strings(lines.take(stay, widths=self._widths), now[stay]))
         if len((little := Strings.joined(few)).groups):
             self._parts.append(little)
-        return Strings.joined(done)
+        whole = Strings.joined(done)
+        if len(whole.lines.points) > MANY:
+            done.clear()
+            give_back_above(0)
+        return whole
 
 
 class Strings(NamedTuple):

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import geopandas
 import numpy as np
@@ -105,7 +105,7 @@ class LayerWriter:
             time: What the file says is the date of its last change.
         """
         self._path, self._name, self._geometry_type, self._time = path, name, geometry_type, time
-        self._waiting: IO[bytes] | None = None
+        self._waiting: tempfile.SpooledTemporaryFile[bytes] | None = None
         self._stream: pa.ipc.RecordBatchStreamWriter | None = None
         self._crs: CRS | None = None
 
@@ -122,6 +122,8 @@ class LayerWriter:
             folder = str(self._path.parent)
             self._waiting = tempfile.SpooledTemporaryFile(WAITING_IN_MEMORY, dir=folder)  # noqa: SIM115  until flush
             self._stream, self._crs = pa.ipc.new_stream(self._waiting, features.schema), crs
+        if self._waiting is not None and features.nbytes > WAITING_IN_MEMORY:
+            self._waiting.rollover()  # at once, or it would be copied on its way there
         self._stream.write_table(features)
 
     def flush(self) -> None:

@@ -18,6 +18,7 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geounet import qgis
+from geounet.allocation import give_back_above
 from geounet.bands import Band
 from geounet.coastline import median_widths
 from geounet.errors import ConfigError
@@ -204,12 +205,13 @@ class _Layers:
         """Make tables of what is drawn, as soon as it is enough; of lines, and areas beside."""
         held: list[Drawn] = []
         for drawn in parts:
+            # What is enough by itself is not copied to be joined with others.
+            if held and _vertices([drawn]) > VERTICES_IN_BATCH:
+                yield self._table_of_lines(held)
+                self._keep_areas(held)
+                held = []
             held.append(drawn)
-            kinds = zip(*held, strict=True)
-            if (
-                max(sum(len(shapes.points) for shapes in kind) for kind in kinds)
-                > VERTICES_IN_BATCH
-            ):
+            if _vertices(held) > VERTICES_IN_BATCH:
                 yield self._table_of_lines(held)
                 self._keep_areas(held)
                 held = []
@@ -229,6 +231,8 @@ class _Layers:
 
     def finish(self) -> None:
         """Write areas, tell lines what they bound, and say what is missing."""
+        # What strips took is free, in pieces too small for areas that GDAL encodes whole.
+        give_back_above(0)
         for layer in (self._water, self._land):
             if layer is not None:
                 layer.flush()
@@ -290,6 +294,11 @@ class _Layers:
         shapes = areas_as_wkb(areas, self._transform, backwards=self.ground.is_mirrored)
         features = with_shapes(_table(columns, self._scene, rest, {}), shapes)
         layer.write_table(features, self._crs)
+
+
+def _vertices(held: Sequence[Drawn]) -> int:
+    """Return how many there are of the kind of shape that has most of them."""
+    return max(sum(len(shapes.points) for shapes in kind) for kind in zip(*held, strict=True))
 
 
 def _pieces_of(lines: Lines, pieces: Lines) -> NDArray[np.int64]:
