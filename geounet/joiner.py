@@ -161,11 +161,11 @@ class Waiting:
                 kept.append(Strings(lines.take(stay, widths=self._widths), now[stay]))
         if len((little := Strings.joined(few)).groups):
             self._parts.append(little)
-        whole = Strings.joined(done)
-        if len(whole.lines.points) > MANY:
+        handed_out = Strings.joined(done)
+        if len(handed_out.lines.points) > MANY:
             done.clear()
             give_back_above(0)
-        return whole
+        return handed_out
 
 
 class Strings(NamedTuple):

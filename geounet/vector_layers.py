@@ -30,7 +30,7 @@ from geounet.line_options import LineOptions
 from geounet.outputs import Stage
 from geounet.progress import Progress
 from geounet.ragged import Areas, Lines
-from geounet.scene.raster import CACHE_BYTES
+from geounet.scene.raster import CACHE_BYTES, forget_blocks
 from geounet.shoreline import Drawn, Shoreline
 from geounet.styles import Quantity, area_style, line_style
 from geounet.tracing import Scale
@@ -150,7 +150,13 @@ def write_vectors(
     if field.quantity == "probability":
         scale = Scale.log_odds(level)
     writer = _Layers(stage, scene, field, coast, options, common)
-    with rasterio.open(field.path) as src, rasterio.Env(GDAL_CACHEMAX=_cache_bytes(src)):
+    forget_blocks()
+    with (
+        # Past its cache, where blocks are not compressed: a row of them is as much as two strips.
+        rasterio.Env(GTIFF_DIRECT_IO=True),
+        rasterio.open(field.path) as src,
+        rasterio.Env(GDAL_CACHEMAX=_cache_bytes(src)),
+    ):
         one_at_a_time = threading.Lock()  # GDAL's datasets are not to be shared
 
         def read(start: int, stop: int) -> NDArray[np.floating[Any]]:
@@ -309,7 +315,7 @@ def _pieces_of(lines: Lines, pieces: Lines) -> NDArray[np.int64]:
 
 
 def _cache_bytes(src: rasterio.DatasetReader) -> int:
-    """Return what GDAL's cache needs for strips to pass through a raster: a row of its blocks.
+    """Return what GDAL's cache may take while strips pass through a raster: a row of its blocks.
 
     All that it may have besides would be filled with rows that nobody asks for again.
     """
