@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyogrio
 import shapely
 from odc.geo.geobox import GeoBox
-from pyarrow import parquet
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
@@ -211,6 +210,8 @@ def _write_geojson(layer: _Layer, path: Path, geobox: GeoBox) -> None:
 
 def _write_parquet(layer: _Layer, path: Path) -> None:
     """Write a layer as GeoParquet 1.1, with the box of each shape in a column `bbox`."""
+    from pyarrow import parquet  # 4 MiB, which no other format needs
+
     box_type = pa.struct([(side, pa.float64()) for side in _BOX])
     at = layer.schema.get_field_index("geom")
     schema = layer.schema.set(at, pa.field("geometry", pa.binary()))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
 
 from geounet.bands import Band
 from geounet.errors import SceneError
@@ -164,6 +163,10 @@ def _from_border(filled: NDArray[np.bool_]) -> NDArray[np.bool_]:
     A piece counts from `UNDECLARED_SHARE` of the array on: small ones are dark pixels that happen
     to lie at the border.
     """
+    if not filled.any():
+        return filled
+    from scipy.ndimage import label  # takes long to import: only where it is needed
+
     pieces, count = label(filled)
     at_border = np.zeros(count + 1, dtype=np.bool_)
     for edge in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):

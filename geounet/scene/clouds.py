@@ -19,7 +19,6 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from pyproj.exceptions import ProjError
 from rasterio.windows import Window
-from scipy import ndimage
 
 from geounet.errors import SceneError
 from geounet.scene.grid import overlap, res_in_metres
@@ -409,7 +408,9 @@ def leave_small(cloud: NDArray[np.bool_], smallest: int) -> NDArray[np.bool_]:
     """Leave out clouds of fewer pixels than `smallest`; those that touch at a corner are one."""
     if smallest <= 1:
         return cloud
-    labels, count = ndimage.label(cloud, _EIGHT)
+    from scipy.ndimage import label  # takes long to import
+
+    labels, count = label(cloud, _EIGHT)
     large = np.bincount(labels.ravel(), minlength=count + 1) >= smallest
     large[0] = False
     kept: NDArray[np.bool_] = large[labels]
@@ -426,7 +427,9 @@ def widen(
         buffer_m: In metres.
         res_m: Size of a pixel (x, y) in metres.
     """
-    distance = ndimage.distance_transform_edt(~cloud, sampling=res_m[::-1])
+    from scipy.ndimage import distance_transform_edt  # takes long to import
+
+    distance = distance_transform_edt(~cloud, sampling=res_m[::-1])
     # The same distance has several sums of squares, which differ in the last digit.
     near: NDArray[np.bool_] = distance <= buffer_m * (1 + 1e-9)
     return near

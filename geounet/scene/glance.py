@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio import DatasetReader
 from rasterio.windows import Window
-from scipy.ndimage import binary_opening
 
 from geounet.bands import Band
 from geounet.scene.raster import Handles, Layer, Pixels, alpha_index, nodata_in, read_or_say
@@ -193,6 +192,8 @@ def read_coarse(handles: Handles, layers: Sequence[Layer], shape: tuple[int, int
     # Coarse JPEG 2000 is of wavelets, which swing: beside what is bright, 1 becomes 0. What has no
     # data is so in all bands, and larger than that.
     if blank is not None and blank.any():
+        from scipy.ndimage import binary_opening  # takes long to import
+
         valid &= ~binary_opening(blank, np.ones((3, 3)))
     return Pixels(values, valid)
 
