@@ -115,7 +115,7 @@ def _root(parents: NDArray[np.int64], part: int) -> int:
 class Waiting:
     """Pieces of lines whose group may yet have more below.
 
-    Of a strip's arrays only what waits is held, and copied again where most of that is gone.
+    Of a strip's arrays only what waits is held, and copied again where a quarter of that is gone.
 
     Args:
         widths: Whether the widths of lines are held, too.
@@ -155,7 +155,7 @@ class Waiting:
             stay = np.flatnonzero(now >= 0)
             vertices = int((lines.offsets[stay + 1] - lines.offsets[stay]).sum())
             kept = self._parts if vertices >= FEW else few
-            if is_ours and kept is self._parts and 2 * vertices >= len(lines.points):
+            if is_ours and kept is self._parts and 4 * vertices >= 3 * len(lines.points):
                 kept.append(Strings(lines, now))
             else:
                 kept.append(Strings(lines.take(stay, widths=self._widths), now[stay]))

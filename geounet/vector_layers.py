@@ -47,7 +47,7 @@ LEAST_CACHE = 16 * 2**20
 MOST = 64.0
 """How far values are from the level at most, where lines are placed."""
 
-VERTICES_IN_BATCH = 2**17
+VERTICES_IN_BATCH = 2**16
 """Lines and areas are made into tables when one of them has that many: each takes milliseconds."""
 
 QUARTERS_APART = 2 * float(np.log(3))
