@@ -88,8 +88,7 @@ class AreaSweep:
         )
         now = [part._replace(groups=grouped.new[part.groups]) for part in parts]
         self._sides = np.concatenate([self._sides, contours.sides])
-        arranged = _arrange(self._rings(now, grouped, alone), land=self._land)
-        return _mend(*arranged, land=self._land)
+        return _mend(*_arrange(self._rings(now, grouped, alone), land=self._land), land=self._land)
 
     def _rings(self, parts: Sequence[Strings], grouped: Grouped, alone: Geometries) -> Strings:
         """Return the rings of areas that are whole now.
@@ -271,19 +270,74 @@ def _mend(areas: Areas, last_row: NDArray[np.float64], *, land: bool) -> Areas:
     if not len(corners):
         return areas
     owner = np.searchsorted(rings[areas.offsets], corners, side="right") - 1
-    visits, times = np.unique(np.column_stack([owner, points[corners]]), axis=0, return_counts=True)
-    broken = np.unique(visits[times > 1, 0].astype(np.int64))
+    _, visit, times = np.unique(
+        np.column_stack([owner, points[corners]]), axis=0, return_inverse=True, return_counts=True
+    )
+    touching = times[visit.ravel()] > 1
+    broken = np.unique(owner[touching])
     if not len(broken):
         return areas
-    split = shapely.coverage_union_all(areas.take(broken).shapes()[:, None], axis=1)
+    # Holes that touch nothing stay as they are: GEOS would look for their outline one by one.
+    is_given = np.zeros(len(rings) - 1, dtype=bool)
+    is_given[np.searchsorted(rings, corners[touching], side="right") - 1] = True
+    is_given[areas.offsets[broken]] = True
+    split = shapely.coverage_union_all(
+        _with_rings(areas, broken, is_given).shapes()[:, None], axis=1
+    )
     parts, part_of = shapely.get_parts(split, return_index=True)
-    whole = _rings_of(shapely.orient_polygons(parts, exterior_cw=land))
+    parts = shapely.orient_polygons(parts, exterior_cw=land)
+    apart = _holes_apart(areas, broken, is_given, parts, part_of)
+    whole = Strings.joined([_rings_of(parts), apart])
     mended, rows = _arrange(whole, land=land, last_rows=last_row[broken][part_of])
     sound = np.ones(len(areas), dtype=bool)
     sound[broken] = False
     return in_order(
         Areas.joined([areas.take(sound), mended]), np.concatenate([last_row[sound], rows])
     )
+
+
+def _with_rings(areas: Areas, which: NDArray[np.int64], some: NDArray[np.bool_]) -> Areas:
+    """Return some areas with some of their rings, outlines among them."""
+    taken = areas.take(which)
+    first, last = areas.offsets[which], areas.offsets[which + 1]
+    kept = np.concatenate([some[one:other] for one, other in zip(first, last, strict=True)])
+    lines = Lines(taken.points, taken.rings).take(kept)
+    return Areas(lines.points, lines.offsets, np.append(0, np.cumsum(kept))[taken.offsets])
+
+
+def _holes_apart(
+    areas: Areas,
+    broken: NDArray[np.int64],
+    is_given: NDArray[np.bool_],
+    parts: Geometries,
+    part_of: NDArray[np.int64],
+) -> Strings:
+    """Return the holes of areas that fell into parts, and the part that each lies in.
+
+    Args:
+        areas: Before they did.
+        broken: Those that did, ascending.
+        is_given: Of each of their rings, whether parts have it already.
+        parts: Polygons.
+        part_of: (parts,), of which of `broken` each is, ascending.
+    """
+    area_of = np.repeat(np.arange(len(areas)), np.diff(areas.offsets))
+    holes = np.flatnonzero(~is_given & np.isin(area_of, broken))
+    starts = areas.points[areas.rings[holes]]
+    group = np.empty(len(holes), dtype=np.int64)
+    owner = np.searchsorted(broken, area_of[holes])
+    for number in np.unique(owner):
+        mine = np.flatnonzero(owner == number)
+        ours = np.flatnonzero(part_of == number)
+        largest = ours[np.argmax(shapely.area(parts[ours]))]
+        group[mine] = largest
+        for part in ours[ours != largest]:
+            left, top, right, bottom = shapely.bounds(parts[part])
+            col, row = starts[mine].T
+            near = mine[(col > left) & (col < right) & (row > top) & (row < bottom)]
+            group[near[shapely.contains_xy(parts[part], starts[near])]] = part
+    lines = Lines(areas.points, areas.rings).take(holes)
+    return Strings(lines, group)
 
 
 def in_order(areas: Areas, last_row: NDArray[np.float64] | None = None) -> Areas:
