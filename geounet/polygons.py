@@ -88,7 +88,7 @@ class AreaSweep:
         )
         now = [part._replace(groups=grouped.new[part.groups]) for part in parts]
         self._sides = np.concatenate([self._sides, contours.sides])
-        return _mend(*_arrange(self._rings(now, grouped, alone), land=self._land), land=self._land)
+        return _mend(_arrange(self._rings(now, grouped, alone), land=self._land), land=self._land)
 
     def _rings(self, parts: Sequence[Strings], grouped: Grouped, alone: Geometries) -> Strings:
         """Return the rings of areas that are whole now.
@@ -251,17 +251,18 @@ def _starts(points: Points, offsets: Offsets, first: Offsets) -> tuple[NDArray[n
     return (*points[first, :2].T, *points[after, :2].T)
 
 
-def _mend(areas: Areas, last_row: NDArray[np.float64], *, land: bool) -> Areas:
+def _mend(arranged: tuple[Areas, NDArray[np.float64]], *, land: bool) -> Areas:
     """Split outlines that touch themselves, where two pixels of nodata touch at a corner.
 
     Args:
-        areas: In the order of `in_order`.
-        last_row: The last row of each.
+        arranged: Areas in the order of `in_order`, and the last row of each.
         land: Whether they are land.
 
     Returns:
         Valid areas, in that order; those that were split count with the last row of the whole.
     """
+    areas, last_row = arranged
+    del arranged
     points, rings = areas.points, areas.rings
     at_edge = points[:, 0] == np.floor(points[:, 0])
     at_edge[at_edge] = points[at_edge, 1] == np.floor(points[at_edge, 1])
@@ -277,7 +278,7 @@ def _mend(areas: Areas, last_row: NDArray[np.float64], *, land: bool) -> Areas:
     broken = np.unique(owner[touching])
     if not len(broken):
         return areas
-    # Holes that touch nothing stay as they are: GEOS would look for their outline one by one.
+    # Other holes stay as they are: GEOS would look for the outline around each of them.
     is_given = np.zeros(len(rings) - 1, dtype=bool)
     is_given[np.searchsorted(rings, corners[touching], side="right") - 1] = True
     is_given[areas.offsets[broken]] = True
@@ -286,14 +287,12 @@ def _mend(areas: Areas, last_row: NDArray[np.float64], *, land: bool) -> Areas:
     )
     parts, part_of = shapely.get_parts(split, return_index=True)
     parts = shapely.orient_polygons(parts, exterior_cw=land)
-    apart = _holes_apart(areas, broken, is_given, parts, part_of)
-    whole = Strings.joined([_rings_of(parts), apart])
-    mended, rows = _arrange(whole, land=land, last_rows=last_row[broken][part_of])
-    sound = np.ones(len(areas), dtype=bool)
-    sound[broken] = False
-    return in_order(
-        Areas.joined([areas.take(sound), mended]), np.concatenate([last_row[sound], rows])
-    )
+    others = _rings_apart(areas, broken, is_given, parts, part_of)
+    rows = np.concatenate([last_row[broken][part_of], np.delete(last_row, broken)])
+    del areas, points, rings
+    whole = Strings.joined([_rings_of(parts), others])
+    del others
+    return _arrange(whole, land=land, last_rows=rows)[0]
 
 
 def _with_rings(areas: Areas, which: NDArray[np.int64], some: NDArray[np.bool_]) -> Areas:
@@ -305,39 +304,42 @@ def _with_rings(areas: Areas, which: NDArray[np.int64], some: NDArray[np.bool_])
     return Areas(lines.points, lines.offsets, np.append(0, np.cumsum(kept))[taken.offsets])
 
 
-def _holes_apart(
+def _rings_apart(
     areas: Areas,
     broken: NDArray[np.int64],
     is_given: NDArray[np.bool_],
     parts: Geometries,
     part_of: NDArray[np.int64],
 ) -> Strings:
-    """Return the holes of areas that fell into parts, and the part that each lies in.
+    """Return the rings that parts of areas do not have, and the number of the part each lies in.
+
+    Rings of areas that did not fall into parts are among them, with numbers after those of parts.
 
     Args:
-        areas: Before they did.
+        areas: Before some fell into parts.
         broken: Those that did, ascending.
-        is_given: Of each of their rings, whether parts have it already.
+        is_given: Of each ring, whether parts have it already, if its area fell into any.
         parts: Polygons.
         part_of: (parts,), of which of `broken` each is, ascending.
     """
-    area_of = np.repeat(np.arange(len(areas)), np.diff(areas.offsets))
-    holes = np.flatnonzero(~is_given & np.isin(area_of, broken))
-    starts = areas.points[areas.rings[holes]]
-    group = np.empty(len(holes), dtype=np.int64)
-    owner = np.searchsorted(broken, area_of[holes])
-    for number in np.unique(owner):
-        mine = np.flatnonzero(owner == number)
-        ours = np.flatnonzero(part_of == number)
+    is_broken = np.zeros(len(areas), dtype=bool)
+    is_broken[broken] = True
+    number = np.where(is_broken, np.cumsum(is_broken), len(parts) + np.cumsum(~is_broken)) - 1
+    sizes = np.diff(areas.offsets)
+    group, of_broken = np.repeat(number, sizes), np.repeat(is_broken, sizes)
+    holes = np.flatnonzero(of_broken & ~is_given)
+    starts, owner = areas.points[areas.rings[holes]], group[holes]
+    for one in np.unique(owner):
+        mine, ours = np.flatnonzero(owner == one), np.flatnonzero(part_of == one)
         largest = ours[np.argmax(shapely.area(parts[ours]))]
-        group[mine] = largest
+        group[holes[mine]] = largest
         for part in ours[ours != largest]:
             left, top, right, bottom = shapely.bounds(parts[part])
             col, row = starts[mine].T
             near = mine[(col > left) & (col < right) & (row > top) & (row < bottom)]
-            group[near[shapely.contains_xy(parts[part], starts[near])]] = part
-    lines = Lines(areas.points, areas.rings).take(holes)
-    return Strings(lines, group)
+            group[holes[near[shapely.contains_xy(parts[part], starts[near])]]] = part
+    apart = np.flatnonzero(~(of_broken & is_given))
+    return Strings(Lines(areas.points, areas.rings).take(apart), group[apart])
 
 
 def in_order(areas: Areas, last_row: NDArray[np.float64] | None = None) -> Areas:
