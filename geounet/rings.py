@@ -68,7 +68,7 @@ def begin_at(
     """Put lines into their places, rings among them beginning elsewhere.
 
     Args:
-        points: (n, 3), of lines.
+        points: (n, 2 or 3), of lines.
         offsets: Where each starts, and n.
         lines: Which to take.
         first: Of these, the vertex to begin at.

@@ -9,7 +9,7 @@ from contouring import contour, rough_field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geounet import rims
+from geounet import polygons, rims
 
 seeds = st.integers(0, 2**32 - 1)
 fields = {
@@ -136,3 +136,18 @@ def test_a_lake_on_an_island_in_a_lake_is_an_area_of_its_own():
     lake, sea = sorted(contour(values, rows=7).areas, key=shapely.area)
     assert shapely.get_num_interior_rings(lake) == 0
     assert shapely.get_num_interior_rings(sea) == 1
+
+
+@pytest.mark.parametrize("land", [False, True])
+def test_an_outline_that_touches_itself_falls_into_parts_that_have_their_own_holes(land):
+    ring = [(0, 0), (30, 0), (30, 30), (40, 30), (40, 40), (30, 40), (30, 30), (0, 30)]
+    holes = [shapely.Point(at).buffer(1.3).exterior for at in ((8.2, 9.1), (35.1, 34.6), (20.3, 5))]
+    bow = shapely.orient_polygons(np.array([shapely.Polygon(ring, holes)]), exterior_cw=land)
+    alone = shapely.orient_polygons(np.array([shapely.box(50, 1, 60, 50)]), exterior_cw=land)
+    rings = polygons._rings_of(np.concatenate([bow, alone]))
+    mended = polygons._mend(polygons._arrange(rings, land=land), land=land).shapes()
+    squares = shapely.box(0, 0, 30, 30), shapely.box(30, 30, 40, 40)
+    expected = [squares[0] - shapely.union_all([shapely.Polygon(holes[i]) for i in (0, 2)])]
+    expected += [squares[1] - shapely.Polygon(holes[1]), alone[0]]
+    assert shapely.is_valid(mended).all()
+    assert shapely.equals(mended, np.array(expected)).all()
