@@ -56,6 +56,14 @@ def map_large_arrays() -> Iterator[None]:
                 _set(AS_BEFORE)
 
 
+def give_back() -> None:
+    """Give the system the memory of arrays that are no more, small ones among them."""
+    if is_glibc():
+        trim = ctypes.CDLL(None).malloc_trim
+        trim.argtypes = [ctypes.c_size_t]
+        trim(0)
+
+
 def is_glibc() -> bool:
     """Return whether the C library is the one that is told."""
     return platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"

@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from geounet.allocation import give_back_above
+from geounet.allocation import give_back
 from geounet.compiled import compiled
 from geounet.ragged import Lines, Points
 from geounet.vertices import as_complex
@@ -164,7 +164,7 @@ class Waiting:
         handed_out = Strings.joined(done)
         if len(handed_out.lines.points) > MANY:
             done.clear()
-            give_back_above(0)
+            give_back()
         return handed_out
 
 

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geounet import qgis
-from geounet.allocation import give_back_above
+from geounet.allocation import give_back
 from geounet.bands import Band
 from geounet.coastline import median_widths
 from geounet.errors import ConfigError
@@ -238,7 +238,7 @@ class _Layers:
     def finish(self) -> None:
         """Write areas, tell lines what they bound, and say what is missing."""
         # What strips took is free, in pieces too small for areas that GDAL encodes whole.
-        give_back_above(0)
+        give_back()
         for layer in (self._water, self._land):
             if layer is not None:
                 layer.flush()

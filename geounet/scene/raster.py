@@ -20,7 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from geounet.allocation import give_back_above
+from geounet.allocation import give_back
 from geounet.bands import Band
 from geounet.errors import SceneError, UnrecognisedError
 from geounet.patience import StalledReadError, abandon, read_in_time
@@ -69,7 +69,7 @@ def forget_blocks() -> None:
     """Have GDAL let go of all decoded blocks, and give the system what they took."""
     with rasterio.Env(GDAL_CACHEMAX=LEAST_CACHE):
         pass
-    give_back_above(0)
+    give_back()
 
 
 class Pixels(NamedTuple):

@@ -72,6 +72,25 @@ def test_what_is_free_is_gone_from_memory_whatever_lies_beside_it():
     assert run(MIXED.replace("INSIDE", "map_large_arrays()")) < 40 < kept
 
 
+@needs_glibc
+def test_what_small_arrays_took_is_given_back():
+    script = (
+        MIXED.split("libc.free(array(31))", maxsplit=1)[0]
+        + """
+from geounet.allocation import give_back
+small = [libc.malloc(50_000) for _ in range(2000)]
+for there in small:
+    libc.memset(there, 1, 50_000)
+for there in small[:-1]:  # the last is above what is free, which glibc keeps therefore
+    libc.free(there)
+before = resident()
+give_back()
+print(before - resident())
+"""
+    )
+    assert run(script) > 80
+
+
 @pytest.mark.skipif(
     not THP.exists() or "[madvise]" not in THP.read_text(),
     reason="the system gives huge pages to all who want none, or to nobody",
