@@ -13,7 +13,6 @@ the opened raster to the closed GeoPackage, without imports, and memory is the p
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from predict_memory import resident
 
 SHORTEST, OCTAVES, ROUGHNESS = 2.0, 8, 0.4
 """Spacing of the finest noise in pixels (nothing is shorter than twice that), how many doublings of
@@ -131,7 +131,8 @@ def measure(way: str, raster: Path) -> dict[str, Any]:
         before, cpu = time.perf_counter(), time.process_time()
         path, layer = WAYS[way](raster, Path(folder))
         seconds, cpu = time.perf_counter() - before, time.process_time() - cpu
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        # Not `ru_maxrss`: a started process is charged there with what its parent had.
+        peak = resident("VmHWM") / 2**20
         return {
             "seconds": seconds,
             "cpu_seconds": cpu,
