@@ -1,22 +1,25 @@
-"""Which stretches of a coastline a cloud may have drawn, and how much of a scene is under cloud."""
+"""Which stretches of a coastline a cloud may have drawn, and how much of a scene is under cloud.
+
+Lines are cut where that changes, and where their edge becomes blurred or sharp.
+"""
 
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import rasterio
-import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
+from geounet.blur import blurred_between
 from geounet.errors import SceneError
-from geounet.ragged import Geometries, Lines
+from geounet.ragged import Lines
 from geounet.scene.clouds import CLEAR, SUSPECT, UNKNOWN, Clouds
 from geounet.scene.quality import CloudClass, QualityLayer
 from geounet.stitch import BLOCK, open_canvas
@@ -24,6 +27,10 @@ from geounet.vertices import roll_rings
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T", bound=np.generic)
+
+BLURRED = 256
+"""Added to the flag of a stretch whose edge is blurred."""
 INWARD = 1e-6
 """Of the way to the next vertex: where a vertex is looked up for what runs there."""
 LONG_PX = 1.5
@@ -111,26 +118,36 @@ class PixelCounts:
 
 @dataclass
 class CoastFlags:
-    """Splits lines where they go under cloud, and adds up lengths."""
+    """Splits lines where they go under cloud or become blurred, and adds up lengths."""
 
     path: Path | None
     """Raster of flags; None where nothing is known."""
     known_m: float = 0.0
     suspect_m: float = 0.0
 
-    def split(self, lines: Lines) -> tuple[Lines, NDArray[np.uint8]]:
-        """Cut lines where their flag changes.
+    def split(self, lines: Lines, wide_m: float | None) -> tuple[Lines, NDArray[np.uint8]]:
+        """Cut lines where their flag changes, and where they become blurred or sharp.
+
+        Args:
+            lines: With widths.
+            wide_m: Width from which an edge counts as blurred, metres; None where nothing is known
+                of edges.
 
         Returns:
             The pieces, in the order of the lines and along each; and the flag of each.
         """
-        if self.path is None or not len(lines):
+        blurred, changes = (None, False) if wide_m is None else blurred_between(lines, wide_m)
+        if not len(lines) or (self.path is None and not changes):
             return lines, np.full(len(lines), UNKNOWN, dtype=np.uint8)
-        with rasterio.open(self.path) as src:
-            line = np.repeat(np.arange(len(lines)), np.diff(lines.offsets))
-            between = flags_between(src, lines.points[:, :2], line)
-        pieces, flags = split_lines(lines.shapes(), between)
-        return Lines.of(pieces), flags
+        kinds = np.full(len(lines.points) - 1, UNKNOWN, dtype=np.uint16)
+        if self.path is not None:
+            with rasterio.open(self.path) as src:
+                line = np.repeat(np.arange(len(lines)), np.diff(lines.offsets))
+                kinds[:] = flags_between(src, lines.points[:, :2], line)
+        if blurred is not None:
+            kinds += blurred * np.uint16(BLURRED)
+        pieces, kinds = split_lines(lines, kinds)
+        return pieces, (kinds % BLURRED).astype(np.uint8)
 
     def count(self, lengths_m: NDArray[np.float64], flags: NDArray[np.uint8]) -> None:
         """Add up pieces, (pieces,) each."""
@@ -222,49 +239,44 @@ def flags_at(src: rasterio.DatasetReader, points: NDArray[np.float64]) -> NDArra
     return flags
 
 
-def split_lines(
-    lines: Geometries, between: NDArray[np.uint8]
-) -> tuple[Geometries, NDArray[np.uint8]]:
-    """Cut lines at vertices so that each piece has one flag.
+def split_lines(lines: Lines, between: NDArray[T]) -> tuple[Lines, NDArray[T]]:
+    """Cut lines at vertices so that each piece is of one kind.
 
-    Pieces keep the direction; a ring that changes its flag is cut where that happens, not where it
+    Pieces keep the direction; a ring that changes its kind is cut where that happens, not where it
     starts, and one that does not stays as it is.
 
     Args:
-        lines: (n,) LineStrings.
-        between: The flag between each of their vertices and the next, one line after another, as
+        lines: Of two vertices or more each.
+        between: The kind between each of their vertices and the next, one line after another, as
             `flags_between` gives it.
 
     Returns:
-        Pieces in the order of the lines and along each, and the flag of each.
+        Pieces in the order of the lines and along each, and the kind of each.
     """
-    points, line = shapely.get_coordinates(
-        lines, include_z=bool(shapely.has_z(lines).any()), return_index=True
-    )
+    line = np.repeat(np.arange(len(lines)), np.diff(lines.offsets))
     order = _from_first_change(lines, line, between)
-    points = points[order]
     starts = np.flatnonzero(line[1:] == line[:-1])  # of segments
-    flag, owner = between[order[starts]], line[starts]
+    kind, owner = between[order[starts]], line[starts]
     begins = np.ones(len(starts), dtype=bool)
-    begins[1:] = (owner[1:] != owner[:-1]) | (flag[1:] != flag[:-1])
+    begins[1:] = (owner[1:] != owner[:-1]) | (kind[1:] != kind[:-1])
     first = np.flatnonzero(begins)
     ends = np.append(first[1:], len(starts))
     vertices = np.insert(starts, ends, starts[ends - 1] + 1)
-    piece = np.insert(np.cumsum(begins) - 1, ends, np.arange(len(first)))
-    return np.asarray(shapely.linestrings(points[vertices], indices=piece)), flag[first]
+    offsets = np.append(first + np.arange(len(first)), len(vertices))
+    return Lines(lines.points[order[vertices]], offsets.astype(np.int64)), kind[first]
 
 
 def _from_first_change(
-    lines: Geometries, line: NDArray[np.intp], between: NDArray[np.uint8]
+    lines: Lines, line: NDArray[np.intp], between: NDArray[Any]
 ) -> NDArray[np.intp]:
-    """Return in which order to take vertices so that rings start where their flag changes."""
+    """Return in which order to take vertices so that rings start where their kind changes."""
     order = np.arange(len(line))
-    in_ring = np.flatnonzero(shapely.is_closed(lines)[line])
+    in_ring = np.flatnonzero(lines.closed[line])
     if not in_ring.size:
         return order
     ring = np.unique(line[in_ring], return_inverse=True)[1]
     offsets = np.searchsorted(ring, np.arange(ring[-1] + 2))
-    before = np.empty(len(in_ring), dtype=np.uint8)
+    before = np.empty(len(in_ring), dtype=between.dtype)
     before[1:] = between[in_ring[1:] - 1]
     before[offsets[:-1]] = between[in_ring[offsets[1:] - 1] - 1]  # what closes the ring
     after = between[np.minimum(in_ring, len(between) - 1)]

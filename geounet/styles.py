@@ -59,8 +59,13 @@ def line_style(
         suspect_color: Of its dashes where it is near cloud.
         label: What the legend calls it.
     """
-    wide_m = WIDE_EDGE_PX * float(np.mean(res_m)) if quantity == "probability" else None
+    wide_m = wide_edge_m(quantity, res_m)
     return qgis.coast_line(color, suspect_color=suspect_color, wide_m=wide_m, label=label)
+
+
+def wide_edge_m(quantity: Quantity, res_m: tuple[float, float]) -> float | None:
+    """Return the width from which an edge counts as blurred, metres; None where none is known."""
+    return WIDE_EDGE_PX * float(np.mean(res_m)) if quantity == "probability" else None
 
 
 def area_style(layer: Literal["water", "land"]) -> Element:

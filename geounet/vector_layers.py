@@ -32,7 +32,7 @@ from geounet.progress import Progress
 from geounet.ragged import Areas, Lines
 from geounet.scene.raster import CACHE_BYTES, forget_blocks
 from geounet.shoreline import Drawn, Shoreline
-from geounet.styles import Quantity, area_style, line_style
+from geounet.styles import Quantity, area_style, line_style, wide_edge_m
 from geounet.tracing import Scale
 from geounet.vectors import crs_of
 from geounet.water_bodies import LAKE, SEA, UNKNOWN, WaterBodies, read_sea
@@ -191,6 +191,7 @@ class _Layers:
         self._scene, self._field, self._coast, self._options = scene, field, coast, options
         self._common = common
         self._water_level = options.water_level_of(scene.time, scene.name)
+        self._wide_m = wide_edge_m(field.quantity, scene.res_m)
         self.ground, self._transform = Ground(scene.geobox), scene.geobox.transform
         self._crs = CRS.from_wkt(crs_of(scene.geobox).to_wkt())
         self._total = np.zeros(2, dtype=np.int64)
@@ -267,7 +268,7 @@ class _Layers:
         if options.min_length_m:
             long = ground.lengths_m(whole) >= options.min_length_m
             drawn = whole.take(long)
-        lines, flags = self._coast.split(drawn)
+        lines, flags = self._coast.split(drawn, self._wide_m)
         if self._bodies is not None:
             pieces = np.zeros(len(whole), dtype=np.int64)
             pieces[long] = _pieces_of(drawn, lines)

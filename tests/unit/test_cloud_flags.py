@@ -68,7 +68,8 @@ def segments_of(line, flags=None, flag=None):
 @settings(max_examples=200)
 def test_pieces_are_the_segments_of_the_lines_each_with_its_flag(given_lines):
     lines, flags = given_lines
-    pieces, piece_flags = split_lines(lines, between(flags))
+    pieces, piece_flags = split_lines(Lines.of(lines), between(flags))
+    pieces = pieces.shapes()
     remaining = list(zip(pieces, piece_flags.tolist(), strict=True))
     start = 0
     for line in lines:
@@ -89,7 +90,8 @@ def test_pieces_are_the_segments_of_the_lines_each_with_its_flag(given_lines):
 @settings(max_examples=200)
 def test_no_piece_could_be_longer(given_lines):
     lines, flags = given_lines
-    pieces, piece_flags = split_lines(lines, between(flags))
+    pieces, piece_flags = split_lines(Lines.of(lines), between(flags))
+    pieces = pieces.shapes()
     tree = zip(pieces[:-1], pieces[1:], piece_flags[:-1], piece_flags[1:], strict=True)
     for one, other, flag, next_flag in tree:
         if flag == next_flag:
@@ -118,7 +120,7 @@ def test_flags_are_read_by_block_wherever_vertices_are(tmp_path):
 
 def test_where_nothing_is_known_lines_stay_whole_and_their_flag_is_null():
     lines = Lines.of(contour(rough_field(np.random.default_rng(1), (20, 20))).lines)
-    pieces, flags = CoastFlags(None).split(lines)
+    pieces, flags = CoastFlags(None).split(lines, None)
     assert pieces is lines
     assert flag_column(flags).null_count == len(lines) > 0
 
@@ -355,6 +357,6 @@ def test_a_cloud_between_two_vertices_of_a_long_stretch_is_seen(tmp_path):
             shapely.LineString([(5, 25.5), (35, 35.5)]),
         ]
     )
-    pieces, found = CoastFlags(path).split(Lines.of(lines))
+    pieces, found = CoastFlags(path).split(Lines.of(lines), None)
     assert len(pieces) == 3
     assert found.tolist() == [SUSPECT, CLEAR, UNKNOWN]
