@@ -67,9 +67,9 @@ def note_strips(notes: str, kill_at: str | None = None) -> None:
 
     For workers, `client.run(note_strips, …)`, until `behave`.
     """
-    from geounet.predict import Predictor
+    from geounet.predict.network_pass import NetworkPass
 
-    predict = Predictor._predict_strip
+    predict = NetworkPass.predict
 
     def noting(self: Any, job: Any, strip: Any, *others: Any) -> Any:
         with Path(notes).open("a+") as file:
@@ -80,8 +80,8 @@ def note_strips(notes: str, kill_at: str | None = None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return predict(self, job, strip, *others)
 
-    _usual.setdefault((Predictor, "_predict_strip"), predict)
-    Predictor._predict_strip = noting  # type: ignore[method-assign]
+    _usual.setdefault((NetworkPass, "predict"), predict)
+    NetworkPass.predict = noting  # type: ignore[method-assign]
 
 
 def die_once_finished(notes: str) -> None:

@@ -2,31 +2,27 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from rasterio.windows import Window
 
 from geounet import __version__
 from geounet.allocation import map_large_arrays
 from geounet.aoi import read_aoi
 from geounet.bands import Band, exchanged_bands, match_bands
-from geounet.classes import IGNORE
 from geounet.clock import Clock
 from geounet.engine import choose_device, out_of_memory
-from geounet.errors import ConfigError, SceneError
+from geounet.errors import ConfigError
 from geounet.mosaic import write_mosaic
 from geounet.outputs import Stage, stage_set
 from geounet.predict.agreement import check_level, compare_res
-from geounet.predict.blending import Answer, Finished, Strip
 from geounet.predict.budget import (
     MEMORY,
-    READERS,
     Device,
     Load,
     cache_bytes,
@@ -36,16 +32,8 @@ from geounet.predict.budget import (
 from geounet.predict.earlier import describe_inputs
 from geounet.predict.job import Job, describe, tell
 from geounet.predict.models import open_model
+from geounet.predict.network_pass import BEST, WATER, NetworkPass
 from geounet.predict.parts import KeptPart, Parts, first_plan
-from geounet.predict.pieces import (
-    Piece,
-    Reader,
-    Seen,
-    Survey,
-    batches,
-    crop,
-    cut_to_data,
-)
 from geounet.predict.plan import (
     Plan,
     check_multiple,
@@ -56,7 +44,6 @@ from geounet.predict.plan import (
     too_large,
     torch_threads,
 )
-from geounet.predict.running import Sample, middle_of, precision_error, run_batches
 from geounet.predict.settings import PredictSettings
 from geounet.predict.strips import StripOfScene, divide
 from geounet.predict.tally import Tally
@@ -68,13 +55,9 @@ from geounet.scene import (
     gdal_environment,
     open_scene,
 )
-from geounet.stitch import Part, check_room, open_canvas, stitch
-from geounet.windows import HaloWindow, plan_overlapping, plan_windows
+from geounet.stitch import check_room
 
 logger = logging.getLogger(__name__)
-
-WATER, BEST = "water.tif", "best.tif"
-"""Rasters of a strip."""
 
 
 class Predictor:
@@ -117,8 +100,11 @@ class Predictor:
         else:
             self._halo = choose_halo(self._header, settings.halo, model, margin=opened.sizes.margin)
             check_multiple("--window", settings.window, self._header.stride)
-        self._engine, self._exact, self._told = opened.runner, opened.exact, opened.told
+        self._engine, self._told = opened.runner, opened.told
         self._device_kind: Device = "cpu" if self._engine.device == "cpu" else "cuda"
+        self._pass = NetworkPass(
+            self._engine, opened.exact, self._header, self._blend, settings.threshold
+        )
         self._most: tuple[int, int] | None = None
         """Windows at once, and their side, above which there was too little memory."""
 
@@ -404,8 +390,8 @@ class Predictor:
         if len(strips) == 1:
             only = stage.temporary("strip")
             only.mkdir(exist_ok=True)
-            tallies = [self._predict_strip(job, strips[0], only, progress, job.scene.name)]
-            rasters = {name: only / name for name in self._rasters}
+            tallies = [self._pass.predict(job, strips[0], only, progress, job.scene.name)]
+            rasters = {name: only / name for name in self._pass.rasters}
         else:
             parts = self._parts_of(job, folder)
             parts.tidy(strips)
@@ -416,13 +402,13 @@ class Predictor:
                 for n, strip in enumerate(strips, start=1)
             ]
             tallies = [part.tally for part in made]
-            rasters = {name: stage.temporary(f"{name}.vrt") for name in self._rasters}
+            rasters = {name: stage.temporary(f"{name}.vrt") for name in self._pass.rasters}
             for name, path in rasters.items():
                 files = {s.top: part.folder / name for s, part in zip(strips, made, strict=True)}
-                dtype, nodata = self._rasters[name]
+                dtype, nodata = self._pass.rasters[name]
                 write_mosaic(path, job.scene.geobox, files, dtype=dtype, nodata=nodata)
         job.scene.notes[:] = notes
-        windows = sum(1 for _ in self._windows(job))
+        windows = sum(1 for _ in self._pass.windows(job))
         tell(job, Tally.joined(tallies, len(job.bands)), self._header, windows, self._blend)
         return Field(
             path=rasters[WATER],
@@ -433,21 +419,15 @@ class Predictor:
             aoi=job.aoi,
         )
 
-    @property
-    def _rasters(self) -> dict[str, tuple[str, float]]:
-        """Type and nodata of what is written of a strip, by name."""
-        rasters: dict[str, tuple[str, float]] = {WATER: ("float32", np.nan)}
-        return rasters | ({BEST: ("uint8", IGNORE)} if len(self._header.classes) > 2 else {})
-
     def _row_bytes(self, job: Job) -> int:
         """Return what a row of pixels takes on the disk until all is drawn."""
-        types = [np.dtype(dtype) for dtype, _ in self._rasters.values()]
+        types = [np.dtype(dtype) for dtype, _ in self._pass.rasters.values()]
         return job.scene.geobox.width * sum(dtype.itemsize for dtype in types)
 
     def _strips(self, job: Job) -> list[StripOfScene]:
         height, width = job.scene.geobox.shape
         most = self._settings.divide * 1e6
-        return divide(self._windows(job), height=height, width=width, most=most)
+        return divide(self._pass.windows(job), height=height, width=width, most=most)
 
     def _parts_of(self, job: Job, folder: Path) -> Parts:
         return Parts(folder, self._made_of(job), job.scene.source)
@@ -457,122 +437,5 @@ class Predictor:
     ) -> KeptPart:
         """Return the part of a strip, which is predicted if need be."""
         return parts.make(
-            strip, lambda folder: self._predict_strip(job, strip, folder, progress, label)
+            strip, lambda folder: self._pass.predict(job, strip, folder, progress, label)
         )
-
-    def _predict_strip(
-        self, job: Job, strip: StripOfScene, folder: Path, progress: Progress, label: str
-    ) -> Tally:
-        """Write the rasters of a strip into a folder, and return what became known on the way."""
-        scene = job.scene
-        tally, said = Tally(Seen.nothing(len(job.bands))), len(scene.notes)
-        rows = Window(0, strip.top, scene.geobox.width, strip.bottom - strip.top)
-        grid = crop(scene.geobox, rows)
-        windows, clock = [*strip.before, *strip.windows], Clock()
-        with clock.timed("windows"), ExitStack() as files:
-            canvases = [
-                files.enter_context(open_canvas(folder / name, grid, dtype=dtype, nodata=nodata))
-                for name, (dtype, nodata) in self._rasters.items()
-            ]
-            reader = Reader(scene, job.bands, job.aoi, clock)
-            pieces = files.enter_context(
-                closing(reader.pieces(windows, threads=READERS[self._device_kind]))
-            )
-            shown = progress(pieces, label=label, total=len(windows))
-            files.callback(getattr(shown, "close", lambda: None))  # a bar gives the cursor back
-            survey = Survey(job.scaling, from_row=strip.first_read)
-            with_data = survey.watch(p for p in shown if p is not None)
-            answers = self._answers(replace(job, clock=clock), strip, with_data, tally)
-            found = self._put_together(job, strip, answers, tally)
-            stitch(self._parts(strip, found, tally), canvases, clock)
-        tally.seen, tally.notes, tally.seconds = survey.seen, scene.notes[said:], clock.seconds
-        return tally
-
-    def _windows(self, job: Job) -> Iterator[HaloWindow]:
-        shape, plan, stride = job.scene.geobox.shape, job.plan, self._engine.stride
-        if plan.overlap:
-            return plan_overlapping(*shape, window=plan.window, overlap=plan.overlap, stride=stride)
-        return plan_windows(
-            *shape,
-            core=plan.window,
-            halo=plan.halo,
-            stride=stride,
-            remainder=self._engine.remainder,
-            first=plan.first,
-        )
-
-    def _answers(
-        self, job: Job, strip: StripOfScene, pieces: Iterable[Piece], tally: Tally
-    ) -> Iterator[Answer]:
-        """Run the network over pieces, as many at a time as the plan says."""
-        coefficients, engine = job.scaling.coefficients(), self._engine
-        samples: list[Sample] = []
-
-        def prepare(piece: Piece) -> Piece:
-            if self._blend is None:
-                piece = cut_to_data(piece, stride=engine.stride, remainder=engine.remainder)
-            is_own = piece.window.read.row_off >= strip.first_read
-            if self._exact is not None and is_own and not samples:
-                samples.append(middle_of(piece, engine.fit))
-            return piece
-
-        found = run_batches(
-            engine,
-            batches(pieces, job.plan.batch, prepare),
-            coefficients,
-            clock=job.clock,
-        )
-        for window, wanted, probs in found:
-            kept = probs[:, *window.keep_inside(engine.margin)]
-            # Of classes that add up to 1 none is finite where one is not.
-            if not np.isfinite(kept[0][wanted]).all():
-                raise SceneError(
-                    f"{job.scene.source}: the network gives no probability at some pixels of "
-                    f"{_place(window.core)}: values there are no reflectance. Is its "
-                    "nodata value declared? If not, give --nodata."
-                )
-            yield Answer(window, kept, wanted)
-        if self._exact is not None and samples:
-            tally.precision_error = precision_error(engine, self._exact, samples[0], coefficients)
-
-    def _put_together(
-        self, job: Job, strip: StripOfScene, answers: Iterable[Answer], tally: Tally
-    ) -> Iterator[Finished]:
-        """Yield what is known of places that come no more: cores, or rows of blended windows."""
-        if self._blend is None:
-            for window, probs, wanted in answers:
-                yield Finished(window.core, probs, wanted)
-            return
-        rolling = Strip(
-            job.scene.geobox.width,
-            window=job.plan.window,
-            overlap=job.plan.overlap,
-            is_water=np.array([c.water for c in self._header.label_classes]),
-            rows=(strip.top, strip.bottom),
-        )
-        yield from rolling.blend(answers)
-        tally.seams = rolling.seams
-
-    def _parts(
-        self, strip: StripOfScene, found: Iterable[Finished], tally: Tally
-    ) -> Iterator[Part]:
-        """Make of probabilities what is written: of water, and the most probable class."""
-        classes = self._header.label_classes
-        is_water = np.array([c.water for c in classes])
-        values = np.array([c.value for c in classes], np.uint8)
-        for window, probs, wanted in found:
-            water = probs[is_water].sum(axis=0)
-            part = [np.where(wanted, water, np.float32(np.nan))]
-            is_wet = water >= self._settings.threshold
-            if len(classes) > 2:
-                best = probs.argmax(axis=0)
-                part.append(np.where(wanted, values[best], np.uint8(IGNORE)))
-                is_wet = is_water[best]
-            tally.pixels += int(np.count_nonzero(wanted))
-            tally.of_water += int(np.count_nonzero(is_wet & wanted))
-            yield Part(strip.inside(window), tuple(part))
-
-
-def _place(window: Window) -> str:
-    (top, bottom), (left, right) = window.toranges()
-    return f"rows {top}–{bottom}, columns {left}–{right}"

@@ -29,6 +29,7 @@ from predicting import write_scene
 
 from geounet.errors import GeounetError, OutputError
 from geounet.predict import Predictor, PredictSettings, predict_scene
+from geounet.predict.network_pass import NetworkPass
 from geounet.predict.parts import RECORD
 
 SETTINGS = PredictSettings(**HOW)
@@ -52,13 +53,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def strips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The strips that were predicted, as they are."""
-    predicted, predict = [], Predictor._predict_strip
+    predicted, predict = [], NetworkPass.predict
 
     def watched(self, job, strip, *others):
         predicted.append(strip.name)
         return predict(self, job, strip, *others)
 
-    monkeypatch.setattr(Predictor, "_predict_strip", watched)
+    monkeypatch.setattr(NetworkPass, "predict", watched)
     return predicted
 
 
@@ -156,7 +157,7 @@ def test_without_being_asked_for_nothing_is_gone_on_from(scene, models, out, und
 def test_a_run_that_is_stopped_keeps_its_parts_where_it_was_to_resume(
     scene, models, tmp_path, undisturbed, strips, monkeypatch
 ):
-    predict = Predictor._predict_strip
+    predict = NetworkPass.predict
 
     def stopping(self, job, strip, *others):
         if len(strips) == 2:
@@ -165,10 +166,10 @@ def test_a_run_that_is_stopped_keeps_its_parts_where_it_was_to_resume(
 
     for settings, kept in ((SETTINGS, 0), (RESUMED, 2)):
         strips.clear()
-        monkeypatch.setattr(Predictor, "_predict_strip", stopping)
+        monkeypatch.setattr(NetworkPass, "predict", stopping)
         with pytest.raises(KeyboardInterrupt):
             predict_scene(scene, models["halo"], tmp_path / "out", settings)
-        monkeypatch.setattr(Predictor, "_predict_strip", predict)
+        monkeypatch.setattr(NetworkPass, "predict", predict)
         assert len(parts_in(tmp_path / "out")) == kept
         assert not (tmp_path / "out/.a.partial/.lock").exists()
     strips.clear()
