@@ -431,6 +431,6 @@ def test_every_setting_counts_or_is_known_not_to():
     source = inspect.getsource(Predictor.expected)
     left_out = {name for name in fields if f'"{name}"' in source} - {"aoi"}
     assert left_out == {
-        "window", "halo", "batch", "precision", "device", "overwrite", "command_line",
+        "window", "halo", "batch", "precision", "backend", "device", "overwrite", "command_line",
         "memory", "threads", "divide", "resume",
     }  # fmt: skip
