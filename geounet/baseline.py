@@ -21,7 +21,8 @@ from geounet.products import Field, write_products
 from geounet.progress import Progress, silent
 from geounet.scene import Pixels, Scene, SceneOptions, gdal_environment, open_scene
 from geounet.scene.remote import scrub
-from geounet.stitch import Part, open_canvas, read_ahead, stitch
+from geounet.stitch import Part, open_canvas, stitch
+from geounet.threads import read_ahead
 from geounet.threshold import BINS, Threshold, count_values, doubt_of, otsu
 from geounet.vector_layers import check_lines
 from geounet.windows import HaloWindow, plan_windows

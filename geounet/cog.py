@@ -35,6 +35,8 @@ class CogProfile:
     """How four pixels become one; nodata has no say in it."""
     scale: float | None = None
     """What values are to be multiplied with, for GDAL and all who use it."""
+    level: int = 6
+    """Of DEFLATE's 1–9, how hard it tries to make the file small."""
     colors: Mapping[int, str] | None = None
     """Colour table of a single band: value → `#rrggbb`."""
 
@@ -89,6 +91,7 @@ def new_cog(
             driver="COG",
             blocksize=BLOCKSIZE,
             compress="deflate",
+            level=profile.level,
             # A predictor helps where neighbours are nearly the same, not where they are the same.
             predictor="no" if profile.colors else "yes",
             overview_resampling=profile.overviews,

@@ -187,6 +187,8 @@ class Engine:
         side = self.fit(2 * self.stride)
         sample = torch.randn((1, len(mean), side, side), generator=torch.Generator().manual_seed(0))
         fold_batch_norm(network, sample)
+        if self._device.type == "cpu":  # what it brings on a GPU is not known
+            network.fold_upsampling(sample)
         # Channels last: oneDNN and cuDNN then convolve without reordering what they are given.
         network = network.to(self._device, self._dtype)
         self._network = network.to(memory_format=torch.channels_last)

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,8 +45,8 @@ from geounet.outputs import Stage
 from geounet.progress import Progress, silent
 from geounet.qgis_project import Project, ProjectLayer, describe_project, write_project
 from geounet.scene import Scene
-from geounet.stitch import join_gdal
 from geounet.styles import TITLES, area_style, line_style, raster_style
+from geounet.threads import join_gdal, read_ahead
 from geounet.vector_layers import (
     QUARTERS_APART,
     Field,
@@ -250,6 +251,7 @@ def _draw_picture(
         nodata=0,  # of each band: QGIS shows nothing where one of them has it
         descriptions=tuple(scene.bands[scene.band_indexes([band])[0]].name for band in bands),
         overviews="average",
+        level=1,  # two thirds of the time, and 3 % more bytes
     )
     path = stage.path("_rgb.tif")
     draft = stage.temporary(path.name)
@@ -258,8 +260,10 @@ def _draw_picture(
         dst = files.enter_context(new_cog(path, scene.geobox, profile, draft=draft))
         src = files.enter_context(rasterio.open(field.path))
         flagged = files.enter_context(FlagWriter.open(flags, masked)) if flags else None
+        read = partial(scene.read, bands)
+        ahead = files.enter_context(closing(read_ahead(read, windows, threads=1)))
         for window in progress(windows, label="quicklook", total=len(windows)):
-            values, valid = scene.read(bands, window)
+            values, valid = next(ahead)
             if flagged:
                 made = np.isfinite(src.read(1, window=window))
                 flagged.write(window, made | _masked_away(masked, field, window))
@@ -303,7 +307,8 @@ def _stretch(scene: Scene, bands: Sequence[str]) -> tuple[NDArray[np.float32], N
     """Return which reflectance is to be darkest and brightest, (bands,), by samples."""
     for along_side in SAMPLE_GRIDS:
         windows = _sample_windows(scene, along_side)
-        parts = [values[:, valid] for values, valid in (scene.read(bands, w) for w in windows)]
+        with closing(read_ahead(partial(scene.read, bands), windows, threads=2)) as found:
+            parts = [values[:, valid] for values, valid in found]
         if (seen := np.concatenate(parts, axis=1)).size:
             break
     else:

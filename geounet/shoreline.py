@@ -26,7 +26,7 @@ from geounet.rings import start_rings
 from geounet.simplification import band_rows, simplify
 from geounet.small_rings import SmallRings
 from geounet.smoothing import REACH, smooth
-from geounet.stitch import read_ahead
+from geounet.threads import read_ahead
 from geounet.tracing import Scale
 from geounet.vertices import as_complex
 

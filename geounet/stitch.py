@@ -1,14 +1,13 @@
-"""Windows to raster: read ahead, worked on in order, and written behind."""
+"""Windows to raster: worked on in order, and written behind."""
 
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from itertools import repeat
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
@@ -19,9 +18,7 @@ from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
 from geounet.clock import Clock
-
-T = TypeVar("T")
-R = TypeVar("R")
+from geounet.threads import join_gdal
 
 BLOCK = 512
 """Side of a canvas's blocks, in pixels."""
@@ -34,52 +31,6 @@ class Part(NamedTuple):
     """Inside the rasters."""
     values: tuple[NDArray[Any], ...]
     """(height, width) each, in the order of the rasters."""
-
-
-def read_ahead(
-    read: Callable[[T], R], items: Iterable[T], *, threads: int
-) -> Generator[R, None, None]:
-    """Yield `read(item)` in the order of `items`, with the next ones read in threads meanwhile.
-
-    At most one result per thread, and one more, waits to be used. The first error of a thread is
-    raised here, in its turn; closing the generator stops the threads.
-
-    Args:
-        read: May be called from several threads.
-        items: What to read; drawn only as needed.
-        threads: How many.
-    """
-    waiting: deque[Future[R]] = deque()
-    readers = ThreadPoolExecutor(threads, thread_name_prefix="read", initializer=join_gdal)
-    try:
-        for item in items:
-            waiting.append(readers.submit(read, item))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        readers.shutdown(wait=True, cancel_futures=True)
-
-
-def draw_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """Yield `items`, with the next one made in a thread meanwhile.
-
-    Its error is raised here; closing this generator closes that one.
-    """
-    end = object()
-    drawn = read_ahead(lambda _: next(items, end), repeat(None), threads=1)
-    with closing(items), closing(drawn):
-        for item in drawn:
-            if item is end:
-                return
-            yield cast(T, item)
-            del item  # it may be large, and the one after the next is on its way
-
-
-def join_gdal() -> None:
-    """Have what GDAL says in this thread logged as elsewhere; without this it is on stderr."""
-    rasterio.Env().__enter__()
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def predict(
         int | None,
         typer.Option(
             min=1,
-            help="Side of the core of a window, in pixels; by default as large as memory allows. "
+            help="Side of the core of a window, in pixels; by default what costs least in memory. "
             "Where windows are blended, of the whole; by default that of the training chips.",
             show_default=False,
             rich_help_panel=RUNNING,

@@ -20,6 +20,7 @@ from geounet.errors import ConfigError
 from geounet.networks.inputs import input_convolutions, pick_kernels
 from geounet.networks.network import Network
 from geounet.networks.pretrained import EncoderWeights, find_weights, fit_state
+from geounet.networks.upsampling import UpConvolution
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,19 @@ class SmpNetwork(Network):
         del x
         return cast(Tensor, self.network.segmentation_head(_decode(self.network, features)))
 
+    def fold_upsampling(self, sample: Tensor) -> None:
+        """Make one step of upsampling, joining and the convolution after them, in a U-Net."""
+        if type(self.network) is not smp.Unet:
+            return
+        sides = [feature.shape[2] for feature in self.network.encoder(sample)[::-1]]
+        maps = self.network.encoder.out_channels[-1]
+        for block, below, side in zip(self.network.decoder.blocks, sides, sides[1:], strict=False):
+            conv, attention = block.conv1[0], block.attention1.attention
+            is_plain = isinstance(conv, nn.Conv2d) and isinstance(attention, nn.Identity)
+            if is_plain and block.interpolation_mode == "nearest" and side == 2 * below:
+                block.conv1[0] = UpConvolution.fold(conv, maps) or conv
+            maps = block.conv2[0].out_channels
+
 
 def _decode(network: smp.Unet, features: list[Tensor]) -> Tensor:
     """Return what a U-Net's decoder makes of features, each of which it gives up once used.
@@ -67,11 +81,16 @@ def _decode(network: smp.Unet, features: list[Tensor]) -> Tensor:
     del features[0]  # the image itself
     x = network.decoder.center(features.pop())
     for block, side in zip(network.decoder.blocks, sides, strict=True):
-        x = nn.functional.interpolate(x, size=side, mode=block.interpolation_mode)
-        if features:
-            x = torch.cat([x, features.pop()], dim=1)
-            x = block.attention1(x)
-        for layer in (*block.conv1, *block.conv2, block.attention2):
+        first, *others = block.conv1
+        if isinstance(first, UpConvolution):
+            x = first(x, features.pop() if features else None)
+        else:
+            x = nn.functional.interpolate(x, size=side, mode=block.interpolation_mode)
+            if features:
+                x = torch.cat([x, features.pop()], dim=1)
+                x = block.attention1(x)
+            x = first(x)
+        for layer in (*others, *block.conv2, block.attention2):
             x = layer(x)
     return x
 

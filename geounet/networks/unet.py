@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from geounet.config import UNetSettings
 from geounet.networks.network import Network
+from geounet.networks.upsampling import UpConvolution
 
 
 class UNet(Network):
@@ -75,11 +76,26 @@ class UNet(Network):
             x = self.pool_dropout(self.pool(x))
         x = self.bottom_dropout(self.bottom(x))
         for level in reversed(range(len(self.decoder))):
-            x = self.up[level](x)
-            x = self._join(skips.pop(), x)
+            up = self.up[level]
+            if isinstance(up, UpConvolution):
+                x = up(x, skips.pop())
+            else:
+                x = self._join(skips.pop(), up(x))
             for layer in self.decoder[level].children():
                 x = layer(x)
         return self.head(x)
+
+    def fold_upsampling(self, sample: Tensor) -> None:  # noqa: ARG002  as any network's
+        """Make one step of upsampling, joining and the convolution after them, in place."""
+        if self.skip != "concat":
+            return
+        for level, pair in enumerate(self.decoder):
+            assert isinstance(pair, nn.Sequential)
+            up, conv = self.up[level], pair[0]
+            if isinstance(up, nn.ConvTranspose2d) and isinstance(conv, nn.Conv2d):
+                both = UpConvolution.fold(conv, up, skip_first=self.skip_first)
+                if both is not None:
+                    self.up[level], pair[0] = both, nn.Identity()
 
     def _join(self, skip: Tensor, upsampled: Tensor) -> Tensor:
         if self.skip == "none":

@@ -19,7 +19,7 @@ from geounet.bands import Band
 from geounet.clock import Clock
 from geounet.predict.reading import Grid, read_once
 from geounet.scene import Pixels, Scaling, Scene
-from geounet.stitch import draw_ahead, read_ahead
+from geounet.threads import draw_ahead, read_ahead
 from geounet.windows import HaloWindow, round_up
 
 WORTH_CUTTING = 0.9

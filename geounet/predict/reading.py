@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geounet.scene import Pixels
-from geounet.stitch import read_ahead
+from geounet.threads import read_ahead
 from geounet.windows import HaloWindow, inside_span, mirror_indexes, round_up
 
 Span = tuple[int, int]

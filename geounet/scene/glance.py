@@ -1,8 +1,10 @@
 """A cheap look at a whole scene: coarse, but up to its border, once for all checks."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from rasterio.windows import Window
 from geounet.bands import Band
 from geounet.scene.raster import Handles, Layer, Pixels, alpha_index, nodata_in, read_or_say
 from geounet.scene.remote import is_remote
+from geounet.threads import read_ahead
 
 if TYPE_CHECKING:
     from geounet.scene.scene import Scene
@@ -25,6 +28,8 @@ SMALL, SMALL_REMOTE = 2**22, 2**18
 bands on a disk; a block or two over a network."""
 WINDOWS_ALONG_SIDE, WINDOW_SIDE = 6, 42
 """Windows that stand for a scene without overviews; the outer ones lie along its border."""
+READERS = 2
+"""Threads that read them."""
 SAME_EXTENT = 1 / SIDE
 """Of a scene's side: what the extents of two files may differ by to be looked at as one."""
 
@@ -266,10 +271,9 @@ def _read_lattice(
     """Read small windows from border to border, set side by side, with what each stands for."""
     height, width = (min(WINDOW_SIDE, size) for size in scene.geobox.shape)
     rows, cols = (_starts(size) for size in scene.geobox.shape)
-    looks = [
-        [scene.read_dn(scene.bands, Window(col, row, width=width, height=height)) for col in cols]
-        for row in rows
-    ]
+    spots = [Window(col, row, width=width, height=height) for row in rows for col in cols]
+    with closing(read_ahead(partial(scene.read_dn, scene.bands), spots, threads=READERS)) as found:
+        looks = [list(islice(found, len(cols))) for _ in rows]
     along_rows, along_cols = _stands_for(len(rows), height), _stands_for(len(cols), width)
     return (
         np.concatenate([np.concatenate([at.values for at in line], axis=2) for line in looks], 1),

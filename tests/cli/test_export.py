@@ -101,6 +101,8 @@ def test_predict_takes_an_exported_file_and_checks_the_scene_as_for_a_model_file
     records = [
         json.loads((tmp_path / s / "scene.json").read_text()) for s in ("safetensors", "onnx")
     ]
+    backends = [record["plan"].pop("backend") for record in records]
+    assert backends == ["eager", "onnxruntime"]
     assert records[0]["plan"] == records[1]["plan"]
     assert records[0]["files"].keys() == records[1]["files"].keys()
     other = write_scene(tmp_path / "other.tif", wavy_dn(40, 40, bands=2), names=("B03", "B04"))

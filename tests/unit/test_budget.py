@@ -76,7 +76,7 @@ loads = st.builds(
 
 
 @given(load=loads, memory=st.sampled_from([None, 512 << 20, 2 << 30]))
-def test_chosen_cores_keep_within_memory_and_are_not_needlessly_small(load, memory):
+def test_chosen_cores_keep_within_memory_and_none_that_does_costs_less(load, memory):
     try:
         core, limit = choose_core(load, memory=memory)
     except ConfigError:
@@ -97,15 +97,35 @@ def test_chosen_cores_keep_within_memory_and_are_not_needlessly_small(load, memo
     pixels = min(core, max(load.shape)) ** 2
     network = load.run_bytes * load.batch if load.device == "cpu" else 0
     assert load.on_host(core) > pixels * network
-    if core < max(load.shape):
-        more = load.on_host(core + 64) + cache_bytes(limit) > limit
-        assert more or load.on_device(core + 64) > MEMORY_ON_GPU or core <= least
+    whole = round_up(max(load.shape), load.stride)
+    cheaper = [c for c in [*range(64, whole, 64), whole] if load.cost(c) < load.cost(core)]
+    for other in cheaper[:: max(1, len(cheaper) // 8)]:
+        more = load.on_host(other) + cache_bytes(limit) > limit
+        on_gpu = load.device == "cuda" and load.on_device(other) > MEMORY_ON_GPU
+        assert more or on_gpu or core <= least
 
 
 def test_the_height_of_a_scene_does_not_matter():
     mosaic = replace(TILE, shape=(109_800, 10_980))
-    assert choose_core(mosaic, memory=None) == choose_core(TILE, memory=None)
-    assert mosaic.on_host(768) == TILE.on_host(768)
+    for core in (64, 768, 2048):
+        assert mosaic.on_host(core) == TILE.on_host(core)
+    assert choose_core(mosaic, memory=None) >= choose_core(TILE, memory=None)
+
+
+@pytest.mark.parametrize(
+    ("side", "halo"),
+    [(1024, 0), (1024, 96), (2048, 0), (2048, 64), (2048, 192), (4096, 32), (4096, 288)],
+)
+def test_a_scene_that_would_fit_is_cut_so_that_reading_and_writing_overlap(side, halo):
+    load = replace(TILE, shape=(side, side), halo=halo, run_bytes=1)
+    core, _ = choose_core(load, memory=8 << 30)
+    assert 2 <= -(-side // core) <= 4  # windows along a side
+    assert core >= 2 * halo
+
+
+def test_where_the_halo_is_most_of_it_there_is_one_window():
+    load = replace(TILE, shape=(512, 512), halo=288, run_bytes=1)
+    assert choose_core(load, memory=8 << 30)[0] == 512
 
 
 def test_striped_files_are_read_in_whole_rows_and_windows_are_smaller_for_it():

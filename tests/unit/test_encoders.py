@@ -105,11 +105,17 @@ def test_a_unet_that_lets_go_of_its_features_answers_with_the_same_bits(encoder,
 
 
 def test_a_unet_takes_no_more_memory_than_it_needs_at_once():
-    """Twice its widest join: what was made from below, what comes across, and both together."""
+    """Less than its widest join and what that is made of, as smp has it: it is never joined.
+
+    Most there is in the encoder: the image and the first maps, of half the side; then a block's
+    maps, of a quarter: its input, its answer, what is between, and what its stage began with.
+    """
     network = build("smp/unet/resnet18", L2A)
     engine = Engine(network, mean=[0.1] * 12, std=[0.1] * 12, device="cpu", precision="fp32")
-    widest = 2 * (64 + 64) * 4 / 4  # at half the resolution
-    assert widest <= engine.bytes_per_pixel("uint16") < 1.05 * widest
+    joined = 2 * (64 + 64) * 4 / 4
+    most = (12 + 64 / 4 + 4 * 64 / 16) * 4
+    assert most < joined
+    assert most <= engine.bytes_per_pixel("uint16") < 1.05 * most
 
 
 def test_every_decoder_goes_with_an_encoder() -> None:

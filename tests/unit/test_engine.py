@@ -201,12 +201,13 @@ def test_nothing_is_folded_where_the_answer_would_change(kind):
 
 
 def test_memory_of_a_pixel_is_what_the_largest_arrays_take():
-    # At full resolution, when the last level is joined: skip, upsampled, and both together, of
-    # which each map takes 4 bytes a pixel. The levels below hold a quarter of one more array.
+    # At full resolution, when the last level is joined: the skip, and what it and what comes from
+    # below are made into, of which each map takes 4 bytes a pixel. What comes from below, twice as
+    # many maps, has a quarter of the pixels.
     network = build_network(
         load_network("unet-same", {"base_width": 32, "depth": 2}), bands=BANDS, classes=2
     )
-    joined = (32 + 32 + 64) * 4
+    joined = (32 + 32 + 32 + 64 / 4) * 4
     assert joined <= ready(network).bytes_per_pixel("uint16") <= joined * 1.3
     assert joined / 2 <= ready(network, "bf16").bytes_per_pixel("uint16") <= joined / 2 * 1.3
 

@@ -16,7 +16,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from geounet.stitch import Part, draw_ahead, open_canvas, read_ahead, stitch
+from geounet.stitch import Part, open_canvas, stitch
+from geounet.threads import draw_ahead, read_ahead
 from geounet.windows import plan_windows
 
 
