@@ -7,15 +7,18 @@ The scene has 12 bands of uint16 in DEFLATE. The floor is the same network as it
 in float32 and NCHW, over the scene's pixels in memory, standardised, in tiles of 512² that touch;
 its large arrays are mapped as those of `predict` are (`geounet.allocation`). `predict` is timed
 from the library call, which loads the model, to the finished set. Peers run that network over
-windows of 512² of theirs: torchgeo reads them from the file, MONAI (extra `bench`) is given the
-array; neither writes. All in one process, turn about, the median of `--rounds`; peak memory, beyond
-import and model, of one process each. Networks are trained for a
-minute on the scene itself, and their default halo is measured as in training: the fewer `--steps`,
-the wider. Errors are of the probability of water against one pass in float32 over a crop with its
-exact halo.
+windows of 512² of theirs, as far as they are installed: torchgeo reads them from the file, MONAI
+(extra `bench`) and terratorch are given the array, none of which writes; geoai reads the file and
+writes a GeoTIFF. terratorch and geoai want other versions than geounet does and much that their
+windows do not need, so `pip install --no-deps` is enough for them. All in one process, turn about,
+the median of `--rounds`; peak memory, beyond import and model, of one process each. Networks are
+trained for a minute on the scene itself, and their default halo is measured as in training: the
+fewer `--steps`, the wider. Errors are of the probability of water against one pass in float32 over
+a crop with its exact halo.
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -28,6 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `geounet predict` does
@@ -56,7 +60,7 @@ SETTINGS = {
     "predict": PredictSettings(),
     "predict fp32 exact": PredictSettings(precision="fp32", halo="exact"),
 }
-PEERS = ("torchgeo", "monai")
+PEERS = ("torchgeo", "monai", "terratorch", "geoai")
 PHASES = ("reading", "network", "writing", "vectors", "idle")
 
 
@@ -86,6 +90,8 @@ class Trial:
             runs[name] = partial(self.predict, settings)
         peers = {"torchgeo": partial(torchgeo_grid, net, self.scene)}
         peers["monai"] = partial(monai_windows, net, image)
+        peers["terratorch"] = partial(terratorch_tiles, net, image)
+        peers["geoai"] = partial(geoai_tiles, net, self.scene, self.folder / "geoai.tif")
         return runs | {name: peers[name] for name in PEERS if importlib.util.find_spec(name)}
 
     def predict(self, settings: PredictSettings, **changed: Any) -> Path:
@@ -160,6 +166,44 @@ def monai_windows(net: Network, image: Tensor) -> NDArray[np.float32]:
     with torch.inference_mode(), map_large_arrays():
         logits = sliding_window_inference(image[None], TILE, 1, net, mode="gaussian")
         return water(logits)[0].numpy()
+
+
+def terratorch_tiles(net: Network, image: Tensor) -> NDArray[np.float32]:
+    """Predict terratorch's chips, whose overlaps are blended; 16 and 8 pixels, as by default."""
+    for name in ("terratorch", "terratorch.tasks", "terratorch.models"):
+        without_init(name)
+    without_init("terratorch.registry").BACKBONE_REGISTRY = None  # type: ignore[attr-defined]
+    tiling = importlib.import_module("terratorch.tasks.tiled_inference")
+    delta, overlap = 8, 16
+    stride = TILE - 2 * delta - overlap
+    with map_large_arrays():
+        logits = tiling.tiled_inference(net, image[None], crop=TILE, stride=stride, batch_size=1)
+        return water(logits)[0].numpy()
+
+
+def geoai_tiles(net: Network, scene: Path, out: Path) -> NDArray[np.float32]:
+    """Predict geoai's tiles, blended by splines over a quarter of a tile, as by default."""
+    without_init("geoai")
+    without_init("geoai.utils").get_device = lambda: torch.device("cpu")  # type: ignore[attr-defined]
+    inference = importlib.import_module("geoai.inference")
+    with map_large_arrays():
+        inference.predict_geotiff(
+            net, str(scene), str(out), tile_size=TILE, overlap=TILE // 4, batch_size=1,
+            num_classes=2, preprocess_fn=lambda dn: standardised(dn).numpy(), device="cpu",
+            verbose=False,
+        )  # fmt: skip
+    with rasterio.open(out) as src:
+        return water(torch.from_numpy(src.read())[None])[0].numpy()
+
+
+def without_init(name: str) -> ModuleType:
+    """Return a package whose modules can be imported without all that it imports itself."""
+    if name not in sys.modules:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        sys.modules[name] = package = ModuleType(name)
+        package.__path__ = list(spec.submodule_search_locations or [])
+    return sys.modules[name]
 
 
 def write_trained(trial: Trial, steps: int) -> None:

@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PACKAGES = ("torch", "numpy", "rasterio", "geounet", "torchgeo", "monai")
+PACKAGES = (
+    "torch", "numpy", "rasterio", "geounet", "torchgeo", "monai", "terratorch", "geoai-py",
+)  # fmt: skip
 
 
 def machine() -> str:

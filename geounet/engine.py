@@ -155,6 +155,7 @@ class Engine:
         device: str,
         precision: Precision,
         backend: Backend = "eager",
+        fold_upsampling: bool = True,
     ) -> None:
         """Make `network` ready.
 
@@ -166,6 +167,7 @@ class Engine:
             device: As `choose_device` gives it.
             precision: As `choose_precision` gives it; of the convolutions, not of the rest.
             backend: As `choose_backend` gives it. What is compiled is so at the first window.
+            fold_upsampling: Whether to do that, on a CPU; on a GPU it is not known what it brings.
         """
         self.stride, self.margin, self.remainder = (
             network.stride,
@@ -187,7 +189,7 @@ class Engine:
         side = self.fit(2 * self.stride)
         sample = torch.randn((1, len(mean), side, side), generator=torch.Generator().manual_seed(0))
         fold_batch_norm(network, sample)
-        if self._device.type == "cpu":  # what it brings on a GPU is not known
+        if fold_upsampling and self._device.type == "cpu":
             network.fold_upsampling(sample)
         # Channels last: oneDNN and cuDNN then convolve without reordering what they are given.
         network = network.to(self._device, self._dtype)

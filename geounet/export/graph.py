@@ -126,7 +126,12 @@ def trace(
         ConfigError: torch cannot trace it.
     """
     weighed = Engine(
-        deepcopy(network), mean=header.mean, std=header.std, device="cpu", precision="fp32"
+        deepcopy(network),
+        mean=header.mean,
+        std=header.std,
+        device="cpu",
+        precision="fp32",
+        fold_upsampling=False,  # runtimes know convolutions best
     )
     memory = {name: weighed.bytes_per_pixel(name) for name in NUMBERS}
     del weighed

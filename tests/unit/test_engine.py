@@ -212,6 +212,17 @@ def test_memory_of_a_pixel_is_what_the_largest_arrays_take():
     assert joined / 2 <= ready(network, "bf16").bytes_per_pixel("uint16") <= joined / 2 * 1.3
 
 
+def test_what_runs_elsewhere_is_weighed_with_its_upsampling_apart():
+    def weigh(fold: bool) -> int:
+        network = small("unet-same")
+        engine = Engine(
+            network, mean=MEAN, std=STD, device="cpu", precision="fp32", fold_upsampling=fold
+        )
+        return engine.bytes_per_pixel("uint16")
+
+    assert weigh(fold=False) > weigh(fold=True)
+
+
 def test_networks_without_padding_answer_as_the_plain_ones():
     torch.manual_seed(0)
     settings = load_network("unet-2015", {"base_width": 4, "depth": 2, "norm": "batch"})
