@@ -13,8 +13,8 @@ writes a GeoTIFF. terratorch and geoai want other versions than geounet does and
 windows do not need, so `pip install --no-deps` is enough for them. All in one process, turn about,
 the median of `--rounds`; peak memory, beyond import and model, of one process each. Networks are
 trained for a minute or three on the scene itself, and their default halo is measured as in
-training, on a million pixels: the fewer `--steps`, the wider. Errors are of the probability of water against one pass in float32 over
-a crop with its exact halo.
+training, on a million pixels: the fewer `--steps`, the wider. Errors are of the probability of
+water against one pass in float32 over a crop with its exact halo.
 """
 
 import argparse
