@@ -207,6 +207,7 @@ def without_init(name: str) -> ModuleType:
         assert spec is not None
         sys.modules[name] = package = ModuleType(name)
         package.__path__ = list(spec.submodule_search_locations or [])
+        package.__spec__ = spec
     return sys.modules[name]
 
 

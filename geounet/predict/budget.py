@@ -37,7 +37,9 @@ FIRST_WINDOW = 1.25
 network waits while its first window is read, the disk while the last is predicted, and memory that
 is used for the first time has to be made. On two cores a scene of 2048² took a resnet18 U-Net 2.8 s
 in a window of 2176 pixels and 1.9 s in nine of 832; one of 4096² took 7.9 s in windows of 2176,
-6.6 s in such of 1536, and 7.3 s in such of 1152."""
+6.6 s in such of 1536, and 7.3 s in such of 1152. That is in bf16."""
+SLOWER_IN_FP32 = 1.75
+"""How much longer than in bf16 a pixel takes in float32, the network alone: 380 ns and 217 ns."""
 EACH_WINDOW = 1 << 15
 """Pixels that a network predicts in the time that a window costs besides: of 320² it took a third
 longer than of 832², a pixel."""
@@ -101,6 +103,7 @@ class Load:
     batch: int
     """Windows that are predicted at once."""
     device: Device
+    precision: str = "bf16"
 
     def first(self, core: int) -> tuple[int, int]:
         """Return how long the first core of rows and of columns is."""
@@ -122,7 +125,8 @@ class Load:
         rows, cols = (-(-size // core) for size in self.shape)
         height, width = self.shape[0] + 2 * self.halo * rows, self.shape[1] + 2 * self.halo * cols
         each = EACH_WINDOW * rows * cols
-        return height * width + each + FIRST_WINDOW * self.read_side(core) ** 2
+        once = FIRST_WINDOW / (SLOWER_IN_FP32 if self.precision == "fp32" else 1)
+        return height * width + each + once * self.read_side(core) ** 2
 
     def on_device(self, core: int) -> int:
         """Return the bytes that the network takes on its device."""

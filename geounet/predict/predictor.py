@@ -263,6 +263,7 @@ class Predictor:
             classes=max(2, len(self._header.classes)),
             batch=self._most[0] if self._most else self._settings.batch,
             device=self._device_kind,
+            precision=engine.precision,
         )
 
     def _plan(self, load: Load) -> Plan:

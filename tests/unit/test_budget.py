@@ -123,6 +123,13 @@ def test_a_scene_that_would_fit_is_cut_so_that_reading_and_writing_overlap(side,
     assert core >= 2 * halo
 
 
+@given(side=st.integers(64, 8192), halo=st.integers(0, 10))
+def test_a_network_that_takes_longer_gets_windows_no_smaller(side, halo):
+    load = replace(TILE, shape=(side, side), halo=32 * halo, run_bytes=1)
+    slower = replace(load, precision="fp32")
+    assert choose_core(slower, memory=64 << 30) >= choose_core(load, memory=64 << 30)
+
+
 def test_where_the_halo_is_most_of_it_there_is_one_window():
     load = replace(TILE, shape=(512, 512), halo=288, run_bytes=1)
     assert choose_core(load, memory=8 << 30)[0] == 512
