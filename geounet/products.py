@@ -78,6 +78,8 @@ DARKEST, BRIGHTEST = 2, 98
 """Percent of the pixels between which a quicklook is stretched."""
 
 SAMPLE_SIDE = 128
+READERS = 2
+"""Threads that read samples."""
 SAMPLE_GRIDS = (5, 15)
 """How many windows along each side of a scene its stretch is found by: first few, then more if
 those hold no data."""
@@ -262,8 +264,8 @@ def _draw_picture(
         flagged = files.enter_context(FlagWriter.open(flags, masked)) if flags else None
         read = partial(scene.read, bands)
         ahead = files.enter_context(closing(read_ahead(read, windows, threads=1)))
-        for window in progress(windows, label="quicklook", total=len(windows)):
-            values, valid = next(ahead)
+        shown = progress(windows, label="quicklook", total=len(windows))
+        for window, (values, valid) in zip(shown, ahead, strict=True):
             if flagged:
                 made = np.isfinite(src.read(1, window=window))
                 flagged.write(window, made | _masked_away(masked, field, window))
@@ -307,7 +309,7 @@ def _stretch(scene: Scene, bands: Sequence[str]) -> tuple[NDArray[np.float32], N
     """Return which reflectance is to be darkest and brightest, (bands,), by samples."""
     for along_side in SAMPLE_GRIDS:
         windows = _sample_windows(scene, along_side)
-        with closing(read_ahead(partial(scene.read, bands), windows, threads=2)) as found:
+        with closing(read_ahead(partial(scene.read, bands), windows, threads=READERS)) as found:
             parts = [values[:, valid] for values, valid in found]
         if (seen := np.concatenate(parts, axis=1)).size:
             break

@@ -67,7 +67,6 @@ class UpConvolution(nn.Module):
             skip: (B, others, 2 · H, 2 · W); None where the convolution is of no others.
         """
         y: Tensor = self.up(x)
-        del x
         if self.skip is not None and skip is not None:
             y += self.skip(skip)
         if self._has_edges:

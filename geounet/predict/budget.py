@@ -104,6 +104,7 @@ class Load:
     """Windows that are predicted at once."""
     device: Device
     precision: str = "bf16"
+    """Of the network, as `Engine.precision`."""
 
     def first(self, core: int) -> tuple[int, int]:
         """Return how long the first core of rows and of columns is."""

@@ -80,6 +80,19 @@ def test_a_look_reaches_all_four_borders_and_stands_for_all(tmp_path, monkeypatc
 
 
 @pytest.mark.usefixtures("in_windows")
+def test_windows_lie_as_they_do_in_the_scene(tmp_path):
+    rows, cols = np.mgrid[:300, :700].astype(np.uint16)
+    path = write(tmp_path / "s.tif", np.stack([rows + 1, cols + 1]), names=("B03", "B08"))
+    with open_scene(path, SCALE, advise=False) as scene:
+        down, across = glance(scene).dn.astype(int)
+    assert (np.diff(down, axis=0) > 0).all()
+    assert (np.diff(down, axis=1) == 0).all()
+    assert (np.diff(across, axis=1) > 0).all()
+    assert (np.diff(across, axis=0) == 0).all()
+    assert (down[0, 0], down[-1, 0], across[0, 0], across[0, -1]) == (1, 300, 1, 700)
+
+
+@pytest.mark.usefixtures("in_windows")
 def test_overviews_are_taken_where_there_are_some(tmp_path):
     path = write(tmp_path / "a.tif", coast(), overviews=(2, 4))
     with open_scene(path, SCALE, advise=False) as scene:
